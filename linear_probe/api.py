@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from linear_probe.experiments.probe import run_probes
-from linear_probe.records.collect import Found, find_records
+from linear_probe.features.source import Encoder
+from linear_probe.records.collect import find_records
 from linear_probe.records.frame import frame
+from linear_probe.records.naming import shown_names
 from linear_probe.records.record import Record
+from linear_probe.records.scores import Run, Scores, folder_of
 from linear_probe.sources.by_name import EncoderObject
-from linear_probe.sources.source import Encoder
 from linear_probe.stats import paired
 from linear_probe.tasks.own_data import joined_sets
 from ssl_faces.common.errors import InputError
@@ -22,25 +25,8 @@ from ssl_faces.data.sets.dataset import face_set_of
 
 AnyEncoder = str | os.PathLike[str] | Encoder
 
-
 _FIRST = ["encoder", "task", "metric", "feature_space"]
 _LAST = ["unit", "value", "low", "high", "result"]
-
-
-class Scores(list[Record]):
-    """The records of one run of `probe`.
-
-    Attributes:
-        folder: holds the records, their bootstrap replicates and predictions.
-    """
-
-    def __init__(self, records: Iterable[Record], folder: Path) -> None:
-        super().__init__(records)
-        self.folder = folder
-
-
-Run = Scores | str | os.PathLike[str]
-"""What `probe` returned, or the folder of `linear-probe run`."""
 
 
 def probe(
@@ -123,7 +109,9 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     if isinstance(records, str | os.PathLike):
         shown = [each.record for each in find_records([Path(records)])]
     else:
-        shown = paired.as_shown([*records])
+        records = [*records]
+        names = shown_names(record.encoder for record in records)
+        shown = [replace(record, encoder=names[record.encoder]) for record in records]
     rows = frame(shown).drop(columns=["record", "condition"])
     texts = zip(rows["value"], rows["unit"], rows["low"], rows["high"], strict=True)
     rows["result"] = [
@@ -132,20 +120,6 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     ]
     middle = rows.columns.difference([*_FIRST, *_LAST], sort=False)
     return rows[[*_FIRST, *middle, *_LAST]]
-
-
-def folder_of(run: Run) -> Path:
-    """The folder of a run."""
-    return run.folder if isinstance(run, Scores) else Path(run)
-
-
-def found_in(run: Run) -> list[Found]:
-    """The records of a run, and where they are; InputError if there are none."""
-    found = find_records([folder_of(run)])
-    if isinstance(run, Scores):
-        keys = {record.key for record in run}
-        found = [each for each in found if each.stored.key in keys]
-    return found
 
 
 def _named(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.arguments import call
-from linear_probe.experiments.runner import Experiment, run_experiment
 from linear_probe.experiments.verbs import VERBS
 from linear_probe.parser import parser
+from linear_probe.records.runner import Experiment, run_experiment
 from ssl_faces import InputError
 from ssl_faces.common.arguments import check_files
 from ssl_faces.common.children import exit_code
@@ -82,13 +82,17 @@ def run(words: Sequence[str]) -> int:
     if isinstance(experiment, int):
         return experiment
     if not isinstance(experiment, Experiment):
-        return int(experiment.run())
+        from linear_probe.experiments.saved_probes import make_probe
+
+        make_probe(experiment)
+        return 0
     # Late, so that `--help` needs no torch.
     from linear_probe.records.recorder import RunFolder
+    from linear_probe.reports.command import tables_of_run
 
     records = run_experiment(experiment, given.out, brief=getattr(experiment, "brief", False))
     RunFolder(Path(given.out)).add_command(words)
-    print(experiment.summary(given.out, records))
+    print(experiment.summary(given.out, records) or tables_of_run(given.out, records))
     return 0
 
 

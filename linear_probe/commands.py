@@ -263,7 +263,7 @@ def threshold(encoder: str, *, data: str | None = None) -> int:
         encoder: its folder, or a released name
         data: folder with LFW; default: as for run
     """
-    from linear_probe.probes.threshold import keep_threshold
+    from linear_probe.experiments.threshold import keep_threshold
     from ssl_faces.data import default_data_root
 
     kept = keep_threshold(encoder, data or default_data_root())

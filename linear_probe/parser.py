@@ -6,8 +6,8 @@ from docstring_parser import parse as parse_docstring
 
 from linear_probe.arguments import add_arguments
 from linear_probe.commands import COMMANDS
-from linear_probe.experiments.runner import Experiment
 from linear_probe.experiments.verbs import VERBS
+from linear_probe.records.runner import Experiment
 from ssl_faces.common.arguments import Parser
 
 

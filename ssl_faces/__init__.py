@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ssl_faces.common import __version__ as __version__
 from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ssl_faces.apps.embedding import similarity
     from ssl_faces.callbacks.export import EncoderExport
     from ssl_faces.data.faces import FaceSet
-    from ssl_faces.data.pairs.module import FaceData
     from ssl_faces.data.sets.dataset import DatasetFaces
     from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.encoders.hub import from_pretrained, push_to_hub
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssl_faces.methods import methods
     from ssl_faces.methods.loading import load_method
     from ssl_faces.methods.method import Method
+    from ssl_faces.pairs.module import FaceData
     from ssl_faces.prepare.alignment import align
     from ssl_faces.training.curves import plot_training
     from ssl_faces.training.pretrain import pretrain
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 # Imported when they are used, since they import torch: `--help` is quick.
 _HOMES = {
     "pretrain": "training.pretrain",
-    "FaceData": "data.pairs.module",
+    "FaceData": "pairs.module",
     "FaceSet": "data.faces",
     "DatasetFaces": "data.sets.dataset",
     "EncoderExport": "callbacks.export",
@@ -77,7 +78,6 @@ __all__ = [
     "similarity",
     "wrap_encoder",
 ]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -25,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "prepare": ("ssl_faces.prepare.command", "run", "photos and videos to a pack of aligned faces"),
     "pack": ("ssl_faces.data.store.command", "run", "decode pictures once, to shards"),
     "render": ("ssl_faces.rendered.cli", "run", "rendered faces with exact labels, as files"),
-    "release": ("ssl_faces.encoders.release", "run", "an encoder in half precision, by its name"),
+    "release": ("ssl_faces.apps.release", "run", "an encoder in half precision, by its name"),
     "trained-images": (
         "ssl_faces.encoders.trained_images",
         "run",
@@ -80,7 +79,6 @@ USAGE += "".join(f"  {name:<14} {about}\n" for name, (_, _, about) in COMMANDS.i
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 2 for bad input (reported in one sentence), or 128 plus the number
     of the signal that stopped it."""
-    started = time.perf_counter()
     if argv is None:
         protect()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -88,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Without importing Lightning, which takes seconds.
         print(USAGE, end="")
         return 0 if arguments else 2
-    return exit_code("ssl-faces", lambda: _main(arguments, started))
+    return exit_code("ssl-faces", lambda: _main(arguments))
 
 
-def _main(arguments: list[str], started: float) -> int:
+def _main(arguments: list[str]) -> int:
     try:
         check_files(arguments)
         if arguments[0] in COMMANDS:
@@ -99,7 +97,7 @@ def _main(arguments: list[str], started: float) -> int:
             return getattr(import_module(module), function)(arguments[1:]) or 0
         from ssl_faces.training.fit import run
 
-        run(arguments, started)
+        run(arguments)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
@@ -128,7 +126,7 @@ def _main(arguments: list[str], started: float) -> int:
 
 def _fail(message: str, of_all: bool = True) -> int:
     """Print an error, once per machine if all processes of a run have it."""
-    from ssl_faces.training.launch import is_first_on_node
+    from ssl_faces.common.ranks import is_first_on_node
 
     if not of_all or is_first_on_node():
         print(f"ssl-faces: error: {hidden(message)}", file=sys.stderr)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # FaceCycle at the paper's size on one GPU for a short time, in bf16, without a download:
 #   sh configs/launch/one_gpu.sh OUT [FOLDER]
-# Measures a step beside the GPU's rate, trains stage 1 for MINUTES and stage 2 for a third of that on
+# Measures the time of a step, trains stage 1 for MINUTES and stage 2 for a third of that on
 # rendered clips, with the faces of FOLDER beside them, and writes encoder and editing networks in
 # half precision to OUT/released. PAIRS a step; STEPS replaces MINUTES. The same command resumes.
 set -e
@@ -12,10 +12,12 @@ else
     set -- -c configs/data/rendered.yaml
 fi
 mkdir -p "$OUT"
-[ -f "$OUT/step.json" ] || ssl-faces bench step --pairs "$PAIRS" --rounds "${ROUNDS:-5}" --out "$OUT/step.json"
+[ -f "$OUT/step.json" ] || ssl-faces bench step -c facecycle_motion \
+    --model.trunk_weights random --trainer.precision bf16-mixed --data.batch_size "$PAIRS" \
+    --rounds "${ROUNDS:-5}" --out "$OUT/step.json"
 if [ -z "${STEPS:-}" ]; then
     STEPS=$(python -c 'import json, sys
-rate = max(row["pictures/s"] for row in json.load(open(sys.argv[1]))["rows"])
+rate = json.load(open(sys.argv[1]))["rows"][0]["pictures/s"]
 print(int(rate / 2 / int(sys.argv[2]) * 60 * float(sys.argv[3])))' "$OUT/step.json" "$PAIRS" "$MINUTES")
 fi
 ssl-faces fit -c configs/method/facecycle_motion.yaml "$@" --model.trunk_weights hed \

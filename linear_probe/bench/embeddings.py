@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from linear_probe.experiments.probe import run_probes
+from linear_probe.features.source import ImageSource
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import BASELINES
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.onnx_file import OnnxSource
 from linear_probe.sources.packages import PACKAGES, PREFIX
-from linear_probe.sources.source import ImageSource
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
 from ssl_faces.apps.export.formats import as_onnx

@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from linear_probe.experiments.probe import face_sets_by_seed, run_probes
+from linear_probe.experiments.probe import run_probes
 from linear_probe.records.record import Record
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.stats.paired import difference
 from linear_probe.tasks import TASKS
+from linear_probe.tasks.face_sets import face_sets_by_seed
 from ssl_faces.bench.apart import print_json
 from ssl_faces.common.arguments import Parser, whole
 

@@ -6,22 +6,19 @@ import hashlib
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import EditSettings
+from linear_probe.features.source import add_weights
 from linear_probe.records.measured import Measured
-from linear_probe.sources.source import add_weights
-from linear_probe.stats.intervals import cluster_weights, pair_weights
-from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
+from linear_probe.records.runner import Run
 from ssl_faces import load_method
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.files import replace_file
@@ -75,46 +72,6 @@ def _fingerprint(method: Editor) -> str:
     digest = hashlib.sha256()
     add_weights(digest, method.state_dict())
     return digest.hexdigest()
-
-
-class PeopleSample:
-    """Test rows, and the bootstrap's draws of them by person.
-
-    Args:
-        people: [N], whose each row is, or [N, 2], the two people of each pair.
-        rows: names of the rows, N.
-        replicates, seed: of the bootstrap.
-        same: bool [N], for pairs: whether they are of one person.
-    """
-
-    def __init__(
-        self,
-        people: np.ndarray,
-        rows: Iterable[str],
-        replicates: int,
-        seed: int = DRAWS_SEED,
-        same: np.ndarray | None = None,
-    ) -> None:
-        self.weights = (
-            cluster_weights(people, replicates, seed)
-            if same is None
-            else pair_weights(people, same, replicates, seed)
-        )
-        self.name = sample_of(rows, replicates, seed)
-
-    def mean(
-        self,
-        metric: str,
-        values: np.ndarray,
-        unit: str = "%",
-        higher_is_better: bool = True,
-        **more: Any,
-    ) -> Figure:
-        """The mean of a number of each row, [N]; in percent if that is the unit."""
-        factor = 100 if unit == "%" else 1
-        drawn = factor * (self.weights @ values / self.weights.sum(1))
-        mean = factor * float(values.mean())
-        return Figure(metric, mean, unit, higher_is_better, len(values), self.name, drawn, **more)
 
 
 def blurred(images: Tensor) -> Tensor:

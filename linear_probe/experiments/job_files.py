@@ -12,9 +12,10 @@ from typing import Any, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from linear_probe.experiments.runner import Experiment, run_experiment
 from linear_probe.experiments.verbs import VERBS
 from linear_probe.records.record import Record
+from linear_probe.records.runner import Experiment, run_experiment
+from linear_probe.reports.command import tables_of_run
 from ssl_faces import InputError
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.common.config_files import with_files
@@ -75,5 +76,5 @@ def run_job(verb: str, arguments: Sequence[str], show: bool = False) -> list[Rec
     experiment: Experiment = job
     records = run_experiment(experiment, out, plain)
     if show:
-        print(experiment.summary(out, records))
+        print(experiment.summary(out, records) or tables_of_run(out, records))
     return records

@@ -72,25 +72,3 @@ class Plan:
                         # All tasks have their references with the first source, a baseline if any.
                         yield Job([together[i] for i in places], source, space, first)
                     first = False
-
-
-def rounds(sources: Sequence[Source]) -> list[list[Source]]:
-    """Each source once, in as few lists as hold no name twice (untrained ones by seed are alike).
-
-    Two of one name are different sources where their fingerprints differ.
-    """
-    found: list[dict[str, Source]] = []
-    known: set[tuple[str, int]] = set()
-    for source in sources:
-        # Baselines of several sides share a name, not their spaces'.
-        spaces_of = ",".join(source.dims)
-        made_of = (source.fingerprint, getattr(source, "input_size", 0))
-        if made_of in known:
-            continue
-        known.add(made_of)
-        name = f"{source.name}={spaces_of}"
-        place = next((names for names in found if name not in names), None)
-        if place is None:
-            found.append(place := {})
-        place[name] = source
-    return [list(names.values()) for names in found]

@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from linear_probe.experiments.jobs import Plan, rounds
-from linear_probe.experiments.robustness import degradations
-from linear_probe.experiments.runner import Run, Say, device_named, print_line, run_experiment
+from linear_probe.experiments.conditions import ChangedFeatures, constant_note, scores_by_share
+from linear_probe.experiments.jobs import Plan
 from linear_probe.experiments.settings import ProbeSettings
+from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import FeatureCache, Pictures
-from linear_probe.features.listing import write_listing
-from linear_probe.heads.thin_beds import TEST_BEDS
+from linear_probe.features.source import precision_named
+from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured
 from linear_probe.records.record import Record
+from linear_probe.records.runner import Run, Say, print_line, run_experiment
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_name
 from linear_probe.sources.overlap import Overlaps
-from linear_probe.sources.source import precision_named
-from linear_probe.stats.conditions import (
-    ChangedFeatures,
-    condition_note,
-    constant_note,
-    scores_by_share,
-)
+from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
+from linear_probe.tasks.face_sets import RENDERED, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
-from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
 from ssl_faces.common.plurals import plural
-from ssl_faces.data import (
-    FaceSet,
-    ImageFolder,
-    Skipped,
-    default_data_root,
-    find_face_sets,
-    usual_faces,
-)
-from ssl_faces.rendered import RenderedFaces
-
-__all__ = ["device_named", "face_sets_by_seed", "rendered_faces", "run_probes"]
-
-T = TypeVar("T", bound=Task)
-RENDERED = "rendered"
-RENDERED_COUNT = 1400
-RENDERED_PEOPLE = 140
-FEATURES_FOLDER = "features"
+from ssl_faces.data import FaceSet
 
 
 def run_probes(
@@ -65,7 +44,7 @@ def run_probes(
     say: Say = print_line,
     **settings: Any,
 ) -> list[Record]:
-    """Score frozen encoders and write the figures to `out`/records.jsonl.
+    """Score frozen encoders and write the figures to `out`/records.jsonl; the records of this run.
 
     Args:
         encoders: as `--encoder` takes them, or encoders: see `linear_probe.sources.by_name`.
@@ -73,11 +52,7 @@ def run_probes(
         seed: one or several.
         baselines: some of `linear_probe.sources.baselines.NAMES`; True is all, False none.
         own: face sets to score on instead of `data`, with every task that they serve.
-        say: prints a line for the user.
         settings: other fields of `ProbeSettings`, such as `tasks`, `data` or `max_train`.
-
-    Returns:
-        The records of this run.
 
     Raises:
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.
@@ -149,7 +124,7 @@ class _Planner:
         self.settings, self.run = settings, run
         self.seeds = list(dict.fromkeys(settings.seeds))
         epochs = 300 if settings.epochs is None else settings.epochs
-        self.kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
+        self.kinds = facecycle_tasks(epochs) if settings.protocol else TASKS
         # What is missing is missing for all seeds: reported once.
         self.say = {s: run.say if s == self.seeds[0] else lambda line: None for s in self.seeds}
 
@@ -238,76 +213,10 @@ def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
         sources = [
             source for seed, of_seed in here.items() for source, _ in plan.spaces(seed, of_seed)
         ]
-        skipped: dict[Skipped, None] = dict.fromkeys(faces.skipped)
-        for together in rounds(sources):
-            skipped.update(dict.fromkeys(cache.fill(together, pictures)))
-        write_listing(cache.folder, pictures, sources)
+        skipped = [*dict.fromkeys([*faces.skipped, *cache.fill(sources, pictures)])]
         keys = (faces.records[i].key for i in pictures.indices)
-        listed = run.folder.skip(faces.name, keys, [*skipped])
+        listed = run.folder.skip(faces.name, keys, skipped)
         count += len(skipped)
     if count:
         run.say(f"{plural(count, 'picture')} skipped: see {listed}")
     return pictures_of
-
-
-def face_sets_by_seed(
-    data: str | Path | None, or_rendered: bool, seeds: Sequence[int], say: Say
-) -> dict[int, Sequence[FaceSet]]:
-    """By seed; real ones are the same for all."""
-    if data is None:
-        data = usual_faces()
-        if data is None:
-            say(f"no real faces in {default_data_root()}: scoring on rendered faces")
-            data = RENDERED
-    if str(data) in TEST_BEDS:
-        bed = [TEST_BEDS[str(data)]()]
-        return dict.fromkeys(seeds, bed)
-    if rendered_faces(data, 0) is None:
-        found = find_face_sets(data, "all")
-        if not or_rendered or not all(isinstance(faces, ImageFolder) for faces in found):
-            return dict.fromkeys(seeds, found)
-        say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
-        data = RENDERED
-    return {s: [faces] for s in seeds if (faces := rendered_faces(data, s)) is not None}
-
-
-def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
-    """The set that `rendered`, of `RENDERED_COUNT` faces, or `rendered:COUNT` names; None where
-    `data` is a folder. All of a smaller set's faces are in a larger one.
-
-    Raises:
-        InputError: a count that can't be.
-    """
-    name, colon, count = str(data).partition(":")
-    if name != RENDERED:
-        return None
-    if colon and not (count.isdecimal() and int(count)):
-        raise InputError(
-            f"data: '{data}'; give {RENDERED}, or {RENDERED}:COUNT with how many faces, such as "
-            f"{RENDERED}:20000"
-        )
-    faces = int(count) if colon else RENDERED_COUNT
-    # As many pictures of each person, or one less, in sets of any size.
-    people = math.ceil(faces * RENDERED_PEOPLE / RENDERED_COUNT)
-    return RenderedFaces(faces, people, "all", seed=seed)
-
-
-def serving_tasks(
-    kind: type[T], face_sets: Sequence[FaceSet], *arguments: Any, **more: Any
-) -> list[T]:
-    """A task of a kind on each face set that serves it.
-
-    Args:
-        arguments, more: of the task, behind its face sets.
-
-    Raises:
-        MissingData: no set serves.
-    """
-    try:
-        # Without a set that serves, the task's own error names what it needs.
-        return [
-            kind(sets, *arguments, **more)
-            for sets in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]
-        ]
-    except MissingData as error:
-        raise MissingData(f"task {error}; add it to the data folder") from error

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import PlainValidator
 
 from linear_probe.arguments import Option
-from linear_probe.experiments.runner import Experiment
+from linear_probe.records.runner import Experiment
+from linear_probe.reports.command import tables_of_run
 from ssl_faces.common.arguments import existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
@@ -117,14 +118,14 @@ class ProbeSettings(Experiment):
 
     @property
     def hardware_note(self) -> str:
-        from linear_probe.sources.source import precision_named
+        from linear_probe.features.source import precision_named
 
         precision = precision_named(self.precision)
         return "" if precision == "32" else f", features in {precision}"
 
     def summary(self, out: Path, records: list[Record]) -> str:
         if not self.brief:
-            return f"{super().summary(out, records)}\n\nrecords: {out}/records.jsonl"
+            return f"{tables_of_run(out, records)}\n\nrecords: {out}/records.jsonl"
         more = f"all figures: linear-probe report {shlex.quote(str(out))}"
         return f"\n{summary_of([out])}\n\nrecords: {out}/records.jsonl\n{more}"
 
@@ -153,7 +154,7 @@ class EditSettings(Experiment):
     """The file of images to look at, in the output folder."""
 
     def summary(self, out: Path, records: list[Record]) -> str:
-        table = super().summary(out, records)
+        table = tables_of_run(out, records)
         return f"{table}\n\nrecords: {out}/records.jsonl\nimages: {out}/{self.panel}"
 
 
@@ -234,13 +235,6 @@ class SavedProbeSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
-
-    def run(self) -> int:
-        """Fit the probe and keep it; the command's exit code."""
-        from linear_probe.probes.saved_probes import make_probe
-
-        make_probe(self)
-        return 0
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:

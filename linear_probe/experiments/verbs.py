@@ -31,7 +31,7 @@ VERBS = {
     ),
     "audit": Verb(
         "compress a classifier: its cost, overall and by groups of people",
-        *("linear_probe.experiments.audit.run", "AuditJob", "audit"),
+        *("linear_probe.experiments.audit.settings", "AuditJob", "audit"),
     ),
     "landmarks": Verb(
         "identify people by moving landmarks: train a Face-GCN, and score it",

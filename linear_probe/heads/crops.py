@@ -5,8 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from linear_probe.heads.goals import Goal
+from linear_probe.heads.head import Head
+from ssl_faces import FaceEncoder
+
 SHIFT = 4
 """Pixels that `mirrored_and_moved` shifts images by at most, in each direction."""
+
+
+class CroppedHead(Head):
+    """A head that is trained on random crops and mirror images.
+
+    Args:
+        goal, encoder: see `Head`.
+        picture_size: side of the crops.
+        margin: pixels by which images are read larger.
+    """
+
+    def __init__(
+        self, goal: Goal, encoder: FaceEncoder | None, picture_size: int, margin: int
+    ) -> None:
+        super().__init__(goal, encoder)
+        self.picture_size, self.margin = picture_size, margin
+
+    @property
+    def read_size(self) -> int:
+        return self.picture_size + self.margin
+
+    def vary(self, images: Tensor) -> Tensor:
+        return random_crops(images, self.picture_size).float() / 255
 
 
 def random_crops(images: Tensor, side: int) -> Tensor:

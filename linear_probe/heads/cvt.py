@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import Head, check_picture_size, overlaid
+from linear_probe.heads.head import Head, check_picture_size, on_black, overlaid
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.ranges import (
     ImageSide,
@@ -63,12 +63,8 @@ def lbp_maps(images: Tensor) -> Tensor:
 
 class AttentionalFusion(nn.Module):
     """Attentional selective fusion of two maps: w a + (1 - w) b, where w [B, C, h, w] in (0, 1) is
-    the sigmoid of a local plus a global path, both applied to a + b.
-
-    Args:
-        channels: of both maps.
-        reduction: by which the paths' inner layers have fewer.
-    """
+    the sigmoid of a local plus a global path, both applied to a + b; inner layers have `channels
+    / reduction` channels."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -111,11 +107,8 @@ class Block(nn.Module):
 
 
 def started_from(name: str, least_side: int) -> BackboneEncoder:
-    """A trained encoder's network up to its deepest map of `least_side` places or more a side, to
-    be trained on.
-
-    Args:
-        name: a released encoder or the folder of one, a ResNet.
+    """The network of a trained ResNet, by its released name or folder, up to its deepest map of
+    `least_side` places or more a side, to be trained on.
 
     Raises:
         InputError: an encoder without such a map, or of another kind.
@@ -152,7 +145,7 @@ class CVT(Head):
         goal: see `Head`.
         encoder: frozen, for the maps of both branches (images, and patterns as images); None: a
             ResNet-18 for each branch.
-        picture_size: side of the pictures; with an encoder or a trunk that one's.
+        picture_size: side of the images; with an encoder or a trunk that one's.
         width: of the ResNets.
         dim: length of the tokens.
         depth, heads: of the transformer.
@@ -161,8 +154,7 @@ class CVT(Head):
         aggregation: of the tokens: a class token that attends to all through the transformer, or
             their mean without one.
         trunk: a released encoder or the folder of one, a ResNet: both branches start from its
-            weights, as the paper's from a network that recognises faces; None: they start from
-            random weights.
+            weights, as the paper's from a network that recognises faces (MS-Celeb-1M).
         least_map: with a trunk, places a side that the map has at least, each a visual word.
 
     Raises:
@@ -217,11 +209,7 @@ class CVT(Head):
         self.fuse = AttentionalFusion(channels) if fusion == "attention" else None
         self.project = nn.Linear(channels * (2 if fusion == "concatenation" else 1), dim)
         if aggregation == "attention":
-            with torch.no_grad():
-                was = self.training
-                self.eval()
-                places = self.words(torch.zeros(1, 3, self.picture_size, self.picture_size))
-                self.train(was)
+            places = on_black(self, self.words)
             self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
             self.positions = nn.Parameter(torch.empty(1, places.shape[1] + 1, dim))
             nn.init.trunc_normal_(self.positions, std=0.02)
@@ -237,13 +225,12 @@ class CVT(Head):
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map [B, C, h, w] of each branch there is, of pictures in [0, 1]."""
         shown = {"pictures": images, "patterns": lbp_maps(images).expand(-1, 3, -1, -1)}
-        found = []
+        maps = []
         for name, picture in shown.items():
-            if self.fusion not in (name, *_BOTH):
-                continue
-            trunk = cast(BackboneEncoder, self.encoder or self.trunks[name])
-            found.append(trunk.last_map(trunk.normalise(picture)))
-        return found
+            if self.fusion in (name, *_BOTH):
+                trunk = cast(BackboneEncoder, self.encoder or self.trunks[name])
+                maps.append(trunk.last_map(trunk.normalise(picture)))
+        return maps
 
     def words(self, images: Tensor) -> Tensor:
         """Visual words [B, h w, dim], row by row."""
@@ -271,10 +258,10 @@ class CVT(Head):
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
         """The pictures, their local binary patterns, and where the class token attends to."""
-        found = {"picture": images, "LBP": lbp_maps(images).expand(-1, 3, -1, -1)}
+        rows = {"picture": images, "LBP": lbp_maps(images).expand(-1, 3, -1, -1)}
         if self.aggregation == "attention":
-            found["attention"] = overlaid(images, self.attention(images))
-        return found
+            rows["attention"] = overlaid(images, self.attention(images))
+        return rows
 
     def _attended(self, images: Tensor, weigh: bool = False) -> tuple[Tensor, Tensor | None]:
         x = self.words(images)

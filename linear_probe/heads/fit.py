@@ -18,23 +18,23 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from linear_probe.experiments.runner import Run
 from linear_probe.heads.head import Head
 from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, LabelledPictures, LabelledSplit
+from linear_probe.records.runner import Run
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import StepsBar
+from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
+from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.common.children import Stopped
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import locked, replace_file
 from ssl_faces.common.finite import check_weights, non_finite_rows
 from ssl_faces.common.hardware import fast_bfloat16
-from ssl_faces.training.checkpoints import load_checkpoint
-from ssl_faces.training.launch import is_first
-from ssl_faces.training.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
+from ssl_faces.common.ranks import is_first
 
 _log = logging.getLogger(__name__)
 HEADS_FOLDER = "heads"
@@ -49,12 +49,7 @@ _T = TypeVar("_T")
 
 
 class Trainer:
-    """Trains heads by the settings of an experiment.
-
-    Args:
-        job: the settings.
-        run: of the experiment.
-    """
+    """Trains heads by the settings of an experiment."""
 
     def __init__(self, job: HeadExperiment, run: Run) -> None:
         self.run, self.accelerator, self.devices = run, job.accelerator, job.devices
@@ -164,7 +159,6 @@ class ValidationCurve(pl.Callback):
     """Logs figures on up to `VALIDATED` validation images after each epoch, as `validation/NAME`.
 
     Args:
-        split: its validation rows are looked at.
         validate: the figures.
         bfloat16: as in `head_outputs`.
     """
@@ -205,18 +199,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: no whole checkpoint of a head, or weights that are NaN or infinite.
     """
     try:
-        found = load_checkpoint(path)
+        checkpoint = load_checkpoint(path)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
-            found[name]
-        found["lr_schedulers"][0]["total_steps"]
+            checkpoint[name]
+        checkpoint["lr_schedulers"][0]["total_steps"]
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing; train the head first") from error
     except Exception as error:  # torch's have no common class
         raise InputError(
             f"{path}: can't be read ({reason_of(error)}); delete it, and the head is trained anew"
         ) from error
-    check_weights(path, found["state_dict"], "training diverged: delete it and train again")
-    return dict(found)
+    check_weights(path, checkpoint["state_dict"], "training diverged: delete it and train again")
+    return dict(checkpoint)
 
 
 def head_outputs(
@@ -245,11 +239,8 @@ def head_outputs(
 def in_batches(
     head: Head, images: Tensor, of: Callable[[Tensor], _T], bfloat16: bool = False
 ) -> list[_T]:
-    """`of` applied to batches of test images uint8 [N, 3, R, R] that the head has prepared.
-
-    Args:
-        bfloat16: convolutions and matrices in bfloat16.
-    """
+    """`of` applied to batches of test images uint8 [N, 3, R, R] that the head has prepared;
+    `bfloat16` as in `head_outputs`."""
     device = next(head.parameters()).device
     head.eval()
     parts = []
@@ -288,9 +279,9 @@ _PLACES = ("data", "test_data", "train_csv", "test_csv")
 
 def _without_places(settings: Any) -> Any:
     """Settings without the data's folders, which may lie elsewhere (`IMAGES` identifies them), and
-    without those that are not given, which earlier versions may lack."""
+    without those that are None."""
     if isinstance(settings, list):
-        return [_without_places(one) for one in settings]
+        return [_without_places(each) for each in settings]
     if not isinstance(settings, dict):
         return settings
     kept = {k: v for k, v in settings.items() if k not in _PLACES}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +15,12 @@ from ssl_faces import FaceEncoder, InputError
 
 END_TO_END = "end to end"
 LEAST_SIDE = 16
+T = TypeVar("T")
 
 
 class Measure(NamedTuple):
-    """A measure of each image beside the head's outputs, such as how well it is restored.
-
-    Attributes:
-        values: float [B].
-        unit: of the values.
-        higher_is_better: of them and of their mean.
-    """
+    """A measure of each image beside the head's outputs, such as how well it is restored: float
+    [B], their unit, and whether higher is better."""
 
     values: Tensor
     unit: str
@@ -67,7 +64,7 @@ class Head(nn.Module, ABC):
         return self.classifier(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Outputs [B, outputs] for images as for `embed`."""
+        """Outputs [B, outputs] of images as for `embed`."""
         return self.classify(self.embed(images))
 
     def representation(self, images: Tensor) -> Tensor:
@@ -86,8 +83,7 @@ class Head(nn.Module, ABC):
         """Called before each training step with the share of the training that is done."""
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        """Loss terms, whose sum is minimised, for images as for `forward` and labels of the goal;
-        `balanced` as there."""
+        """Loss terms, whose sum is minimised, for labels of the goal; `balanced` as there."""
         return self.goal.losses(self(images), labels, balanced)
 
     def predict(self, images: Tensor) -> Tensor:
@@ -95,11 +91,11 @@ class Head(nn.Module, ABC):
         return self(images)
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
-        """Rows of images to look at, [N, 3, S, S] in [0, 1], for images as for `forward`."""
+        """Rows of images to look at, [N, 3, S, S] in [0, 1]."""
         return {}
 
     def measures(self, images: Tensor) -> dict[str, Measure]:
-        """Further measures of test images as for `forward`, by the metric's name."""
+        """Further measures of test images, by the metric's name."""
         return {}
 
     def vary(self, images: Tensor) -> Tensor:
@@ -121,6 +117,16 @@ class Head(nn.Module, ABC):
             # Its batch statistics stay those of its own training.
             self.encoder.eval()
         return self
+
+
+def on_black(head: Head, of: Callable[[Tensor], T]) -> T:
+    """What a part of a head makes of one black image, in evaluation mode, to learn its shape."""
+    was = head.training
+    head.eval()
+    with torch.no_grad():
+        shown = of(torch.zeros(1, 3, head.picture_size, head.picture_size))
+    head.train(was)
+    return shown
 
 
 def check_picture_size(side: int) -> None:
@@ -146,12 +152,17 @@ def overlaid(images: Tensor, weights: Tensor) -> Tensor:
     return 0.4 * grey + 0.6 * colours
 
 
-class FrozenFeatures(nn.Module):
-    """A frozen encoder's feature vectors, each number standardised by running statistics.
+def dim_of(encoder: FaceEncoder, space: str) -> int:
+    """Length of an encoder's features of this space; InputError if it has no such space."""
+    if space not in encoder.feature_dims:
+        raise InputError(
+            f"head.space: '{space}'; the encoder has {', '.join(encoder.feature_dims)}"
+        )
+    return encoder.feature_dims[space]
 
-    Args:
-        encoder: the encoder.
-        space: which of its feature spaces.
+
+class FrozenFeatures(nn.Module):
+    """A frozen encoder's features of a space, each number standardised by running statistics.
 
     Raises:
         InputError: it has no such space.
@@ -159,14 +170,8 @@ class FrozenFeatures(nn.Module):
 
     def __init__(self, encoder: FaceEncoder, space: str) -> None:
         super().__init__()
-        if space not in encoder.feature_dims:
-            raise InputError(
-                f"head.space: '{space}'; the encoder has {', '.join(encoder.feature_dims)}"
-            )
         # In a list: the head owns the encoder.
-        self._encoder = [encoder]
-        self.space = space
-        self.dim = encoder.feature_dims[space]
+        self._encoder, self.space, self.dim = [encoder], space, dim_of(encoder, space)
         self.standardise = nn.BatchNorm1d(self.dim, affine=False)
 
     def forward(self, images: Tensor) -> Tensor:

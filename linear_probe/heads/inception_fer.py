@@ -7,15 +7,14 @@ Networks, WACV 2016.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.googlenet import BasicConv2d
 
-from linear_probe.heads.crops import random_crops, ten_crops
+from linear_probe.heads.crops import CroppedHead, ten_crops
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import FrozenFeatures, Head
+from linear_probe.heads.head import FrozenFeatures
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
     LayerWidth,
@@ -27,15 +26,13 @@ from ssl_faces.common.ranges import (
 
 
 class Inception(nn.Module):
-    """1x1, 3x3 and 5x5 convolutions and a pooled path side by side (Szegedy et al., CVPR 2015).
-
-    torchvision's has 3x3 for 5x5; this one is as published, with batch normalisation.
+    """1x1, 3x3 and 5x5 convolutions and a pooled path side by side (Szegedy et al., CVPR 2015),
+    with batch normalisation; torchvision's has 3x3 for 5x5.
 
     Args:
         channels: of the input.
-        one: of the 1x1 path.
-        three, five: of the 3x3 and of the 5x5 path, before and after.
-        pooled: of the pooled path.
+        one, three, five, pooled: channels of each path's output; before them those of its 1x1
+            convolution.
     """
 
     def __init__(
@@ -62,30 +59,10 @@ class Inception(nn.Module):
         return torch.cat([path(x) for path in self.paths], 1)
 
 
-class TenCrops(Head):
-    """A head that is trained on random crops and mirror images, and averages ten of them.
-
-    Args:
-        goal, encoder: see `Head`.
-        picture_size: side of the crops.
-        margin: pixels by which pictures are read larger.
-    """
-
-    def __init__(
-        self, goal: Goal, encoder: FaceEncoder | None, picture_size: int, margin: int
-    ) -> None:
-        super().__init__(goal, encoder)
-        self.picture_size, self.margin = picture_size, margin
-
-    @property
-    def read_size(self) -> int:
-        return self.picture_size + self.margin
-
-    def vary(self, images: Tensor) -> Tensor:
-        return random_crops(images, self.picture_size).float() / 255
+class TenCrops(CroppedHead):
+    """A head that averages its outputs of ten crops."""
 
     def predict(self, images: Tensor) -> Tensor:
-        """The average over ten crops of pictures of side `read_size`."""
         crops = ten_crops(images, self.picture_size)
         return self.goal.average(self(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]))
 
@@ -98,7 +75,7 @@ class InceptionFER(TenCrops):
         space: with an encoder: which of its feature spaces.
         width: factor on the channels of the convolutions; 1 is the paper's.
         hidden: lengths of the two hidden layers.
-        dropout: before the last layer and the one before.
+        dropout: behind both.
         margin: pixels around the 48 that crops leave out.
     """
 
@@ -116,13 +93,12 @@ class InceptionFER(TenCrops):
     ) -> None:
         super().__init__(goal, encoder, 48, margin)
         check_ranges(type(self).__init__, locals(), "head")
+        self.features: InceptionTrunk | FrozenFeatures
         if encoder is None:
-            self.features: nn.Module = inception_trunk(width)
-            length = cast(int, self.features[-1].length)
+            self.features = InceptionTrunk(width)
         else:
             self.features, self.space = FrozenFeatures(encoder, space), space
-            length = self.features.dim
-        self.classifier = classifier(length, hidden, goal.outputs, dropout)
+        self.classifier = classifier(self.features.dim, hidden, goal.outputs, dropout)
 
     def embed(self, images: Tensor) -> Tensor:
         return self.features(images)
@@ -168,38 +144,29 @@ class PlainFER(TenCrops):
         return self.features(2 * images - 1)
 
 
-class _Pooled(nn.Module):
-    """The mean over the map [B, C, h, w]; knows its length C."""
+class InceptionTrunk(nn.Sequential):
+    """Images [B, 3, 48, 48] in [0, 1] to [B, dim], which is 512 at width 1."""
 
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.length = length
+    def __init__(self, width: float) -> None:
+        def c(channels: int) -> int:
+            return _channels(channels, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
+        a = Inception(c(192), c(64), (c(96), c(128)), (c(16), c(32)), c(32))
+        b = Inception(a.channels, c(128), (c(128), c(192)), (c(32), c(96)), c(64))
+        third = Inception(b.channels, c(192), (c(96), c(208)), (c(16), c(48)), c(64))
+        fourth = Inception(third.channels, c(192), (c(96), c(208)), (c(16), c(48)), c(64))
+        super().__init__(
+            nn.Identity(),  # so that layers have the numbers that checkpoints have
+            BasicConv2d(3, c(64), kernel_size=7, stride=2, padding=3),
+            nn.MaxPool2d(3, 2, 1),
+            BasicConv2d(c(64), c(192), kernel_size=3, padding=1),
+            nn.MaxPool2d(3, 2, 1),
+            *(a, b, nn.MaxPool2d(3, 2, 1), third, fourth),
+        )
+        self.dim = fourth.channels
 
-
-class _Centred(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return 2 * images - 1
-
-
-def inception_trunk(width: float) -> nn.Sequential:
-    """Pictures [B, 3, 48, 48] in [0, 1] to [B, 512 at width 1]."""
-    c = lambda channels: _channels(channels, width)  # noqa: E731
-    a = Inception(c(192), c(64), (c(96), c(128)), (c(16), c(32)), c(32))
-    b = Inception(a.channels, c(128), (c(128), c(192)), (c(32), c(96)), c(64))
-    third = Inception(b.channels, c(192), (c(96), c(208)), (c(16), c(48)), c(64))
-    fourth = Inception(third.channels, c(192), (c(96), c(208)), (c(16), c(48)), c(64))
-    return nn.Sequential(
-        _Centred(),
-        BasicConv2d(3, c(64), kernel_size=7, stride=2, padding=3),
-        nn.MaxPool2d(3, 2, 1),
-        BasicConv2d(c(64), c(192), kernel_size=3, padding=1),
-        nn.MaxPool2d(3, 2, 1),
-        *(a, b, nn.MaxPool2d(3, 2, 1), third, fourth),
-        _Pooled(fourth.channels),
-    )
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(2 * input - 1).mean((2, 3))
 
 
 def classifier(length: int, hidden: tuple[int, int], outputs: int, dropout: float) -> nn.Sequential:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from linear_probe.experiments.runner import Experiment
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadTraining
+from linear_probe.records.runner import Experiment
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
@@ -77,7 +77,7 @@ class HeadJob(HeadExperiment):
         head: the head: `class_path` and `init_args`.
         task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
         data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, a test bed (`digits`,
-            `shapes`, see `linear_probe.heads.thin_beds`), or None for the usual one; `test_data`
+            `shapes`, see `linear_probe.tasks.toy_sets`), or None for the usual one; `test_data`
             to train on one data set and test on another.
         train_csv, test_csv: as there: your own labels, instead of `data`.
         before: stages that it learns first, one after the other.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.fit import in_batches
 from linear_probe.heads.head import Head
-from linear_probe.stats.intervals import row_weights
+from linear_probe.records.measured import Figure
 from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.labelled import LabelTask
-from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
+from linear_probe.tasks.sample import Sample
 
 PROBE = "against the true pictures"
 READOUT = "exogenous readout"
@@ -24,31 +25,17 @@ READOUT = "exogenous readout"
 def measure_figures(
     head: Head, images: Tensor, keys: Sequence[str], replicates: int, bfloat16: bool = False
 ) -> list[Figure]:
-    """The mean of each of the head's `measures`, with intervals by bootstrap over pictures.
-
-    Args:
-        images: uint8 [N, 3, R, R], of the test.
-        keys: of the pictures, N.
-        replicates: of the bootstrap, whose draws are those of seed 0.
-        bfloat16: see `head_outputs`.
-    """
+    """The mean of each of the head's `measures` of test images uint8 [N, 3, R, R], with intervals
+    by bootstrap over images; `bfloat16` as in `head_outputs`."""
     if type(head).measures is Head.measures:
         return []
     parts = in_batches(head, images, head.measures, bfloat16)
-    weights = row_weights(len(images), replicates, DRAWS_SEED)
-    sample = sample_of(keys, replicates, DRAWS_SEED)
+    sample = Sample(keys, replicates)
+    more: dict[str, Any] = {"factor": 1, "note": f"{len(images):,} pictures", "probe": PROBE}
     figures = []
     for name, (_, unit, higher_is_better) in parts[0].items():
         values = torch.cat([part[name].values for part in parts]).double().cpu().numpy()
-        drawn = weights.astype(np.float64) @ values / len(values)
-        figures.append(
-            Figure(
-                *(name, float(values.mean()), unit, higher_is_better, len(values), sample),
-                drawn,
-                note=f"{len(values):,} pictures",
-                probe=PROBE,
-            )
-        )
+        figures.append(sample.mean(name, values, unit, higher_is_better, **more))
     return figures
 
 
@@ -58,8 +45,8 @@ def has_readout(task: LabelTask) -> bool:
 
 
 def exogenous_readout(task: LabelTask, records: np.ndarray, representation: Tensor) -> Figure:
-    """Accuracy of a linear probe of the label `exogenous`, fitted on the training pictures, on the
-    test pictures: the lower the better.
+    """Accuracy of a linear probe of the label `exogenous`, fitted on the training images, on the
+    test images: the lower the better.
 
     Args:
         task: one that `has_readout`.

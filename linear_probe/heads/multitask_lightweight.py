@@ -9,17 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from linear_probe.heads.crops import random_crops
+from linear_probe.heads.crops import CroppedHead
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import FrozenFeatures, Head, check_picture_size
+from linear_probe.heads.head import FrozenFeatures, check_picture_size
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import ImageSide, NonNegativeInt, UnitBelow1, check_ranges
 from ssl_faces.networks.backbone import TIMM, BackboneEncoder
 
 
-class MultitaskLightweight(Head):
-    """A network of timm with one linear layer on its pooled features, for any goal; several
-    predictions (age, gender, race) have an output each, side by side.
+class MultitaskLightweight(CroppedHead):
+    """A network of timm with one linear layer on its pooled features, for any goal.
 
     The paper's order of learning, identity, attributes, expression, is the job's `before`; its
     class weights are `training.balanced`, its sharpness-aware minimisation `training.sam_radius`.
@@ -28,10 +27,10 @@ class MultitaskLightweight(Head):
         goal, encoder: see `Head`.
         space: with an encoder: which of its feature spaces.
         backbone: of timm, such as `mobilenetv3_large_100`, `efficientnet_b0`, `rexnet_100`.
-        picture_size: side of the pictures; the paper's 224.
-        keep_size: the first convolution doesn't halve the picture, as these networks expect
-            pictures of 224 px and would leave a map of 2x2 of one of 48.
-        margin: pixels by which pictures are read larger, for random crops.
+        picture_size: side of the images; the paper's 224.
+        keep_size: the first convolution doesn't halve the image, as these networks expect 224 px
+            and would leave a map of 2x2 of 48.
+        margin: pixels by which images are read larger, for random crops.
         dropout: before the linear layer.
 
     Raises:
@@ -51,26 +50,16 @@ class MultitaskLightweight(Head):
         margin: NonNegativeInt = 6,
         dropout: UnitBelow1 = 0.2,
     ) -> None:
-        super().__init__(goal, encoder)
+        super().__init__(goal, encoder, encoder.input_size if encoder else picture_size, margin)
         check_ranges(type(self).__init__, locals(), "head")
-        self.margin = margin
         self.backbone: _Network | FrozenFeatures
         if encoder is None:
             check_picture_size(picture_size)
-            self.picture_size = picture_size
             self.backbone = _Network(backbone, picture_size, keep_size)
         else:
-            self.picture_size, self.space = encoder.input_size, space
-            self.backbone = FrozenFeatures(encoder, space)
+            self.backbone, self.space = FrozenFeatures(encoder, space), space
         last = nn.Linear(self.backbone.dim, goal.outputs)
         self.classifier = nn.Sequential(nn.Dropout(dropout), last)
-
-    @property
-    def read_size(self) -> int:
-        return self.picture_size + self.margin
-
-    def vary(self, images: Tensor) -> Tensor:
-        return random_crops(images, self.picture_size).float() / 255
 
     def prepare(self, images: Tensor) -> Tensor:
         # Not torchvision's: what rounds sizes can't be written as ONNX.

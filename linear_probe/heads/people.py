@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,46 +23,39 @@ KEPT = 0.1
 
 
 class People:
-    """The people of the training parts of face sets, each a class.
+    """The people of the training parts of face sets, each a class; test people and sets without
+    people are left out.
 
     Args:
-        face_sets: the sets; test people and sets without people are left out.
+        face_sets: the sets.
         max_train: number of images at most, people with most images first; None is all.
 
     Attributes:
         title: a description.
 
     Raises:
-        MissingData: fewer than two people with `LEAST` pictures.
+        MissingData: fewer than two people with `LEAST` images.
     """
 
     def __init__(self, face_sets: Sequence[FaceSet], max_train: int | None = None) -> None:
         # Each set names its people by its own rule: "7" is another person in another set.
-        whose: dict[tuple[int, str], list[int]] = {}
-        self._sets: list[FaceSet] = []
+        whose: dict[tuple[int, str], list[int]] = defaultdict(list)
+        self._sets = face_sets
         held_out = frozenset().union(*(faces.held_out_people for faces in face_sets))
-        for faces in face_sets:
-            kept = [
-                i
-                for i, record in enumerate(faces.records)
-                if record.person is not None and record.person not in held_out
-            ]
-            if kept:
-                for i in kept:
-                    person = faces.records[i].person or ""
-                    whose.setdefault((len(self._sets), person), []).append(i)
-                self._sets.append(faces)
-        enough = {who: rows for who, rows in whose.items() if len(rows) >= LEAST}
-        left = sum(map(len, enough.values())) if max_train is None else max_train
+        for number, faces in enumerate(face_sets):
+            for i, record in enumerate(faces.records):
+                if record.person is not None and record.person not in held_out:
+                    whose[number, record.person].append(i)
+        enough = [(who, rows) for who, rows in whose.items() if len(rows) >= LEAST]
+        left = sum(len(rows) for _, rows in enough) if max_train is None else max_train
         self._rows: list[tuple[int, int, int]] = []  # set, record, class
-        for number, (who, rows) in enumerate(
-            sorted(enough.items(), key=lambda item: (-len(item[1]), item[0]))
-        ):
+        self.count = 0
+        for (of, _), rows in sorted(enough, key=lambda item: (-len(item[1]), item[0])):
             if len(rows) > left:
                 break
             left -= len(rows)
-            self._rows += [(who[0], row, number) for row in rows]
-        self.count = len({number for *_, number in self._rows})
+            self._rows += [(of, row, self.count) for row in rows]
+            self.count += 1
         if self.count < 2:
             raise MissingData(
                 f"people: {self.count} with {LEAST} pictures or more in the training parts; add a "

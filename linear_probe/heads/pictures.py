@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -12,82 +11,45 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
-from linear_probe.features.frozen import Features
+from linear_probe.features.extraction import Decoded, decoded
 from linear_probe.tasks.labelled import Split
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet, Skipped
-from ssl_faces.data.pictures import BadImage
-from ssl_faces.data.store.packing import square
+from ssl_faces.data import FaceSet
 
 _AT_ONCE = 512
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """The images of a face set that can be decoded.
-
-    Attributes:
-        images: uint8 [N, 3, R, R].
-        records: int64 [N], of the face set.
-        skipped: images that can't be decoded.
-    """
-
-    images: Tensor
-    records: np.ndarray
-    skipped: list[Skipped]
-
-    @property
-    def rows(self) -> Features:
-        """Rows without features, for splits."""
-        return Features(torch.empty(len(self.records), 0), self.records)
-
-
 def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
-    """The images of these records at side `size`.
-
-    Raises:
-        InputError: none of them can be decoded.
-    """
-    images, records, skipped = [], [], []
-    about = f"pictures of {faces.name}"
+    """The images of these records at side `size`; InputError if none of them can be decoded."""
+    parts = []
     few = len(indices) <= _AT_ONCE
-    with tqdm(total=len(indices), desc=about, unit="faces", disable=few) as bar:
-        for start in range(0, len(indices), _AT_ONCE):
-            part = [int(index) for index in indices[start : start + _AT_ONCE]]
-            pictures = faces.read_many(part, at_least=size, shrink=partial(square, size=size))
-            for index, picture in zip(part, pictures, strict=True):
-                if isinstance(picture, BadImage):
-                    skipped.append(Skipped(faces.records[index].key, str(picture)))
-                else:
-                    images.append(picture)
-                    records.append(index)
-            bar.update(len(part))
-    if not images:
+    with tqdm(
+        total=len(indices), desc=f"pictures of {faces.name}", unit="faces", disable=few
+    ) as bar:
+        for start in range(0, max(1, len(indices)), _AT_ONCE):
+            places = indices[start : start + _AT_ONCE].tolist()
+            parts.append(decoded(faces, places, size))
+            bar.update(len(places))
+    records = np.concatenate([part.records for part in parts])
+    if not len(records):
         raise InputError(f"{faces.name}: no picture can be decoded; check that they are whole")
-    return Decoded(torch.from_numpy(np.stack(images)), np.array(records, dtype=np.int64), skipped)
+    skipped = [item for part in parts for item in part.skipped]
+    return Decoded(torch.cat([part.images for part in parts]), records, skipped)
 
 
 def decode_all(faces: FaceSet, indices: np.ndarray, size: int) -> Tensor:
-    """The images of these records, float [N, 3, `size`, `size`] in [0, 1].
-
-    Raises:
-        InputError: one of them can't be decoded.
-    """
-    decoded = decode(faces, indices, size)
-    for bad in decoded.skipped:
+    """The images of these records, float [N, 3, `size`, `size`] in [0, 1]; InputError if one of
+    them can't be decoded."""
+    images = decode(faces, indices, size)
+    for bad in images.skipped:
         raise InputError(f"{bad.key}: {bad.reason}; replace the image")
-    return decoded.images.float() / 255
+    return images.images.float() / 255
 
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """Images and labels to train and validate a head on.
-
-    Attributes:
-        images: uint8 [N, 3, R, R].
-        labels: [N] or [N, outputs].
-        train, validation: int64, rows of either part.
-    """
+    """Images uint8 [N, 3, R, R] and labels [N] or [N, outputs] to train and validate a head on, and
+    the rows int64 of either part."""
 
     images: Tensor
     labels: Tensor
@@ -102,12 +64,7 @@ class LabelledSplit:
 
 
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their rows, without collating single images.
-
-    Args:
-        images: uint8 [N, 3, R, R].
-        labels: [N] or [N, outputs].
-    """
+    """Whole batches by their rows, without collating single images."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -126,7 +83,6 @@ class EpochBatches(Sampler[list[int]]):
     Args:
         count: rows.
         batch_size: of all processes together.
-        seed: of the order.
         rank, world: this process and their number; each has an equal part of every batch.
     """
 

@@ -18,18 +18,8 @@ from ssl_faces.encoders.encoder import is_encoder
 
 
 class HeadPredictor:
-    """A trained head: `predictor(crops)` gives float32 [N, columns] of crops uint8 [S, S, 3].
-
-    Args:
-        folder: see `open_head`.
-
-    Attributes:
-        size: side of the crops.
-        outputs: what the columns are.
-
-    Raises:
-        InputError: as of `open_head`.
-    """
+    """A trained head, see `open_head`: `predictor(crops)` gives float32 [N, columns] of crops uint8
+    [S, S, 3] of side `size`; `outputs` says what the columns are."""
 
     def __init__(self, folder: Path) -> None:
         self._head, self._meaning, _ = open_head(folder)
@@ -54,12 +44,10 @@ def predict_files(
     detect: Detect,
     detector: str,
 ) -> str:
-    """Write the predictions of each face; what was predicted, in words.
+    """Write the predictions of each face (see `write_predictions`); what was predicted, in words.
 
     Args:
         model: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
-        sources, targets, smooth: see `write_predictions`.
-        fps, largest, detect, detector: see `FaceReader` and `FaceFinder`.
 
     Raises:
         InputError: the model or the images can't be used, or a file can't be written.

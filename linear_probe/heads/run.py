@@ -7,7 +7,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,26 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.probe import face_sets_by_seed, serving_tasks
-from linear_probe.experiments.robustness import degradations
-from linear_probe.experiments.runner import Run, Say
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.cost import Cost, cost
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
-from linear_probe.heads.goals import Goal
+from linear_probe.heads.goals import Goal, save_meaning
 from linear_probe.heads.head import Head
-from linear_probe.heads.head_tasks import HeadTask, Tested, head_task
+from linear_probe.heads.head_tasks import HeadTask, head_task, learnable
 from linear_probe.heads.job import HeadJob, Stage
-from linear_probe.heads.meaning import save_meaning
 from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
+from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Run, Say
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.sources.overlap import Overlaps
-from linear_probe.stats.conditions import condition_note
+from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
+from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.own_data import OwnData
@@ -42,9 +41,9 @@ from linear_probe.tasks.task import Figure, rows_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.files import replace_file
+from ssl_faces.common.ranks import is_first
 from ssl_faces.data import FaceSet
 from ssl_faces.training.fit import quiet
-from ssl_faces.training.launch import is_first
 
 
 def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:
@@ -52,7 +51,7 @@ def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:
 
     An interrupted training resumes from its last checkpoint; a finished one is only scored.
     """
-    known = [n for n, kind in TASKS.items() if kind is Identity or head_task(kind) is not None]
+    known = [n for n, kind in TASKS.items() if kind is Identity or learnable(kind)]
     for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
         if task not in known:
             raise InputError(f"task: '{task}'; heads learn {', '.join(known)}")
@@ -73,11 +72,11 @@ class _Data(Trainer):
         super().__init__(job, run)
         self.job = job
         self.overlaps = Overlaps(run.say)
-        self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
-        self._people: dict[tuple[str | int | None, ...], People] = {}
-        self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
+        self._tasks: dict[Any, list[HeadTask]] = {}
+        self._people: dict[Any, People] = {}
+        self._decoded: dict[Any, Decoded] = {}
 
-    def tasks(self, stage: Stage) -> list[HeadTask[Any]]:
+    def tasks(self, stage: Stage) -> list[HeadTask]:
         key = (*_data_of(stage), stage.task, stage.max_train)
         if key not in self._tasks:
             self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.out, self.run.say)
@@ -110,23 +109,29 @@ class _Fitted(NamedTuple):
     folder: Path
 
 
+@dataclass
 class _StageRun:
     """Trains and scores the head of a stage with a seed.
 
-    Args:
-        data: of the job.
-        stage: its settings.
-        seed: of weights, order and random draws.
+    Attributes:
         earlier: the head of the stage before, if any.
         name: of the stage's folder; empty is the last stage.
     """
 
-    def __init__(
-        self, data: _Data, stage: Stage, seed: int, earlier: Head | None, name: str = ""
-    ) -> None:
-        self.data, self.job, self.run = data, data.job, data.run
-        self.stage, self.seed, self.earlier, self.name = stage, seed, earlier, name
-        self.started = time.perf_counter()
+    data: _Data
+    stage: Stage
+    seed: int
+    earlier: Head | None
+    name: str = ""
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def job(self) -> HeadJob:
+        return self.data.job
+
+    @property
+    def say(self) -> Say:
+        return self.data.run.say
 
     def measurements(self) -> Generator[Measured, None, Head]:
         """Train and measure; the trained head."""
@@ -134,19 +139,19 @@ class _StageRun:
             return (yield from self._people())
         tasks = self.data.tasks(self.stage)
         if self.name and len(tasks) > 1:
-            sets = ", ".join(asked.task.faces.name for asked in tasks)
+            sets = ", ".join(lesson.task.faces.name for lesson in tasks)
             raise InputError(
                 f"{self.name}: {sets} have its labels; name the folder of one as its `data`"
             )
-        for asked in tasks:
+        for lesson in tasks:
             self.started = time.perf_counter()
-            head = yield from self._task(asked)
+            head = yield from self._task(lesson)
         return head
 
     def _people(self) -> Generator[Measured, None, Head]:
         """Train on people; where the task is identity, verify pairs of others by the features."""
         tasks: list[Identity] = []
-        sets = _face_sets(self.stage, self.run.out, self.run.say)
+        sets = _face_sets(self.stage, self.run.out, self.say)
         if self.stage.task == Identity.name:
             tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
         people = self.data.people(self.stage, sets)
@@ -157,33 +162,33 @@ class _StageRun:
         )
         head = fitted.head
         values = ", ".join(f"{name} {value:.2f} %" for name, value in fitted.validation.items())
-        self.run.say(f"{people.title}: seed {self.seed}: validation {values}")
+        self.say(f"{people.title}: seed {self.seed}: validation {values}")
         decoded = [self.data.decode(task.faces, task.indices, head.read_size) for task in tasks]
-        features = [
-            Features(self.data.outputs(head, part.images, True), part.records) for part in decoded
+        scored = [
+            task.score(
+                Features(self.data.outputs(head, part.images, True), part.records),
+                Pictures(task.faces, task.indices),
+            )
+            + self._measures(head, task.faces, part.images, part.records)
+            for task, part in zip(tasks, decoded, strict=True)
+            if is_first()
         ]
-        if not tasks or not is_first():  # one process writes
+        if not scored:  # one process writes
             return head
         self._draw(fitted, decoded[0].images)
-        measured = [
-            self._measures(head, task.faces, part.images, part.records)
-            for task, part in zip(tasks, decoded, strict=True)
-        ]
         used = self._cost(head)
-        more = {"training": dataclasses.asdict(self.stage.training)}
-        for task, of_task, extra in zip(tasks, features, measured, strict=True):
-            scored = task.score(of_task, Pictures(task.faces, task.indices))
-            figures = _noted([*scored, *extra], more, used)
+        chosen = {"training": dataclasses.asdict(self.stage.training)}
+        for task, figures in zip(tasks, scored, strict=True):
             how = f"{self._training(head)}, to tell {people.title}; {task.protocol}"
-            row = self._row(head, task, how, figures)
+            row = self._row(head, task, how, _noted(figures, chosen, used))
             if self.job.encoder is not None:
                 row = row._replace(space=f"{row.probe} on {row.space}")
             yield row._replace(probe=task.probe)
         return head
 
-    def _task(self, asked: HeadTask[Any]) -> Generator[Measured, None, Head]:
+    def _task(self, lesson: HeadTask) -> Generator[Measured, None, Head]:
         """Train and score a task with labels of single images."""
-        task: LabelTask = asked.task
+        task: LabelTask = lesson.task
         faces = task.faces
         changes = degradations(self.job.robustness)
         outputs: list[list[Tensor]] = [[] for _ in (None, *changes)]
@@ -193,9 +198,9 @@ class _StageRun:
         def folds(size: int) -> list[LabelledSplit]:
             decoded.append(self.data.decode(faces, task.indices, size))
             splits.extend(task.splits(decoded[0].rows, Pictures(faces, task.indices)))
-            tested = np.concatenate([decoded[0].records[split.test] for split in splits])
+            tested = task.tested_records(decoded[0].rows, splits)
             decoded.extend(self.data.decode(faces, tested, size, change) for change in changes)
-            labels = asked.labels[torch.from_numpy(decoded[0].records)]
+            labels = lesson.labels[torch.from_numpy(decoded[0].records)]
             return [LabelledSplit.of(decoded[0].images, labels, split) for split in splits]
 
         def after(head: Head, fold: int) -> None:
@@ -204,7 +209,7 @@ class _StageRun:
                 rows = torch.from_numpy(rows_of(images.rows, records))
                 parts.append(self.data.outputs(head, images.images[rows]))
 
-        fitted = self._fit(f"{self.name} {faces.name}".strip(), asked, folds, after)
+        fitted = self._fit(f"{self.name} {faces.name}".strip(), lesson, folds, after)
         head, whole = fitted.head, decoded[0]
         if not is_first():  # one process writes
             return head
@@ -223,8 +228,8 @@ class _StageRun:
         }
 
         def scored(parts: list[Tensor], more: str = "") -> list[Figure]:
-            tested = Tested(whole.rows, splits, torch.cat(parts))
-            return asked.figures(tested, chosen, f"; {used.size}{more}")
+            note = f"; {used.size}{more}"
+            return lesson.figures(whole.rows, splits, torch.cat(parts), chosen, note)
 
         figures = scored(outputs[0]) + _noted(measured, chosen, used)
         if represented is not None:
@@ -245,7 +250,7 @@ class _StageRun:
     def _fit(
         self,
         name: str,
-        lesson: HeadTask[Any] | People,
+        lesson: HeadTask | People,
         folds: Callable[[int], list[LabelledSplit]],
         after: Callable[[Head, int], None] = lambda head, fold: None,
     ) -> _Fitted:
@@ -259,7 +264,7 @@ class _StageRun:
         """
         head = self._new(lesson.goal())
         named = safe_name(f"{self.job.label or head.name} {self.job.encoder or ''} {name}")
-        folder = self.run.out / HEADS_FOLDER / named / f"seed{self.seed}"
+        folder = self.data.run.out / HEADS_FOLDER / named / f"seed{self.seed}"
         splits = folds(head.read_size)
         figures = []
         for fold, split in enumerate(splits):
@@ -268,12 +273,11 @@ class _StageRun:
             run = folder / f"fold{fold}" if len(splits) > 1 else folder
             self.data.train(*(head, self.stage.training, split, self.seed, run), lesson.validation)
             if isinstance(lesson, HeadTask) and is_first():
-                save_meaning(run, lesson.meaning())
-            kept = split.validation
-            outputs = self.data.outputs(head, split.images[kept])
-            figures.append(lesson.validation(outputs, split.labels[kept]))
+                save_meaning(run, lesson.meaning)
+            outputs = self.data.outputs(head, split.images[split.validation])
+            figures.append(lesson.validation(outputs, split.labels[split.validation]))
             after(head, fold)
-        means = {k: round(float(np.mean([one[k] for one in figures])), 4) for k in figures[0]}
+        means = {k: round(float(np.mean([of[k] for of in figures])), 4) for k in figures[0]}
         return _Fitted(head, means, folder)
 
     def _new(self, goal: Goal) -> Head:
@@ -292,7 +296,7 @@ class _StageRun:
 
     def _cost(self, head: Head) -> Cost:
         used = cost(head)  # moves it to the CPU
-        self.run.say(f"{head.name}: {used}")
+        self.say(f"{head.name}: {used}")
         return used
 
     def _draw(self, fitted: _Fitted, images: Tensor) -> None:
@@ -306,20 +310,17 @@ class _StageRun:
             panel(panels).save(stream, "PNG")
             path = fitted.folder / "panel.png"
             replace_file(path, stream.getvalue())
-            self.run.say(f"pictures to look at: {path}")
+            self.say(f"pictures to look at: {path}")
 
     def _row(self, head: Head, task: Task, protocol: str, figures: list[Figure]) -> Measured:
-        name = self.job.label or head.name
+        name, encoder = self.job.label or head.name, self.job.encoder
         overlap = {}
-        if self.job.encoder is not None:
-            encoder = load_encoder(self.job.encoder)
-            overlap = self.data.overlaps.of(self.job.encoder, encoder, task.faces, task.scored())
+        if encoder is not None:
+            loaded = load_encoder(encoder)
+            overlap = self.data.overlaps.of(encoder, loaded, task.faces, task.scored())
         return Measured(
             TaskFacts(task.name, task.data_set, task.split, protocol, self.seed),
-            name if self.job.encoder is None else self.job.encoder,
-            head.space,
-            name,
-            figures,
+            *(encoder or name, head.space, name, figures),
             seconds=time.perf_counter() - self.started,
             note=task.few_people_note(),
             overlap=overlap,
@@ -358,7 +359,7 @@ def _data_of(stage: Stage) -> tuple[str | None, ...]:
     return (stage.data, stage.test_data, stage.train_csv, stage.test_csv)
 
 
-def tasks_of(stage: Stage, bootstrap: int, out: Path, say: Say = print) -> list[HeadTask[Any]]:
+def tasks_of(stage: Stage, bootstrap: int, out: Path, say: Say = print) -> list[HeadTask]:
     """The stage's task on each face set that serves, with the split and the draws of seed 0.
 
     Args:
@@ -369,14 +370,13 @@ def tasks_of(stage: Stage, bootstrap: int, out: Path, say: Say = print) -> list[
         InputError: the data can't be used.
     """
     kind = TASKS[stage.task]
-    as_head = head_task(kind)
-    assert as_head is not None
+    assert issubclass(kind, LabelTask)
     sets = _face_sets(stage, out, say)
     if stage.test_data is not None:
         tested = {0: face_sets_by_seed(stage.test_data, False, [0], say)[0]}
         sets = crossed_by_seed({0: sets}, tested, kind)[0]
     tasks = serving_tasks(kind, sets, 0, bootstrap, "cpu", stage.max_train)
-    return [as_head(task) for task in tasks]
+    return [head_task(task) for task in tasks]
 
 
 def _face_sets(stage: Stage, out: Path, say: Say) -> Sequence[FaceSet]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from linear_probe.heads.crops import mirrored_and_moved, standardised
-from linear_probe.heads.goals import Goal, Several
-from linear_probe.heads.head import Head
+from linear_probe.heads.goals import Categories, Goal
+from linear_probe.heads.head import Head, on_black
 from linear_probe.heads.layer_maps import layer_maps
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
@@ -34,14 +34,11 @@ ValueLoss = Literal["ccc", "mse"]
 
 
 class ConcordanceLoss(nn.Module):
-    """1 - CCC of values over the batch of all devices: 0 for perfect agreement, 1 for none, at
-    most 2.
+    """1 - CCC of values over the batch of all devices: 0 for perfect agreement, 1 for none, at most
+    2.
 
     CCC is 2 cov / (var + var + (difference of means)²), Lin, Biometrics 45(1), 1989, with moments
-    over n. torchmetrics' has a slope too, but is NaN of values that are all the same.
-
-    Args:
-        eps: added to the denominator, so that constant values have a CCC of 0.
+    over n; `eps` in the denominator makes it 0 for constant values, of which torchmetrics' is NaN.
     """
 
     def __init__(self, eps: float = 1e-8) -> None:
@@ -67,61 +64,48 @@ class AttentionPool(nn.Module):
 
     Args:
         dim: D.
-        hidden: length of v.
+        hidden: length of v; None: no attention, the mean.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int | None) -> None:
         super().__init__()
-        self.hidden = nn.Linear(dim, hidden)
-        self.query = nn.Linear(hidden, 1, bias=False)
-        nn.init.zeros_(self.query.weight)
+        if hidden is not None:
+            self.hidden = nn.Linear(dim, hidden)
+            self.query = nn.Linear(hidden, 1, bias=False)
+            nn.init.zeros_(self.query.weight)
+        self.attention = hidden is not None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, D]."""
-        return (self.weights(x)[:, :, None] * x).sum(1)
+        return (self.weights(x)[:, :, None] * x).sum(1) if self.attention else x.mean(1)
 
     def weights(self, x: Tensor) -> Tensor:
         """[B, n], each row adds up to 1."""
+        if not self.attention:
+            return x.new_full(x.shape[:2], 1 / x.shape[1])
         return self.query(torch.tanh(self.hidden(x)))[:, :, 0].softmax(1)
-
-
-class MeanPool(nn.Module):
-    """The mean of vectors [B, n, D]: all weights equal."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, D]."""
-        return x.mean(1)
-
-    def weights(self, x: Tensor) -> Tensor:
-        """[B, n], each 1 / n."""
-        return x.new_full(x.shape[:2], 1 / x.shape[1])
 
 
 class LayerVector(nn.Module):
     """The first level: the mean over the places of a layer's map [B, C, h, w] as a vector [B, dim],
-    weighted by attention or not.
-
-    Args:
-        channels: C; each is standardised by running statistics, as layers differ in size.
-        dim: length of the vector.
-        attention: whether places are weighted by attention.
-    """
+    weighted by attention or not. Channels are standardised by running statistics, as layers
+    differ in size."""
 
     def __init__(self, channels: int, dim: int, attention: bool) -> None:
         super().__init__()
         self.standardise = nn.BatchNorm2d(channels, affine=False)
-        self.pool = _pool(channels, dim, attention)
+        self.pool = AttentionPool(channels, dim if attention else None)
         self.project = nn.Sequential(nn.Linear(channels, dim), nn.LayerNorm(dim), nn.ReLU())
 
-    def forward(self, found: Tensor) -> Tensor:
-        return self.project(self.pool(self._places(found)))
+    def forward(self, layer: Tensor) -> Tensor:
+        return self.project(self.pool(self._places(layer)))
 
-    def weights(self, found: Tensor) -> Tensor:
+    def weights(self, layer: Tensor) -> Tensor:
         """Of each place [B, h, w]; those of a picture add up to 1."""
-        return self.pool.weights(self._places(found)).unflatten(1, found.shape[2:])
+        return self.pool.weights(self._places(layer)).unflatten(1, layer.shape[2:])
 
-    def _places(self, found: Tensor) -> Tensor:
-        return self.standardise(found).flatten(2).transpose(1, 2)
+    def _places(self, layer: Tensor) -> Tensor:
+        return self.standardise(layer).flatten(2).transpose(1, 2)
 
 
 class TwoLevelAttention(Head):
@@ -140,15 +124,11 @@ class TwoLevelAttention(Head):
     values and, if the set has it, the expression as classes. A goal without values is trained in
     one stage by the category branch alone.
 
-    The paper scores by CCC and RMSE, as we do. It gives neither its loss of values nor the sizes of
-    its layers.
+    The paper gives neither its loss of values nor the sizes of its layers.
 
     Args:
-        goal: see `Head`.
-        encoder: makes the maps, and doesn't learn; None: a ResNet-18, of pictures each of mean 0
-            and standard deviation 1.
-        picture_size: side of the pictures; with an encoder that encoder's.
-        width: of the ResNet.
+        goal, encoder: see `Head`; the encoder, frozen, gives the maps.
+        picture_size, width: without an encoder, of a ResNet-18.
         layers: how many layers' maps, the last ones; of a ResNet at most 5, the stem among them.
         dim: length of all vectors.
         dropout: before the last layers.
@@ -183,9 +163,8 @@ class TwoLevelAttention(Head):
         value_loss: ValueLoss = "ccc",
     ) -> None:
         super().__init__(goal, encoder)
-        sizes = goal.sizes if isinstance(goal, Several) else {"classes": goal.outputs}
-        self.values = [name for name, size in sizes.items() if size == 1]
-        self.classes = {name: size for name, size in sizes.items() if size > 1}
+        self.values = [name for name, size in goal.sizes.items() if size == 1]
+        self.classes = {name: size for name, size in goal.sizes.items() if size > 1}
         check_ranges(type(self).__init__, locals(), "head")
         if dim % 2:
             raise InputError(f"head.dim: {dim}; give an even number, half for each direction")
@@ -203,10 +182,11 @@ class TwoLevelAttention(Head):
         else:
             self.picture_size, self.space = encoder.input_size, f"maps of {layers} layers"
         self.layer_vectors = nn.ModuleList(
-            LayerVector(channels, dim, position_attention) for channels in self._channels()
+            LayerVector(layer.shape[1], dim, position_attention)
+            for layer in on_black(self, self.maps)
         )
         self.recurrent = nn.GRU(dim, dim // 2, batch_first=True, bidirectional=True)
-        self.over_layers = _pool(dim, dim, layer_attention)
+        self.over_layers = AttentionPool(dim, dim if layer_attention else None)
         branches, last = nn.ModuleDict(), nn.ModuleDict()
         if self.classes:
             branches["category"] = nn.Sequential(nn.Linear(dim, dim), nn.ReLU())
@@ -218,7 +198,6 @@ class TwoLevelAttention(Head):
         self.branches, self.classifier = branches, last
         self.dropout = nn.Dropout(dropout)
         self.concordance = ConcordanceLoss()
-        self._sizes = sizes
         self.first_stage = bool(self.values) and two_stages
 
     def begin_step(self, done: float) -> None:
@@ -235,7 +214,7 @@ class TwoLevelAttention(Head):
 
     def states(self, maps: list[Tensor]) -> Tensor:
         """The GRU's states [B, layers, dim], both directions side by side."""
-        vectors = [one(found) for one, found in zip(self.layer_vectors, maps, strict=True)]
+        vectors = [of(layer) for of, layer in zip(self.layer_vectors, maps, strict=True)]
         return self.recurrent(torch.stack(vectors, 1))[0]
 
     def attention(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -243,20 +222,20 @@ class TwoLevelAttention(Head):
         [B, layers]."""
         maps = self.maps(images)
         of_layers = cast(Iterable[LayerVector], self.layer_vectors)
-        places = [one.weights(m) for one, m in zip(of_layers, maps, strict=True)]
+        places = [of.weights(layer) for of, layer in zip(of_layers, maps, strict=True)]
         return places, self.over_layers.weights(self.states(maps))
 
     def embed(self, images: Tensor) -> Tensor:
-        """The category and the dimensional representation side by side, [B, dim] each, as far as
-        the goal has both."""
+        """The category and the dimensional representation side by side, [B, dim] each, of those
+        that the goal has."""
         shared = self.over_layers(self.states(self.maps(images)))
-        found = []
+        parts = []
         if self.classes:
-            found.append(self.branches["category"](shared))
+            parts.append(self.branches["category"](shared))
         if self.values:
-            seen = torch.cat((shared, *found), 1) if self.two_stages else shared
-            found.append(self.branches["dimensional"](seen))
-        return torch.cat(found, 1)
+            seen = torch.cat((shared, *parts), 1) if self.two_stages else shared
+            parts.append(self.branches["dimensional"](seen))
+        return torch.cat(parts, 1)
 
     def classify(self, features: Tensor) -> Tensor:
         parts = self.dropout(features).chunk(len(self.classifier), 1)
@@ -264,35 +243,23 @@ class TwoLevelAttention(Head):
         for (branch, last), part in zip(self.classifier.items(), parts, strict=True):
             of = self.classes if branch == "category" else dict.fromkeys(self.values, 1)
             outputs |= zip(of, last(part).split([*of.values()], 1), strict=True)
-        return torch.cat([outputs[name] for name in self._sizes], 1)
+        return torch.cat([outputs[name] for name in self.goal.sizes], 1)
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         outputs = self(images)
-        found = self.goal.losses(outputs, labels, balanced)
-        if not isinstance(self.goal, Several):
-            return found
+        losses = self.goal.losses(outputs, labels, balanced)
+        if isinstance(self.goal, Categories):
+            return losses
         parts = self.goal.parts(outputs)
-        for (name, part), wanted in zip(parts.items(), labels.unbind(1), strict=True):
+        for (name, part), known in zip(parts.items(), labels.unbind(1), strict=True):
             if name in self.classes:
                 weight = self.category_weight if self.values else 1.0
                 # A batch may have no label of it.
-                term = found.get(name, 0 * part.float().sum())
+                term = losses.get(name, 0 * part.float().sum())
             else:
                 weight = 0.0 if self.first_stage else 1.0
                 mse = self.value_loss == "mse"
-                term = found[name] if mse else self.concordance(part[:, 0], wanted)
+                term = losses[name] if mse else self.concordance(part[:, 0], known)
             # Times 0, not left out: DDP expects each weight in each step.
-            found[name] = weight * term
-        return found
-
-    def _channels(self) -> list[int]:
-        was = self.training
-        self.eval()
-        with torch.no_grad():
-            maps = self.maps(torch.zeros(1, 3, self.picture_size, self.picture_size))
-        self.train(was)
-        return [found.shape[1] for found in maps]
-
-
-def _pool(dim: int, hidden: int, attention: bool) -> AttentionPool | MeanPool:
-    return AttentionPool(dim, hidden) if attention else MeanPool()
+            losses[name] = weight * term
+        return losses

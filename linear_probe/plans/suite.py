@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from linear_probe.experiments.probe import FEATURES_FOLDER
-from linear_probe.plans.suite_data import DataPrints
+from linear_probe.features.files import FEATURES_FOLDER
+from linear_probe.plans.suite_data import data_hashes, run_arguments
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.sources.backbones import LIBRARIES
 from linear_probe.sources.by_name import split_name
@@ -64,7 +64,7 @@ class ProbeSettings(Strict):
         words = []
         for key, value in self.arguments.items():
             if value is not False:
-                words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+                words += [f"--{key}", *([] if value is True else [str(value)])]
         return words
 
 
@@ -207,7 +207,6 @@ def _weights(encoder: str) -> dict[str, str]:
 def check(source: Path, steps: Sequence[Step]) -> None:
     """Raises InputError if the arguments of a cell are invalid, before any is run."""
     from linear_probe.experiments.job_files import read_job
-    from linear_probe.parser import parser
 
     for step in steps:
         words = step.argv[1:]
@@ -215,7 +214,7 @@ def check(source: Path, steps: Sequence[Step]) -> None:
             if words[0] == "head":
                 read_job("head", words[1:])
                 continue
-            task = parser().parse_args(words).task
+            task = run_arguments(words[1:]).task
             if task not in TASKS:
                 raise InputError(f"unknown task '{task}'; this version knows {', '.join(TASKS)}")
         except InputError as error:
@@ -250,9 +249,8 @@ def run(argv: Sequence[str]) -> int:
 
     def work(engine: Engine) -> int:
         engine.begin()
-        prints = DataPrints(out)
         for step in steps:
-            step.decides["inputs"] |= prints.of(step.argv[1:])
+            step.decides["inputs"] |= data_hashes(step.argv[1:])
         engine.run(steps)
         done = [str(step.out) for step in steps if step.is_done()]
         if done:

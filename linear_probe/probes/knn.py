@@ -1,4 +1,4 @@
-"""k nearest neighbours on frozen features: what they say with nothing fitted but a mean and scale.
+"""k nearest neighbours on frozen features: nothing is fitted but a mean and a scale.
 
 Neighbours vote by exp(cosine / temperature), as in Wu et al., "Unsupervised Feature Learning via
 Non-Parametric Instance Discrimination", CVPR 2018; the vote is lightly's.
@@ -14,7 +14,7 @@ from lightly.utils.benchmarking import knn_predict
 from torch import Tensor
 
 from linear_probe.probes.kinds import ClassProbe
-from linear_probe.probes.standardise import Standardiser
+from linear_probe.probes.linear import Standardiser
 
 NEIGHBOURS = 200
 TEMPERATURE = 0.1
@@ -29,7 +29,6 @@ class KNN(ClassProbe):
         f"{NEIGHBOURS} neighbours by cosine of standardised features, or as many as the smallest "
         "class has training images"
     )
-    hyperparameters = {"neighbours": NEIGHBOURS}  # noqa: RUF012
 
     def chosen(self, targets: Tensor) -> dict[str, Any]:
         return {"neighbours": neighbours_of(targets)}
@@ -39,10 +38,8 @@ class KNN(ClassProbe):
 
 
 def neighbours_of(targets: Tensor, most: int = NEIGHBOURS) -> int:
-    """How many neighbours vote: `most`, or the rows of the smallest class if these are fewer.
-
-    Of more neighbours than a class has rows, most would be of other classes whatever the features.
-    """
+    """How many neighbours vote: `most`, or the rows of the smallest class if these are fewer: of
+    more, most would be of other classes whatever the features."""
     counts = torch.bincount(targets)
     return min(most, int(counts[counts > 0].min()))
 
@@ -55,7 +52,7 @@ def knn_classes(
     temperature: float = TEMPERATURE,
     device: str = "cpu",
 ) -> Tensor:
-    """The class that the nearest training rows vote for, for each test row.
+    """The class that the nearest training rows vote for, for each test row: int64 [M], on the CPU.
 
     Args:
         train: float [N, D]; both are standardised by its statistics, then scaled to length 1.
@@ -63,17 +60,15 @@ def knn_classes(
         test: float [M, D].
         neighbours: how many vote, at most as many as the smallest class has rows.
         temperature: the lower, the more the nearest count.
-
-    Returns:
-        int64 [M], on the CPU.
     """
     standardise = Standardiser.of(train)
     bank = F.normalize(standardise(train).to(device)).T.contiguous()
     labels = targets.to(device)
     classes, k = int(targets.max()) + 1, neighbours_of(targets, neighbours)
-    found = []
-    for start in range(0, len(test), _BATCH):
-        rows = F.normalize(standardise(test[start : start + _BATCH]).to(device))
-        ranked = knn_predict(rows, bank, labels, classes, knn_k=k, knn_t=temperature)
-        found.append(ranked[:, 0].cpu())
-    return torch.cat(found)
+    votes = [
+        knn_predict(
+            F.normalize(standardise(rows).to(device)), bank, labels, classes, k, temperature
+        )[:, 0].cpu()
+        for rows in test.split(_BATCH)
+    ]
+    return torch.cat(votes)

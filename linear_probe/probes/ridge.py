@@ -7,92 +7,59 @@ The objective is mean squared error + l2 times the squared weights, bias free (s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.probes.standardise import Standardiser
+from linear_probe.probes.linear import LinearPredictor, Standardiser
 
 L2_GRID = tuple(float(f"{10 ** (-k / 2):.3g}") for k in range(-6, 13))
 """L2 values tried, largest first: 1e3 to 1e-6 in half decades."""
 
 
-@dataclass(frozen=True)
-class RidgePredictor:
-    """A fitted probe: `predictor(features [N, D])` gives float64 [N, T].
+def fit_ridge(
+    features: Tensor,
+    targets: Tensor,
+    validation: np.ndarray,
+    *,
+    device: str = "cpu",
+    l2_grid: Sequence[float] = L2_GRID,
+) -> LinearPredictor:
+    """Choose L2 on the rows `validation` of the training part, then fit on all its rows.
 
-    Attributes:
-        standardise: mean and scale of the training features.
-        weight: [D, T] on standardised features.
-        bias: [T], the mean of the training targets.
-        l2: the value chosen.
-        at_grid_edge: it is the first or last of the grid.
-        validation_error: of every L2 tried: absolute error, mean over rows and targets.
-    """
-
-    standardise: Standardiser
-    weight: Tensor
-    bias: Tensor
-    l2: float
-    at_grid_edge: bool = False
-    validation_error: dict[float, float] = field(default_factory=dict)
-
-    def __call__(self, features: Tensor) -> Tensor:
-        return self.standardise(features.to(self.weight)) @ self.weight + self.bias
-
-
-class RidgeProbe:
-    """Fits `RidgePredictor`s, choosing L2 on validation rows of the training part.
+    The value with the lowest mean absolute error is chosen, of equals the largest. The predictor
+    computes in float64.
 
     Args:
-        grid: L2 values, largest first.
-        device: where to compute.
+        features: float [N, D], training rows only.
+        targets: float [N, T].
+        validation: bool [N].
     """
+    # Squared features in float32 lose the small eigenvalues.
+    features, targets = (x.to(device, torch.float64) for x in (features, targets))
+    held_out = torch.from_numpy(validation).to(device)
+    standardise, mean, path = _path(features[~held_out], targets[~held_out], l2_grid)
+    scored = standardise(features[held_out])
+    errors = {
+        l2: float((scored @ weight + mean - targets[held_out]).abs().mean())
+        for l2, weight in zip(l2_grid, path, strict=True)
+    }
+    chosen = min(l2_grid, key=lambda l2: (errors[l2], -l2))
+    standardise, mean, (weight,) = _path(features, targets, [chosen])
+    return LinearPredictor(standardise, weight, mean, chosen, errors)
 
-    def __init__(self, grid: tuple[float, ...] = L2_GRID, device: str = "cpu") -> None:
-        self.grid = grid
-        self.device = device
 
-    def fit(self, features: Tensor, targets: Tensor, validation: np.ndarray) -> RidgePredictor:
-        """Choose L2 on the rows `validation` of the training part, then fit on all its rows.
-
-        The value with the lowest mean absolute error is taken, of equals the largest.
-
-        Args:
-            features: float [N, D], training rows only.
-            targets: float [N, T].
-            validation: bool [N].
-        """
-        # Squared features in float32 lose the small eigenvalues.
-        features = features.to(self.device, torch.float64)
-        targets = targets.to(self.device, torch.float64)
-        held_out = torch.from_numpy(validation).to(self.device)
-        standardise = Standardiser.of(features[~held_out])
-        mean = targets[~held_out].mean(dim=0)
-        path = ridge_path(standardise(features[~held_out]), targets[~held_out] - mean, self.grid)
-        scored = standardise(features[held_out])
-        errors = {
-            l2: float((scored @ weight + mean - targets[held_out]).abs().mean())
-            for l2, weight in zip(self.grid, path, strict=True)
-        }
-        chosen = min(self.grid, key=lambda l2: (errors[l2], -l2))
-        standardise = Standardiser.of(features)
-        mean = targets.mean(dim=0)
-        (weight,) = ridge_path(standardise(features), targets - mean, [chosen])
-        return RidgePredictor(
-            standardise, weight, mean, chosen, chosen in (self.grid[0], self.grid[-1]), errors
-        )
+def _path(
+    features: Tensor, targets: Tensor, grid: Sequence[float]
+) -> tuple[Standardiser, Tensor, list[Tensor]]:
+    standardise, mean = Standardiser.of(features), targets.mean(dim=0)
+    return standardise, mean, ridge_path(standardise(features), targets - mean, grid)
 
 
 def ridge_path(features: Tensor, targets: Tensor, grid: Sequence[float]) -> list[Tensor]:
-    """Ridge weights [D, T] for every L2 of `grid`.
-
-    Args:
-        features: float [N, D], each column of mean 0.
-        targets: float [N, T], each column of mean 0.
-    """
+    """Ridge weights [D, T] for every L2 of `grid`, of features [N, D] and targets [N, T] of mean
+    0."""
     n, d = features.shape
     if n >= d:
         values, vectors = torch.linalg.eigh(features.T @ features / n)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from linear_probe.records.naming import shown_names
+from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from ssl_faces import InputError
@@ -31,6 +32,21 @@ class Found:
     record: Record
     stored: Record
     folder: Path
+
+    def predictions(self) -> Predictions | None:
+        """The predictions behind the figure; None if there are none.
+
+        Raises:
+            InputError: they can't be read, or are not of the record's rows.
+        """
+        path = predictions_path(self.folder, self.stored)
+        predictions = read_predictions(path)
+        if predictions is not None and len(predictions.keys) != self.stored.n:
+            raise InputError(
+                f"{path}: holds {len(predictions.keys):,} rows, and the record is of "
+                f"{self.stored.n:,}; run `linear-probe run` again"
+            )
+        return predictions
 
 
 def find_records(folders: Sequence[str | Path], short: bool = True) -> list[Found]:
@@ -78,6 +94,27 @@ def read_folders(folders: Sequence[str | Path]) -> list[Record]:
         InputError: a folder is missing or without records, or a line is not a record.
     """
     return [one.record for one in find_records(folders, short=False)]
+
+
+def rows_named(found: Sequence[Found], name: str) -> list[Found]:
+    """The figures of a table's row, without points of curves.
+
+    Args:
+        name: ENCODER or ENCODER=SPACE, as tables show it or as it was scored.
+
+    Raises:
+        InputError: no such row.
+    """
+    plain = [each for each in found if not each.record.condition]
+    named = [
+        each
+        for each in plain
+        if any(name in (r.encoder, r.row_name) for r in (each.record, each.stored))
+    ]
+    if not named:
+        there = ", ".join(dict.fromkeys(each.record.row_name for each in plain))
+        raise InputError(f"{found[0].folder}: holds no row '{name}'; there are {there}")
+    return named
 
 
 def replicates_of(found: Sequence[Found]) -> Replicates:

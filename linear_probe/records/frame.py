@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -19,21 +18,11 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     Further columns: `factor`, `level` (float; NaN if there is no number) and `level_unit` of the
     condition, and `record`, the record itself.
     """
-    rows = [
-        (
-            *(getattr(record, name) for name in FIELDS),
-            str(record.condition.get("factor", "")),
-            _level(record),
-            str(record.condition.get("unit", "")),
-            record,
-        )
-        for record in records
-    ]
-    columns = [*FIELDS, "factor", "level", "level_unit", "record"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _level(record: Record) -> float:
-    """Where a point lies on its curve; NaN if its level is no number."""
-    level = record.condition.get("level")
-    return float(level) if isinstance(level, int | float) and type(level) is not bool else math.nan
+    records = list(records)
+    table = pd.DataFrame([[getattr(r, name) for name in FIELDS] for r in records], columns=FIELDS)
+    table["factor"] = [str(r.condition.get("factor", "")) for r in records]
+    levels = pd.Series([r.condition.get("level") for r in records], dtype=object)
+    table["level"] = pd.to_numeric(levels, errors="coerce").astype(float)
+    table["level_unit"] = [str(r.condition.get("unit", "")) for r in records]
+    table["record"] = records
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
@@ -12,9 +12,42 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from linear_probe.records.predictions import Predictions
 from linear_probe.records.record import Record
-from linear_probe.tasks import Figure
+from linear_probe.records.replicates import interval
 from ssl_faces import InputError
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one feature space, before it is a `Record`; fields as there.
+
+    Attributes:
+        replicates: float [B], the bootstrap's, which `low` and `high` are taken from.
+        probe: if it is not the task's.
+        predictions: of each test row, with the main figure of each probe.
+    """
+
+    metric: str
+    value: float
+    unit: str
+    higher_is_better: bool
+    n: int
+    sample: str
+    replicates: np.ndarray = field(repr=False, compare=False)
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    at_grid_edge: bool = False
+    note: str = ""
+    probe: str = ""
+    predictions: Predictions | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def low(self) -> float:
+        return interval(self.replicates)[0]
+
+    @property
+    def high(self) -> float:
+        return interval(self.replicates)[1]
 
 
 class TaskLike(Protocol):

@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -91,19 +90,16 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in _FLOATS:
-            if not math.isfinite(getattr(self, name)):
-                raise self._not_finite(name)
-        for name in ("hyperparameters", "condition"):
-            if not _finite(getattr(self, name)):
-                raise self._not_finite(name)
-
-    def _not_finite(self, name: str) -> InputError:
-        of = ", ".join(filter(None, (self.task, self.encoder, self.feature_space, self.metric)))
-        return InputError(
-            f"{of}: the record's '{name}' is not finite ({getattr(self, name)}); check the "
-            "weights and the labels that the figure is of"
-        )
+        for name in ("value", "low", "high", "seconds", "hyperparameters", "condition"):
+            try:
+                json.dumps(getattr(self, name), allow_nan=False)
+            except ValueError as error:
+                of = (self.task, self.encoder, self.feature_space, self.metric)
+                raise InputError(
+                    f"{', '.join(filter(None, of))}: the record's '{name}' is not finite "
+                    f"({getattr(self, name)}); check the weights and the labels that the figure "
+                    "is of"
+                ) from error
 
     @property
     def key(self) -> tuple[str | int, ...]:
@@ -116,6 +112,11 @@ class Record:
     def name(self) -> str:
         """The key as 16 hexadecimal digits: the name of what is stored beside the record."""
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
+
+    @property
+    def row_name(self) -> str:
+        """The name of its row on the command line: ENCODER=SPACE."""
+        return f"{self.encoder}={self.feature_space}" if self.feature_space else self.encoder
 
     @property
     def supervised(self) -> bool:
@@ -138,66 +139,38 @@ class Record:
             ValueError: the line is not a record; the message says why.
         """
         try:
-            fields = json.loads(line, parse_constant=_refuse)
+            fields = json.loads(line)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         if not isinstance(fields, dict):
             raise ValueError("not a JSON object")
-        for name, kind in _KINDS.items():
-            if name in fields:
-                fields[name] = _checked(name, fields[name], kind)
-            elif name in _REQUIRED:
-                raise ValueError(f"'{name}' is missing")
-        unknown = sorted(set(fields) - set(_KINDS))
-        if unknown:
-            raise ValueError(f"unknown field '{unknown[0][:40]}'")
+        for name, value in fields.items():
+            if name not in _KINDS:
+                raise ValueError(f"unknown field '{name[:40]}'")
+            kind, noun = _KINDS[name]
+            if kind is float and type(value) is int:
+                fields[name] = value = float(value)
+            if type(value) is not kind:
+                raise ValueError(f"'{name}' is not {noun}")
         if not all(isinstance(version, str) for version in fields.get("versions", {}).values()):
             raise ValueError("'versions' holds a value that is not text")
-        return cls(**fields)
-
-
-_KINDS: dict[str, type] = {
-    f.name: {"str": str, "float": float, "int": int, "bool": bool}.get(str(f.type), dict)
-    for f in dataclasses.fields(Record)
-}
-_REQUIRED = {
-    f.name
-    for f in dataclasses.fields(Record)
-    if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-}
-_KIND_NAMES = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
-_KIND_NAMES[dict] = "a JSON object"
-
-
-def _checked(name: str, value: Any, kind: type[Any]) -> Any:
-    """`value` if it is of `kind`; a whole number is a valid float, a boolean is no number."""
-    is_bool = isinstance(value, bool)
-    if kind is float and isinstance(value, int) and not is_bool:
         try:
-            value = float(value)
-        except OverflowError as error:
-            raise ValueError(f"'{name}' is not finite") from error
-    if not isinstance(value, kind) or (is_bool and kind is not bool):
-        raise ValueError(f"'{name}' is not {_KIND_NAMES[kind]}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"'{name}' is not finite")
-    return value
+            return cls(**fields)
+        except (InputError, TypeError) as error:
+            raise ValueError(reason_of(error)) from error
 
 
-_FLOATS = [name for name, kind in _KINDS.items() if kind is float]
-
-
-def _finite(value: Any) -> bool:
-    """Whether all numbers within a JSON value are."""
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _refuse(text: str) -> float:
-    raise ValueError(f"{text} is not a finite number")
+_NOUNS: dict[str, tuple[type, str]] = {
+    "str": (str, "text"),
+    "float": (float, "a number"),
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+}
+_KINDS = {
+    field.name: _NOUNS.get(str(field.type), (dict, "a JSON object"))
+    for field in dataclasses.fields(Record)
+}
+"""By name: the type in JSON, and what it is called."""
 
 
 def read_records(path: Path | str) -> list[Record]:
@@ -228,10 +201,9 @@ def read_records(path: Path | str) -> list[Record]:
             continue
         try:
             records.append(Record.from_json(line))
-        except ValueError as error:
-            reason = reason_of(error)
+        except (ValueError, OverflowError) as error:
             raise InputError(
-                f"{path}, line {number}: not a record ({reason}); delete the line"
+                f"{path}, line {number}: not a record ({reason_of(error)}); delete the line"
             ) from error
     return records
 

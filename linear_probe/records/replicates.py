@@ -35,3 +35,10 @@ def write_replicates(path: Path, replicates: Mapping[str, np.ndarray]) -> None:
     """Write replicates [B] by `Record.name`; `path` is never half-written."""
     tensors = {name: np.ascontiguousarray(v, dtype=np.float64) for name, v in replicates.items()}
     replace_file(path, save(tensors))
+
+
+def interval(replicates: np.ndarray) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of a figure's replicates [B]; NaN is left out (a draw may
+    miss every row of a class)."""
+    low, high = np.nanpercentile(replicates, (2.5, 97.5))
+    return float(low), float(high)

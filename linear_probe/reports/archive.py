@@ -7,19 +7,17 @@ replicates, which these need, are too large to archive.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import pandas as pd
 
 from linear_probe.records.collect import read_folders
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.reports.compared import COMPARISON_FILE
 from linear_probe.reports.comparison import CSV_COLUMNS, TWO_IMAGES, Line, comparison
-from linear_probe.reports.comparison_table import cell_of, comparison_csv, pivot
+from linear_probe.reports.comparison_table import comparison_csv
 from ssl_faces import InputError
 from ssl_faces.common.csv_files import unescaped
 from ssl_faces.common.files import regular, replace_file
@@ -50,11 +48,11 @@ def keep(folders: Sequence[str | Path], file: Path) -> list[Record]:
         raise InputError(f"{comparisons[0]}: a comparison; keep it alone, in a separate file")
     compared = comparison(comparisons[0])
     names = {
-        run.encoder: f"{method.name}/seed{run.seed}"
+        f"{run.encoder}{suffix}": f"{method.name}/seed{run.seed}{suffix}"
         for method in compared.compared.methods
         for run in method.runs
+        for suffix in ("", ", untrained")
     }
-    names |= {f"{old}, untrained": f"{new}, untrained" for old, new in names.items()}
     records = [
         replace(record, encoder=names.get(record.encoder, record.encoder))
         for record in read_records(comparisons[0] / compared.compared.scores / RECORDS_FILE)
@@ -69,81 +67,24 @@ def table_beside(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(ENDING) + ".csv")
 
 
-class KeptComparison:
-    """An archived comparison: each of its figures is one of its records, or their mean.
+def kept_lines(file: Path) -> list[Line]:
+    """The figures of an archived comparison.
 
     Args:
         file: of its records; its CSV lies beside it.
 
     Raises:
-        InputError: one of them can't be read, or they disagree.
+        InputError: the CSV can't be read, or is no comparison's.
     """
-
-    def __init__(self, file: Path) -> None:
-        self.path = table_beside(file)
-        try:
-            reader = csv.DictReader(io.StringIO(regular(self.path).read_text()))
-            self.lines: list[Line] = [
-                {TWO_IMAGES: ""}
-                | {str(name): unescaped(str(cell or "")) for name, cell in row.items()}
-                for row in reader
-            ]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(
-                f"{self.path}: can't be read ({error}); `linear-probe keep` writes it"
-            ) from error
-        if {*(reader.fieldnames or ()), TWO_IMAGES} != set(CSV_COLUMNS):
-            raise InputError(
-                f"{self.path}: has other columns; write it anew by `linear-probe keep`"
-            )
-        by_key: dict[tuple[str, ...], list[Record]] = {}
-        for record in read_records(file):
-            if not record.condition:
-                by_key.setdefault(_key_of_record(record), []).append(record)
-        for line in self.lines:
-            if line["task"]:
-                self._check(line, by_key.get(_key_of_line(line), []), file)
-
-    def _check(self, line: Line, records: list[Record], file: Path) -> None:
-        value = sum(r.value for r in records) / len(records) if records else math.nan
-        pairs = [(float(line["value"]), value)]
-        if len(records) == 1:
-            pairs += [(float(line["low"]), records[0].low), (float(line["high"]), records[0].high)]
-        # Intervals are of replicates in double precision, records' in single.
-        if not all(math.isclose(in_csv, in_records, rel_tol=1e-5) for in_csv, in_records in pairs):
-            raise InputError(
-                f"{self.path}: {line['method']}, {line['task']} {line['metric']}: differs from the "
-                f"records in {file}; keep both again by `linear-probe keep`"
-            )
-
-    def cell(
-        self, method: str, metric: str, task: str | None = None, probe: str | None = None
-    ) -> str | None:
-        """A figure with its interval, as text, and whether it is tied with the best.
-
-        None if there is none, or several fit.
-        """
-        fitting = [
-            line
-            for line in self.lines
-            if (line["method"], line["metric"]) == (method, metric)
-            and task in (None, line["task"])
-            and probe in (None, line["probe"])
-        ]
-        return str(cell_of(fitting[0], with_edge=False)) if len(fitting) == 1 else None
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the whole table, as in `comparison.md`."""
-        return pivot(self.lines)
-
-
-def _key_of_line(line: Line) -> tuple[str, ...]:
-    keys = ("method", "task", "data_set", "split", "metric", "feature_space")
-    # Predicting the mean has a separate probe.
-    return (*(line[key] for key in keys), line["probe"] if line["feature_space"] else "")
-
-
-def _key_of_record(record: Record) -> tuple[str, ...]:
-    method = re.sub(r"/seed\d+(?=$|, untrained$)", "", record.encoder)
-    where = (method, record.task, record.data_set, record.split, record.metric)
-    return (*where, record.feature_space, record.probe if record.feature_space else "")
+    path = table_beside(file)
+    try:
+        table = pd.read_csv(regular(path), dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: can't be read ({error}); `linear-probe keep` writes it"
+        ) from error
+    if {*table, TWO_IMAGES} != set(CSV_COLUMNS):
+        raise InputError(f"{path}: has other columns; write it anew by `linear-probe keep`")
+    table = table.map(unescaped).reindex(columns=list(CSV_COLUMNS), fill_value="")
+    lines: list[Line] = table.to_dict("records")
+    return lines

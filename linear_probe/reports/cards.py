@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from linear_probe.features.frozen import EncoderSource, Precision
+from linear_probe.records.card import fingerprints
 from linear_probe.records.collect import Found
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import BASELINES
@@ -16,7 +16,6 @@ from ssl_faces.encoders.encoder import read_card
 UNTRAINED = ", untrained"
 
 _MOST_LETTERS = 300
-_PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 
 
 class Compared(NamedTuple):
@@ -43,36 +42,37 @@ def is_trained(record: Record) -> bool:
 def compared(found: Sequence[Found]) -> list[Compared]:
     """Each trained encoder, in the order of the records."""
     first: dict[str, Record] = {}
-    for one in found:
-        if is_trained(one.stored):
-            first.setdefault(one.record.encoder, one.stored)
+    for each in found:
+        if is_trained(each.stored):
+            first.setdefault(each.record.encoder, each.stored)
     return [_compared(name, record) for name, record in first.items()]
 
 
 def _compared(name: str, record: Record) -> Compared:
+    path = record.origin or record.encoder
     try:
-        card = read_card(record.origin or record.encoder)
+        card = read_card(path)
     except InputError:
         return Compared(name, {}, "no card found at this path")
-    about = _about(card)
-    if not record.fingerprint:
-        return Compared(name, about, "")
     try:
-        encoder = load_encoder(record.origin or record.encoder)
-        same = any(
-            EncoderSource("", encoder, None, precision).fingerprint.startswith(record.fingerprint)
-            for precision in _PRECISIONS
-        )
+        if record.fingerprint and record.fingerprint not in fingerprints(load_encoder(path)):
+            # The card of other weights would not describe these figures.
+            problem = "the encoder at this path differs from the one that was scored"
+            return Compared(name, {}, problem)
     except InputError as error:
         return Compared(name, {}, f"the weights beside the card can't be read: {error}")
-    if not same:
-        # The card of other weights would not describe these figures.
-        return Compared(name, {}, "the encoder at this path differs from the one that was scored")
-    return Compared(name, about, "")
+    return Compared(name, _about(card), "")
 
 
 def _about(card: dict[str, Any]) -> dict[str, str]:
-    settings = card.get("method_settings")
+    """What a card says, in words; parts that are missing or malformed are left out."""
+    settings, seconds, dims = (
+        card.get(key) for key in ("method_settings", "training_seconds", "feature_dims")
+    )
+    training = None
+    if isinstance(seconds, int | float):
+        hours = seconds >= 5400
+        training = f"{seconds / 3600:.1f} h" if hours else f"{seconds / 60:.0f} min"
     about = {
         "method": card.get("method"),
         "size": settings.get("size") if isinstance(settings, dict) else None,
@@ -82,11 +82,13 @@ def _about(card: dict[str, Any]) -> dict[str, str]:
         "pairs seen": card.get("pairs_seen"),
         "seed": card.get("seed"),
         "precision": card.get("precision"),
-        "training": _duration(card.get("training_seconds")),
+        "training": training,
         "hardware": card.get("hardware"),
         "parameters": card.get("parameters"),
         "input": card.get("input_size"),
-        "features": _dims(card.get("feature_dims")),
+        "features": ", ".join(f"{space} {_text(dim)}" for space, dim in dims.items())
+        if isinstance(dims, dict)
+        else dims,
     }
     return {word: _text(value) for word, value in about.items() if value not in (None, "", [], {})}
 
@@ -100,15 +102,3 @@ def _data(sets: Any) -> Any:
     if not isinstance(sets, list) or not all(isinstance(part, dict) for part in sets):
         return sets
     return ", ".join(f"{part.get('name')} ({_text(part.get('pictures', '?'))})" for part in sets)
-
-
-def _dims(dims: Any) -> Any:
-    if not isinstance(dims, dict):
-        return dims
-    return ", ".join(f"{space} {_text(dim)}" for space, dim in dims.items())
-
-
-def _duration(seconds: Any) -> str | None:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return None
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"

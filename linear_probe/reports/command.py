@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from linear_probe.records.record import Record
@@ -43,6 +44,16 @@ def table(
         main = tables.main_curves(tables.curves(records, replicates))
         parts += [tables.curve_table(curve) for curve in main]
     return "\n\n".join(map(_renderer(form), parts))
+
+
+def tables_of_run(out: str | Path, records: Iterable[Record]) -> str:
+    """The tables of those of these records that are in the folder `out`."""
+    from linear_probe.records.collect import find_records, replicates_of
+
+    found = find_records([out])
+    keys = {record.key for record in records}
+    shown = [one.record for one in found if one.stored.key in keys]
+    return f"\n{table(shown, replicates=replicates_of(found))}"
 
 
 def _renderer(form: Form) -> Callable[[Table], str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, ValidationError
+
 from ssl_faces import InputError
 from ssl_faces.common.files import regular
+from ssl_faces.common.yaml_settings import Strict, sentence
 
 COMPARISON_FILE = "comparison.json"
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """One seed of a method, with all its stages; fields as `ssl-faces compare` writes them.
+class TrainedRun(Strict):
+    """One seed of a method, with all its stages.
 
     Attributes:
         encoder: the name in the records.
@@ -37,18 +37,16 @@ class TrainedRun:
     two_image_share: float | None = None
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(Strict):
     """A method: its finished runs, the error of others, and spaces that are not chosen."""
 
     name: str
     runs: list[TrainedRun]
     error: str | None = None
-    spaces: dict[str, str] = field(default_factory=dict)
+    spaces: dict[str, str] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(Strict):
     """The content of `comparison.json`.
 
     Attributes:
@@ -62,7 +60,7 @@ class Compared:
     folder: str
     scores: str
     methods: list[Trained]
-    tuning: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_compared(folder: Path) -> Compared:
@@ -73,13 +71,9 @@ def read_compared(folder: Path) -> Compared:
     """
     path = folder / COMPARISON_FILE
     try:
-        content = json.loads(regular(path).read_bytes())
-        methods = [
-            Trained(**{**method, "runs": [TrainedRun(**run) for run in method["runs"]]})
-            for method in content["methods"]
-        ]
-        return Compared(**{**content, "methods": methods})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Compared.model_validate_json(regular(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = sentence(error) if isinstance(error, ValidationError) else error
         raise InputError(
-            f"{path}: can't be used ({error}); give the --out of `ssl-faces compare`"
+            f"{path}: can't be used ({reason}); give the --out of `ssl-faces compare`"
         ) from error

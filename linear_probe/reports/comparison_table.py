@@ -82,8 +82,7 @@ def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
 
 def column_of(line: Line) -> Column:
     """The column of a figure."""
-    where = (line["task"], line["data_set"], line["split"], line["metric"])
-    return Column(*where, line["probe"], line["unit"])
+    return Column(*(line[name] for name in Column._fields))
 
 
 def cell_of(line: Line, with_edge: bool) -> Cell:

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from linear_probe.records.collect import Found
-from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
+from linear_probe.records.predictions import Predictions
 from linear_probe.records.record import Record
 from linear_probe.reports.tables import Row, TaskFigures
 from ssl_faces import InputError
@@ -66,7 +66,7 @@ def gather(table: TaskFigures, found: Sequence[Found]) -> tuple[list[Evidence], 
             for record in cell.records:
                 stored = by_key[record.key]
                 try:
-                    predictions = _read(stored)
+                    predictions = stored.predictions()
                 except InputError as error:
                     problems.append(f"{row.name}, {record.metric}: predictions left out: {error}")
                     continue
@@ -78,52 +78,6 @@ def gather(table: TaskFigures, found: Sequence[Found]) -> tuple[list[Evidence], 
                 seen.add(content)
                 break
     return evidence, problems
-
-
-def _read(found: Found) -> Predictions | None:
-    """The predictions of a record; None if there are none.
-
-    Raises:
-        InputError: they can't be read, or are not of the record's rows.
-    """
-    path = predictions_path(found.folder, found.stored)
-    predictions = read_predictions(path)
-    if predictions is None:
-        return None
-    rows = len(predictions.keys)
-    if rows != found.stored.n:
-        raise InputError(
-            f"{path}: holds {rows:,} rows, and the record is of {found.stored.n:,}; "
-            "run `linear-probe run` again"
-        )
-    problem = _problem(predictions)
-    if problem:
-        raise InputError(f"{path}: {problem}; delete it and run `linear-probe run` again")
-    return predictions
-
-
-def _problem(predictions: Predictions) -> str:
-    """What makes predictions unusable; empty if nothing does."""
-    targets, predicted, scores = (
-        np.asarray(a) for a in (predictions.targets, predictions.predicted, predictions.scores)
-    )
-    if targets.ndim != 1 or predicted.ndim != 1 or scores.ndim != 2:
-        return "its arrays have wrong shapes"
-    if not all(np.isfinite(a).all() for a in (targets, predicted, scores)):
-        return "it holds values that are not finite"
-    if predictions.kind == "regression":
-        return ""
-    if predictions.kind not in ("classification", "verification"):
-        return f"unknown kind '{predictions.kind}'"
-    if not all(np.issubdtype(a.dtype, np.integer) for a in (targets, predicted)):
-        return "its classes are not whole numbers"
-    count = len(predictions.classes)
-    if min(targets.min(), predicted.min()) < 0 or max(targets.max(), predicted.max()) >= count:
-        return "it holds a class without a name"
-    columns = count if predictions.kind == "classification" else 1
-    if scores.shape[1] not in (0, columns):
-        return f"it has {scores.shape[1]} scores a row instead of {columns}"
-    return ""
 
 
 def roc(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, float] | None:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from linear_probe.api import Run, folder_of, found_in
 from linear_probe.records.collect import replicates_of
+from linear_probe.records.conditions import LABELS
+from linear_probe.records.scores import Run, folder_of, found_in
 from linear_probe.reports.evidence import Evidence, gather
 from linear_probe.reports.tables import curves, main_curves, task_figures
 from linear_probe.stats.breakdown import by_value, confusion
-from linear_probe.stats.conditions import LABELS
-from linear_probe.stats.paired import row_name
 from ssl_faces.common.errors import InputError
 from ssl_faces.training.curves import plotly_express
 
@@ -138,9 +137,9 @@ def _evidence(run: Run, row: str | None, task: str, kind: str) -> list[Evidence]
         for each in gather(figures, found)[0]
         if each.predictions.kind == kind
     ]
-    names = list(dict.fromkeys(row_name(each.record) for each in evidence))
+    names = list(dict.fromkeys(each.record.row_name for each in evidence))
     if row is not None:
-        evidence = [e for e in evidence if row in (e.record.encoder, row_name(e.record))]
+        evidence = [e for e in evidence if row in (e.record.encoder, e.record.row_name)]
     if not evidence:
         there = f"there are {', '.join(names)}" if names else "score that task first"
         raise InputError(f"{folder_of(run)}: no predictions of {task}, {row or 'any row'}; {there}")

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linear_probe.records.predictions import predictions_path, read_predictions
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.collect import Found, find_records
+from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Table, as_text
-from linear_probe.stats.paired import as_shown, row_name
 from ssl_faces import InputError
 
 
@@ -76,31 +75,35 @@ def scores(folder: str | Path) -> dict[str, dict[str, Score]]:
     Raises:
         InputError: records without predictions, so that chance is not known.
     """
-    folder = Path(folder)
-    records = [r for r in read_records(folder / RECORDS_FILE) if not r.condition]
+    found = [each for each in find_records([folder]) if not each.record.condition]
     rows: dict[str, dict[str, Score]] = {}
     for factor in _FACTORS:
-        by_row: dict[str, list[Record]] = {}
-        for record, shown in zip(records, as_shown(records), strict=True):
-            if record.task == factor.task and record.feature_space:
-                by_row.setdefault(row_name(shown), []).append(record)
+        by_row: dict[str, list[Found]] = {}
+        for each in found:
+            if each.record.task == factor.task and each.record.feature_space:
+                by_row.setdefault(each.record.row_name, []).append(each)
         for row, mine in by_row.items():
             # The task's own probe comes first; other protocols are not mixed in. The first data
             # set stands for the factor.
-            first = next((r for r in mine if r.metric in factor.metrics), None)
-            if first is not None:
-                key = (first.data_set, first.split, first.probe)
-                same = [r for r in mine if (r.data_set, r.split, r.probe) == key]
-                rows.setdefault(row, {})[factor.name] = _score(folder, factor, same)
+            basis = next(
+                (_basis(e.record) for e in mine if e.record.metric in factor.metrics), None
+            )
+            if basis is not None:
+                same = [each for each in mine if _basis(each.record) == basis]
+                rows.setdefault(row, {})[factor.name] = _score(factor, same)
     return rows
 
 
-def _score(folder: Path, factor: _Factor, records: Sequence[Record]) -> Score:
+def _basis(record: Record) -> tuple[str, ...]:
+    return record.data_set, record.split, record.probe
+
+
+def _score(factor: _Factor, found: Sequence[Found]) -> Score:
     normalised, raw = [], []
     for metric, kept in zip(factor.metrics, factor.kept_with, strict=True):
-        figures = [record for record in records if record.metric == metric]
+        figures = [each.record for each in found if each.record.metric == metric]
         for record in figures:
-            chance = factor.chance(_targets(folder, records, kept, record))
+            chance = factor.chance(_targets(found, kept, record))
             best = 100.0 if record.higher_is_better else 0.0
             # With one class, or one value for all, there is nothing to predict.
             normalised.append((record.value - chance) / (best - chance) if best != chance else 0.0)
@@ -110,16 +113,18 @@ def _score(folder: Path, factor: _Factor, records: Sequence[Record]) -> Score:
     return Score(fmean(normalised), ", ".join(raw))
 
 
-def _targets(folder: Path, records: Sequence[Record], kept: str, record: Record) -> np.ndarray:
+def _targets(found: Sequence[Found], kept: str, record: Record) -> np.ndarray:
     """The test rows' targets, from the predictions of the metric `kept` and the record's seed."""
-    source = next((r for r in records if (r.metric, r.seed) == (kept, record.seed)), None)
-    predictions = source and read_predictions(predictions_path(folder, source))
-    if not predictions:
-        raise InputError(
-            f"{folder}: no predictions of {row_name(record)}, {record.task}, were kept, which "
-            f"chance is computed from; run `linear-probe run --out {folder}` again"
-        )
-    return np.asarray(predictions.targets)
+    for each in found:
+        if (each.record.metric, each.record.seed) == (kept, record.seed):
+            predictions = each.predictions()
+            if predictions is not None:
+                return predictions.targets
+    folder = found[0].folder
+    raise InputError(
+        f"{folder}: no predictions of {record.row_name}, {record.task}, were kept, which chance is "
+        f"computed from; run `linear-probe run --out {folder}` again"
+    )
 
 
 def leakage(folder: str | Path, markdown: bool = False) -> str:

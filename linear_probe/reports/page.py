@@ -14,8 +14,7 @@ from typing import Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from linear_probe.experiments.probe import FEATURES_FOLDER
-from linear_probe.features.listing import find_features
+from linear_probe.features.files import FEATURES_FOLDER, find_features
 from linear_probe.records.collect import Found, Replicates, replicates_of
 from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
@@ -249,7 +248,8 @@ def _intervals(figures: TaskFigures, metric: str) -> list[Plot]:
         estimate = row.cells.get(metric)
         if estimate is not None and estimate.has_interval:
             strong = is_trained(estimate.records[0])
-            bars.append(plots.Bar(row.name, estimate.value, *estimate.interval, strong))
+            bar = plots.Bar(row.name, estimate.value, *estimate.interval, strong)
+            bars.append((row.name, [bar]))
             up = estimate.records[0].higher_is_better
     if not bars:
         return []
@@ -355,7 +355,10 @@ class _Details:
             raise ValueError("the maximum number of maps is drawn above (--maps)")
         rows = sampled(one.predictions)
         keys = [one.predictions.keys[i] for i in rows]
-        features = find_features(one.found.folder / FEATURES_FOLDER, one.found.stored, keys)
+        stored = one.found.stored
+        features = find_features(
+            one.found.folder / FEATURES_FOLDER, stored.fingerprint, stored.feature_space, keys
+        )
         if features is None:
             raise ValueError(
                 f"{one.found.folder / FEATURES_FOLDER} has no features of these test rows; "

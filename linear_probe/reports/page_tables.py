@@ -26,15 +26,15 @@ class Column(Strict):
 
 
 class Row(Strict):
-    """The encoder or method of a row.
+    """A row: one of encoder, method, published and cells.
 
     Attributes:
         label: in the page.
         encoder: its name in the records.
         feature_space: of it; None if each figure is of one space only.
-        method: of a comparison, instead of an encoder.
-        published: instead of both, a name in `linear_probe.records.published`; columns then need a
-            data set.
+        method: of a comparison.
+        published: a name in `linear_probe.records.published`; columns then need a data set.
+        cells: texts, of a run whose records were not archived.
         empty: headings of the columns without a figure.
     """
 
@@ -43,12 +43,13 @@ class Row(Strict):
     feature_space: str | None = None
     method: str | None = None
     published: str | None = None
+    cells: list[str] | None = None
     empty: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one(self) -> Row:
-        if [self.encoder, self.method, self.published].count(None) != 2:
-            raise ValueError("give one of encoder, method and published")
+        if [self.encoder, self.method, self.published, self.cells].count(None) != 3:
+            raise ValueError("give one of encoder, method, published and cells")
         return self
 
 
@@ -61,8 +62,7 @@ class TableOf(Strict):
         comparison: or those of a comparison, as `linear-probe keep` writes them.
         first: heading of the rows' names.
         rows: in their order.
-        unkept: labels of the rows whose records were not archived, and why; they stay as they are
-            in the page.
+        note: below the table.
         edges: mark by `*` a value chosen at the edge of its grid.
     """
 
@@ -71,21 +71,19 @@ class TableOf(Strict):
     first: str
     columns: list[Column] = Field(min_length=1)
     rows: list[Row] = Field(min_length=1)
-    unkept: dict[str, str] = Field(default_factory=dict)
+    note: str = ""
     edges: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> TableOf:
-        if bool(self.records) == bool(self.comparison):
+        if self.records and self.comparison:
             raise ValueError("give either records or a comparison")
-        labels = [row.label for row in self.rows]
-        for label in self.unkept:
-            if label not in labels:
-                raise ValueError(f"unkept: no row is called '{label}'; mend its name")
         headings = [column.heading for column in self.columns]
         for row in self.rows:
-            if (row.method is not None) == bool(self.records) and row.published is None:
+            if (row.method and not self.comparison) or (row.encoder and not self.records):
                 raise ValueError(f"{row.label}: of records name encoders, of a comparison methods")
+            if row.cells is not None and len(row.cells) != len(headings):
+                raise ValueError(f"{row.label}: give {len(headings)} cells")
             for heading in row.empty:
                 if heading not in headings:
                     raise ValueError(f"{row.label}: no column is called '{heading}'")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.collect import find_records, rows_named
+from linear_probe.records.predictions import Predictions
+from linear_probe.records.record import Record
 from linear_probe.reports.evidence import Evidence
 from linear_probe.reports.text_tables import Cell, Table, as_text
 from linear_probe.stats.breakdown import (
@@ -20,7 +21,6 @@ from linear_probe.stats.breakdown import (
     ranked_gap,
     recalls,
 )
-from linear_probe.stats.paired import as_shown, row_name, rows_named
 from ssl_faces import InputError
 
 GROUP_NOTE = (
@@ -133,14 +133,14 @@ def breakdown(folder: str | Path, row: str | None = None, markdown: bool = False
     Raises:
         InputError: no such row, or no predictions were kept.
     """
-    folder = Path(folder)
-    records = [r for r in read_records(folder / RECORDS_FILE) if not r.condition]
-    wanted = records if row is None else rows_named(records, row, folder)
+    found = find_records([folder])
+    if row is not None:
+        found = rows_named(found, row)
     parts = []
-    for record, shown in zip(records, as_shown(records), strict=True):
-        predictions = read_predictions(predictions_path(folder, record))
-        if record in wanted and predictions is not None:
-            parts += [as_text(t, markdown) for t in _tables(shown, predictions)]
+    for each in found:
+        predictions = None if each.record.condition else each.predictions()
+        if predictions is not None:
+            parts += [as_text(t, markdown) for t in _tables(each.record, predictions)]
     if not parts:
         raise InputError(
             f"{folder}: no predictions were kept there; run `linear-probe run --out {folder}` again"
@@ -149,7 +149,7 @@ def breakdown(folder: str | Path, row: str | None = None, markdown: bool = False
 
 
 def _tables(record: Record, predictions: Predictions) -> list[Table]:
-    title = f"{record.task}: {record.data_set}, {row_name(record)}, {record.probe}"
+    title = f"{record.task}: {record.data_set}, {record.row_name}, {record.probe}"
     title += f", seed {record.seed}" if record.seed else ""
     title += f": {record.metric}"
     tables = []

@@ -70,45 +70,19 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
-def interval_plot(title: str, bars: Sequence[Bar], unit: str) -> str:
-    """Each figure as a dot with its interval, below its name."""
-    rows = [
-        (bar.name, "strong" if bar.strong else "label", [(bar, COLOURS[0] if bar.strong else GREY)])
-        for bar in bars
-    ]
-    return _interval_rows(title, rows, unit)
-
-
-def grouped_interval_plot(
-    title: str, names: Sequence[str], bars: Sequence[Sequence[Bar]], unit: str
-) -> str:
-    """For each name several figures as dots with their intervals, close below each other, in the
-    colours of their own names; a legend comes from `keys`.
+def interval_plot(title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str) -> str:
+    """Figures as dots with their intervals, below the names of their rows.
 
     Args:
-        names: of the rows, at least one.
-        bars: of each row, of the same things in the same order.
+        rows: each with one bar, or with several of the same things in the same order, which are
+            in the colours of their own names; their legend comes from `keys`.
     """
-    colours = [key.colour for key in keys([bar.name for bar in bars[0]])]
-    rows = [
-        (name, "strong", [*zip(row, colours, strict=True)])
-        for name, row in zip(names, bars, strict=True)
-    ]
-    return _interval_rows(title, rows, unit, thin=True)
-
-
-def _interval_rows(
-    title: str,
-    rows: Sequence[tuple[str, str, Sequence[tuple[Bar, str]]]],
-    unit: str,
-    thin: bool = False,
-) -> str:
-    """Rows of a name, its CSS class, and the bars below it with their colours."""
-    apart, width, radius = (7, 2, 3) if thin else (12, 3, 5)
-    all_bars = [bar for _, _, bars in rows for bar, _ in bars]
+    legend = keys([bar.name for bar in rows[0][1]])
+    apart, width, radius = (7, 2, 3) if len(legend) > 1 else (12, 3, 5)
+    all_bars = [bar for _, bars in rows for bar in bars]
     low, high = _padded([b.low for b in all_bars], [b.high for b in all_bars])
     left, right, top = 12, WIDTH - 12, 8
-    bottom = top + sum(24 + apart * len(bars) for _, _, bars in rows)
+    bottom = top + sum(24 + apart * len(bars) for _, bars in rows)
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (right - left)
@@ -119,10 +93,10 @@ def _interval_rows(
         parts.append(_text(x(tick), bottom + 16, _number(tick), "tick", "middle"))
     parts.append(_text(right, bottom + 34, unit, "tick", "end"))
     labels = []
-    for name, kind, bars in rows:
-        parts.append(_text(left, top + 15, short(name), kind))
-        for i, (bar, colour) in enumerate(bars):
-            y = top + 24 + apart * i
+    for name, bars in rows:
+        parts.append(_text(left, top + 15, short(name), "strong" if bars[0].strong else "label"))
+        for i, (bar, key) in enumerate(zip(bars, legend, strict=True)):
+            y, colour = top + 24 + apart * i, key.colour if bar.strong else GREY
             figure = f"{bar.value:.2f} [{bar.low:.2f}, {bar.high:.2f}]"
             label = name if bar.name == name else f"{name}, {bar.name}"
             labels.append(f"{label} {figure}")

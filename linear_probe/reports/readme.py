@@ -2,16 +2,14 @@
 
 A page marks a table by `<!-- table: NAME -->` before it and `<!-- end of table -->` after it;
 `checkpoints/tables.yaml` defines its rows and columns. Every row is made from archived records, but
-for those that the file names under `unkept`, which the page marks by a dagger and explains below.
+for those that the file gives as texts, since their records were not archived.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,14 +19,15 @@ from PIL import Image
 
 from linear_probe.records.published import PUBLISHED
 from linear_probe.records.record import Record, read_records
-from linear_probe.reports.archive import KeptComparison
+from linear_probe.reports.archive import kept_lines
+from linear_probe.reports.comparison import Line
+from linear_probe.reports.comparison_table import cell_of, pivot
 from linear_probe.reports.page_tables import EXAMPLE, Column, Pages, Row, TableOf
 from linear_probe.reports.text_tables import markdown_rows
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.yaml_settings import read_as
 
-DAGGER = " †"
 _END = "<!-- end of table -->"
 _REGION = re.compile(r"<!-- table: ([^ ]+) -->\n(.*?)" + re.escape(_END), re.DOTALL)
 _FIGURE = re.compile(r"(-?\d+\.\d+)\*?(?: ± \d+\.\d+)? \[(-?\d+\.\d+), (-?\d+\.\d+)\]")
@@ -58,10 +57,9 @@ def fill(config: Path, check: bool = False) -> list[Path]:
             name = region[1]
             marked.add(name)
             if name in settings.comparisons:
-                lines = markdown_rows(*KeptComparison(root / settings.comparisons[name]).table())
+                lines = markdown_rows(*pivot(kept_lines(root / settings.comparisons[name])))
             elif name in settings.tables:
-                source = f"{config}: tables.{name}"
-                lines = _Filler(settings.tables[name], root, source).lines(region[2])
+                lines = _lines(settings.tables[name], root, f"{config}: tables.{name}")
             else:
                 raise InputError(f"{path}: table '{name}' is not in {config}; add it there")
             body = "\n".join(lines)
@@ -106,121 +104,72 @@ def _check_rest(path: Path, text: str, records: Sequence[Record], config: Path) 
                 )
 
 
-@dataclass(frozen=True)
-class _Filler:
-    """Makes the lines of one table.
-
-    Attributes:
-        source: where the table is defined, for messages.
-    """
-
-    table: TableOf
-    root: Path
-    source: str
-
-    def lines(self, region: str) -> list[str]:
-        """The table, and below it why rows have no records.
-
-        Args:
-            region: what the page has now.
-        """
-        table = self.table
-        before = {label.removesuffix(DAGGER): cells for label, *cells in _rows_of(region)}
-        labels = {row.label for row in table.rows}
-        unknown = next((label for label in before if label not in labels), None)
-        if unknown is not None:
-            raise InputError(
-                f"{self.source}: the page has a row '{unknown}' that is made from no records; add "
-                "it to rows, or take it out of the page"
-            )
-        body = []
-        for row in table.rows:
-            if row.label in table.unkept:
-                body.append([row.label + DAGGER, *self._unkept(row, before)])
+def _lines(table: TableOf, root: Path, source: str) -> list[str]:
+    """The lines of a table; `source` names it in messages."""
+    lines = kept_lines(root / table.comparison) if table.comparison else []
+    by_key: dict[tuple[str | int, ...], Record] = {}
+    for file in table.records:
+        for record in _records(root / file):
+            by_key.setdefault(record.key, record)
+    body = []
+    for row in table.rows:
+        cells = [row.label]
+        for number, column in enumerate(table.columns):
+            if row.cells is not None:
+                texts = [row.cells[number]]
+            elif row.published is not None:
+                texts = _published(row, column)
+            elif row.method is not None:
+                texts = _compared(row, column, lines)
             else:
-                body.append([row.label, *(self._cell(row, column) for column in table.columns)])
-        lines = markdown_rows([table.first, *(column.heading for column in table.columns)], body)
-        for why in dict.fromkeys(table.unkept.values()):
-            lines += ["", f"†: {why}"]
-        return lines
-
-    def _unkept(self, row: Row, before: dict[str, list[str]]) -> list[str]:
-        """The cells that the page has of a row without records."""
-        cells = before.get(row.label, [])
-        if len(cells) != len(self.table.columns):
-            raise InputError(
-                f"{self.source}: {row.label}: unkept, and the page has no row of "
-                f"{len(self.table.columns)} figures by that name; write it there"
-            )
-        if any(self._fitting(row, column) for column in self.table.columns):
-            raise InputError(f"{self.source}: {row.label}: has records now; take it out of unkept")
-        return cells
-
-    def _cell(self, row: Row, column: Column) -> str:
-        texts = self._texts(row, column)
-        if column.heading in row.empty and texts:
-            raise InputError(
-                f"{self.source}: {row.label}, {column.heading}: has a record; not empty"
-            )
-        if column.heading not in row.empty and len(texts) != 1:
-            raise InputError(
-                f"{self.source}: {row.label}, {column.heading}: {len(texts)} records; a cell needs "
-                "one: mend its row or column, or name task, data_set and probe"
-            )
-        return texts[0] if texts else ""
-
-    def _texts(self, row: Row, column: Column) -> list[str]:
-        if row.published is not None:
-            if column.heading in row.empty:  # published figures stand beside one probe only
-                return []
-            return [
-                f"{theirs.values[column.metric]:.2f}"
-                for theirs in PUBLISHED.get(column.data_set or "", [])
-                if theirs.name == row.published and column.metric in theirs.values
-            ]
-        if self._comparison is not None and row.method is not None:
-            text = self._comparison.cell(row.method, column.metric, column.task, column.probe)
-            return [] if text is None else [text]
-        return [
-            f"{r.value:.2f}{'*' if self.table.edges and r.at_grid_edge else ''} "
-            f"[{r.low:.2f}, {r.high:.2f}]"
-            for r in self._fitting(row, column)
-        ]
-
-    def _fitting(self, row: Row, column: Column) -> list[Record]:
-        return [
-            r
-            for r in self._records
-            if (r.encoder, r.metric) == (row.encoder, column.metric)
-            and row.feature_space in (None, r.feature_space)
-            and column.task in (None, r.task)
-            and column.data_set in (None, r.data_set)
-            # Predicting the mean has a separate probe.
-            and (column.probe in (None, r.probe) or not r.feature_space)
-            and not r.condition
-        ]
-
-    @cached_property
-    def _records(self) -> list[Record]:
-        """Those of all files; of equal keys the first, such as where it was scored twice."""
-        by_key: dict[tuple[str | int, ...], Record] = {}
-        for file in self.table.records:
-            for record in _records(self.root / file):
-                by_key.setdefault(record.key, record)
-        return list(by_key.values())
-
-    @cached_property
-    def _comparison(self) -> KeptComparison | None:
-        table = self.table
-        return KeptComparison(self.root / table.comparison) if table.comparison else None
+                texts = _recorded(row, column, by_key.values(), table.edges)
+            where = f"{source}: {row.label}, {column.heading}"
+            empty = column.heading in row.empty
+            if empty and texts:
+                raise InputError(f"{where}: has a record; not empty")
+            if not empty and len(texts) != 1:
+                raise InputError(
+                    f"{where}: {len(texts)} records; a cell needs one: mend its row or column, or "
+                    "name task, data_set and probe"
+                )
+            cells.append(texts[0] if texts else "")
+        body.append(cells)
+    made = markdown_rows([table.first, *(column.heading for column in table.columns)], body)
+    return [*made, "", table.note] if table.note else made
 
 
-def _rows_of(region: str) -> list[list[str]]:
-    """The cells of the rows that the page has now, below heading and rule."""
-    lines = [line.strip() for line in region.split("\n") if line.strip().startswith("|")]
-    # One bar at each end of the line: a cell may be empty.
-    rows = [line.removeprefix("|").removesuffix("|").split("|") for line in lines[2:]]
-    return [[cell.strip() for cell in cells] for cells in rows]
+def _published(row: Row, column: Column) -> list[str]:
+    if column.heading in row.empty:  # published figures stand beside one probe only
+        return []
+    return [
+        f"{theirs.values[column.metric]:.2f}"
+        for theirs in PUBLISHED.get(column.data_set or "", [])
+        if theirs.name == row.published and column.metric in theirs.values
+    ]
+
+
+def _compared(row: Row, column: Column, lines: Sequence[Line]) -> list[str]:
+    return [
+        str(cell_of(line, with_edge=False))
+        for line in lines
+        if (line["method"], line["metric"]) == (row.method, column.metric)
+        and column.task in (None, line["task"])
+        and column.probe in (None, line["probe"])
+    ]
+
+
+def _recorded(row: Row, column: Column, records: Iterable[Record], edges: bool) -> list[str]:
+    return [
+        f"{r.value:.2f}{'*' if edges and r.at_grid_edge else ''} [{r.low:.2f}, {r.high:.2f}]"
+        for r in records
+        if (r.encoder, r.metric) == (row.encoder, column.metric)
+        and row.feature_space in (None, r.feature_space)
+        and column.task in (None, r.task)
+        and column.data_set in (None, r.data_set)
+        # Predicting the mean has a separate probe.
+        and (column.probe in (None, r.probe) or not r.feature_space)
+        and not r.condition
+    ]
 
 
 def _records(path: Path) -> list[Record]:

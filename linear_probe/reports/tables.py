@@ -20,7 +20,7 @@ from linear_probe.records.published import published, published_notes
 from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Cell, Table
 from linear_probe.sources.overlap import overlap_in_words
-from linear_probe.stats.over_seeds import Estimate, gap, holm
+from linear_probe.stats.over_seeds import Estimate, against_best, gap
 from linear_probe.stats.paired import USUAL_PROBES
 from linear_probe.stats.verdicts import LEVEL
 
@@ -143,16 +143,12 @@ class TaskFigures:
         marks: dict[tuple[str, str], Mark] = {}
         for metric in self.metrics:
             cells = {row.name: row.cells[metric] for row in self.rows if metric in row.cells}
-            up = next(iter(cells.values())).records[0].higher_is_better
-            name = (max if up else min)(cells, key=lambda name: cells[name].value)
-            best = cells.pop(name)
-            tested = [other for other in cells if _paired(best, cells[other])]
-            p_values = holm([gap(best, cells[other]).p for other in tested])
-            if tested:
-                marks[name, metric] = "best"
-            for other, p in zip(tested, p_values, strict=True):
+            best, gaps = against_best(cells, same_seeds=True)
+            if gaps:
+                marks[best, metric] = "best"
+            for name, (_, p) in gaps.items():
                 if p >= LEVEL:
-                    marks[other, metric] = "tied"
+                    marks[name, metric] = "tied"
         return marks
 
 
@@ -284,13 +280,9 @@ def _sorted(cells: dict[Any, Estimate]) -> dict[Any, Estimate]:
     return {column: cells[column] for column in sorted(cells)}
 
 
-def _paired(one: Estimate, other: Estimate) -> bool:
-    return one.comparable(other) and one.seeds == other.seeds
-
-
 def better(one: Estimate, other: Estimate) -> bool:
     """Whether `one` is significantly better than `other`, on the same draws and seeds."""
-    if not _paired(one, other):
+    if not one.comparable(other) or one.seeds != other.seeds:
         return False
     difference = gap(one, other)
     up = one.records[0].higher_is_better

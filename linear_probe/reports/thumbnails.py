@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from linear_probe.experiments.probe import rendered_faces
+from linear_probe.tasks.face_sets import rendered_faces
 from ssl_faces.data import BadImage, FaceSet, find_face_sets
 from ssl_faces.data.store.packing import square
 

@@ -13,8 +13,8 @@ from linear_probe.reports.tables import curves, task_figures
 from linear_probe.reports.text_tables import Table
 from linear_probe.stats.over_seeds import Estimate
 from ssl_faces import InputError
+from ssl_faces.callbacks.wandb_logger import has_account, patient_settings, wandb_mode
 from ssl_faces.common.errors import reason_of
-from ssl_faces.training.wandb_logger import has_account, patient_settings, wandb_mode
 
 Content = Callable[[Any], dict[str, Any]]
 """Makes what is logged, by name, with the module `wandb`."""

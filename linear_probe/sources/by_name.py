@@ -23,10 +23,11 @@ from typing import Any, NamedTuple, cast
 from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
+from linear_probe.features.source import Encoder, Precision, Source
 from linear_probe.sources.backbones import BackboneName, load_backbone, resnet18_weights
 from linear_probe.sources.baselines import NAMES, UNTRAINED, baselines_named
 from linear_probe.sources.baselines import RESNET18 as IMAGENET
-from linear_probe.sources.source import KINDS, Encoder, Opened, Precision, Source
+from linear_probe.sources.opening import KINDS, Opened
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.registries import import_modules
 
@@ -36,11 +37,8 @@ _NAMED = re.compile(r"([A-Za-z0-9][\w .+-]*)=(.+)", re.DOTALL)
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """The name that `NAME=ENCODER` gives an encoder for tables, if any, and the encoder.
-
-    Raises:
-        InputError: the name is that of a baseline.
-    """
+    """The name that `NAME=ENCODER` gives an encoder for tables, if any, and the encoder; InputError
+    if the name is that of a baseline."""
     match = None if os.path.lexists(text) else _NAMED.fullmatch(text)
     if match is None:
         return None, text
@@ -58,20 +56,18 @@ class EncoderObject(NamedTuple):
 
     @classmethod
     def of(cls, encoder: Any, name: str | None = None) -> EncoderObject:
-        """A frozen copy of an encoder.
-
-        Args:
-            name: None is its folder, or else its `encoder_name`.
+        """A frozen copy of an encoder; without a name it is called by its folder, or else its
+        `encoder_name`.
 
         Raises:
-            InputError: it lacks a part of `linear_probe.sources.source.Encoder`.
+            InputError: it lacks a part of `linear_probe.features.source.Encoder`.
         """
         for part in ("encoder_name", "input_size", "config", "feature_dims", "state_dict"):
             if not hasattr(encoder, part):
                 raise InputError(
                     f"encoder: a {type(encoder).__name__} without '{part}'; give a name, a folder, "
                     "a FaceEncoder, or an object with the attributes of "
-                    "linear_probe.sources.source.Encoder"
+                    "linear_probe.features.source.Encoder"
                 )
         if isinstance(encoder, nn.Module):
             encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
@@ -104,7 +100,6 @@ def encoder_sources(
         baselines: some of `linear_probe.sources.baselines.NAMES`; `untrained` and `resnet18` count
             here (the latter if its weights are there); True is all.
         seed: of the untrained weights.
-        say: prints a line for the user.
 
     Raises:
         InputError: an encoder can't be had, or no encoder has one of `spaces`.

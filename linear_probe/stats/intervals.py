@@ -94,10 +94,3 @@ TOO_NARROW = "test people: intervals and p-values are too narrow"
 def few_people_note(people: int) -> str:
     """The warning for figures whose bootstrap draws so few people; empty if there are enough."""
     return f"only {people} {TOO_NARROW}" if people < FEW_PEOPLE else ""
-
-
-def interval(replicates: np.ndarray) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of a figure's replicates [B]; NaN is left out (a draw may
-    miss every row of a class)."""
-    low, high = np.nanpercentile(replicates, (2.5, 97.5))
-    return float(low), float(high)

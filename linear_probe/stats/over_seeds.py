@@ -20,7 +20,7 @@ multiple test procedure", 1979.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,24 +30,43 @@ from scipy.stats import t as student
 
 from linear_probe.records.collect import Replicates
 from linear_probe.records.record import Record
-from linear_probe.stats.intervals import interval
+from linear_probe.records.replicates import interval
 
 
 @dataclass(frozen=True)
-class OverSeeds:
+class Estimate:
     """One metric of one encoder, trained by S seeds.
 
     Attributes:
         values: float [S], of each seed.
-        replicates: float [S, B], the bootstrap's of each seed, from the same draws of test rows.
+        replicates: float [S, B], the bootstrap's of each seed, from the same draws of test rows;
+            [S, 0] if they are not known.
         seeds: S seeds that can be paired with the same seeds of another side; empty: not paired.
         bounds: least and highest value that the metric can have.
+        records: what it is made from, one for each seed, in the order of the seeds.
     """
 
     values: np.ndarray
     replicates: np.ndarray
     seeds: tuple[int, ...] = ()
     bounds: tuple[float, float] = (-np.inf, np.inf)
+    records: tuple[Record, ...] = ()
+
+    @classmethod
+    def of(cls, records: Iterable[Record], replicates: Replicates | None = None) -> Estimate:
+        """The estimate from the record of each seed; of one seed's records the last counts."""
+        by_seed = {record.seed: record for record in records}
+        ordered = tuple(by_seed[seed] for seed in sorted(by_seed))
+        draws = [(replicates or {}).get(record.key) for record in ordered]
+        known = [draw for draw in draws if draw is not None]
+        complete = len(known) == len(draws) and len({len(draw) for draw in known}) == 1
+        return cls(
+            np.array([record.value for record in ordered]),
+            np.stack(known) if complete else np.empty((len(ordered), 0)),
+            tuple(record.seed for record in ordered),
+            bounds_of(ordered[0]),
+            ordered,
+        )
 
     @property
     def value(self) -> float:
@@ -61,47 +80,14 @@ class OverSeeds:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % interval over test rows and seeds, within the bounds; with one seed over test rows
-        alone; NaN if several seeds have no replicates."""
+        alone, as in its record; NaN if several seeds have no replicates."""
+        if len(self.records) == 1:
+            return self.records[0].low, self.records[0].high
         if not self.replicates.shape[1]:
             return np.nan, np.nan
         spread = Spread(self.replicates.mean(axis=0), *_variance_of_mean(self.values))
         low, high = spread.interval
         return max(low, self.bounds[0]), min(high, self.bounds[1])
-
-
-@dataclass(frozen=True)
-class Estimate(OverSeeds):
-    """What a table shows of one metric of one row: an `OverSeeds` that knows its records.
-
-    Attributes:
-        records: one for each seed, in the order of the seeds.
-        replicates: [S, 0] if a record has none, or another number than the others.
-    """
-
-    records: tuple[Record, ...] = ()
-
-    @classmethod
-    def of(cls, records: Iterable[Record], replicates: Replicates | None = None) -> Estimate:
-        """The estimate from the record of each seed; of one seed's records the last counts."""
-        by_seed = {record.seed: record for record in records}
-        ordered = tuple(by_seed[seed] for seed in sorted(by_seed))
-        draws = [(replicates or {}).get(record.key) for record in ordered]
-        known = [draw for draw in draws if draw is not None]
-        whole = len(known) == len(draws) and len({len(draw) for draw in known}) == 1
-        return cls(
-            np.array([record.value for record in ordered]),
-            np.stack(known) if whole else np.empty((len(ordered), 0)),
-            tuple(record.seed for record in ordered),
-            bounds_of(ordered[0]),
-            ordered,
-        )
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        """As of `OverSeeds`; with one seed the record's, which is made from its replicates."""
-        if len(self.records) == 1:
-            return self.records[0].low, self.records[0].high
-        return super().interval
 
     @property
     def has_interval(self) -> bool:
@@ -160,7 +146,7 @@ class Gap:
         return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
-def gap(one: OverSeeds, other: OverSeeds) -> Gap:
+def gap(one: Estimate, other: Estimate) -> Gap:
     """`one` less `other`, whose replicates are from the same draws.
 
     If both name the same seeds, these are paired.
@@ -221,7 +207,7 @@ class Spread:
         return min(1.0, max(2 * min(self.below(null), self.above(null)), least))
 
 
-def spread_of_gap(one: OverSeeds, other: OverSeeds) -> Spread:
+def spread_of_gap(one: Estimate, other: Estimate) -> Spread:
     """How uncertain `one` less `other` is; arguments as of `gap`."""
     if one.seeds and one.seeds == other.seeds:
         variance, freedom = _variance_of_mean(one.values - other.values)
@@ -232,6 +218,32 @@ def spread_of_gap(one: OverSeeds, other: OverSeeds) -> Spread:
         freedom = variance**2 / parts if parts else 1.0
     between = one.replicates.mean(axis=0) - other.replicates.mean(axis=0)
     return Spread(between, variance, freedom)
+
+
+def against_best(
+    estimates: Mapping[str, Estimate], same_seeds: bool = False
+) -> tuple[str, dict[str, tuple[Gap, float]]]:
+    """The best of some estimates of one metric, and how the others differ from it.
+
+    Args:
+        estimates: by name, at least one.
+        same_seeds: compare only those of the same seeds as the best.
+
+    Returns:
+        Its name; by the names of those scored on the same draws the gap to it, and its p-value
+        after Holm's correction.
+    """
+    up = next(iter(estimates.values())).records[0].higher_is_better
+    best = (max if up else min)(estimates, key=lambda name: estimates[name].value)
+    gaps = {
+        name: gap(estimate, estimates[best])
+        for name, estimate in estimates.items()
+        if name != best
+        and estimate.comparable(estimates[best])
+        and not (same_seeds and estimate.seeds != estimates[best].seeds)
+    }
+    corrected = holm([one.p for one in gaps.values()])
+    return best, {name: (gaps[name], p) for name, p in zip(gaps, corrected, strict=True)}
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -8,15 +8,13 @@ Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from linear_probe.records.naming import shown_names
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
-from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.records.collect import find_records, replicates_of, rows_named
+from linear_probe.records.record import Record
 from linear_probe.stats.intervals import TOO_NARROW
 from linear_probe.stats.over_seeds import Estimate, Gap, gap
 from ssl_faces import InputError
@@ -30,13 +28,11 @@ class Difference(Gap):
     """One figure less another, of the same metric, seed and test rows.
 
     Attributes:
-        one, other: the figures compared.
-        rows: their names in tables; empty: as scored.
+        one, other: the figures compared, as tables name them.
     """
 
     one: Record
     other: Record
-    rows: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         metric = f"{self.one.task}, {self.one.metric}"
@@ -46,7 +42,7 @@ class Difference(Gap):
         notes = dict.fromkeys((*self.one.note.split("; "), *self.other.note.split("; ")))
         end = f"p = {self.p:.3f}"
         end += "".join(f" ({note})" for note in notes if note.endswith(TOO_NARROW))
-        rows = list(self.rows or (row_name(self.one), row_name(self.other)))
+        rows = [self.one.row_name, self.other.row_name]
         if not self.significant:
             return (
                 f"{metric}: {rows[0]} and {rows[1]} are not significantly different: "
@@ -61,17 +57,6 @@ class Difference(Gap):
         )
 
 
-def row_name(record: Record) -> str:
-    """The name of a table's row on the command line: ENCODER=SPACE."""
-    return f"{record.encoder}={record.feature_space}" if record.feature_space else record.encoder
-
-
-def as_shown(records: Sequence[Record]) -> list[Record]:
-    """The records with their encoders' names in tables."""
-    names = shown_names(record.encoder for record in records)
-    return [replace(record, encoder=names[record.encoder]) for record in records]
-
-
 def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
     """Every figure of `one` less that of `other`, in the order of the records.
 
@@ -84,12 +69,10 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
     Raises:
         InputError: no such row, nothing in common, or the test rows are not the same.
     """
-    folder = Path(folder)
-    records = read_records(folder / RECORDS_FILE)
-    replicates = read_replicates(folder / REPLICATES_FILE)
-    ones, others = rows_named(records, one, folder), rows_named(records, other, folder)
-    shown = dict(zip([r.key for r in records], as_shown(records), strict=True))
-    spaces = {row_name(r) for r in (*records, *shown.values()) if r.feature_space}
+    found = find_records([folder])
+    replicates = replicates_of(found)
+    ones, others = ([each.record for each in rows_named(found, name)] for name in (one, other))
+    spaces = {r.row_name for f in found for r in (f.record, f.stored) if r.feature_space}
     shared = {r.feature_space for r in ones} & {r.feature_space for r in others}
     same_space = bool(shared) and one not in spaces and other not in spaces
     differences = []
@@ -97,26 +80,21 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
         for b in others:
             # Predicting the mean is no probe, and every probe should beat it.
             same_probe = a.probe == b.probe or "none" in (a.probe, b.probe)
-            if (
-                _figure(a) != _figure(b)
-                or not same_probe
-                or (same_space and a.feature_space != b.feature_space)
-            ):
+            same_spaces = a.feature_space == b.feature_space or not same_space
+            if _figure(a) != _figure(b) or not same_probe or not same_spaces:
                 continue
             for record in (a, b):
-                if record.name not in replicates:
+                if record.key not in replicates:
                     raise InputError(
-                        f"{folder}: no bootstrap replicates of {row_name(shown[record.key])}, "
+                        f"{folder}: no bootstrap replicates of {record.row_name}, "
                         f"{record.metric}; run `linear-probe run --out {folder}` again"
                     )
             if a.sample != b.sample:
                 raise InputError(
-                    f"{folder}: {row_name(shown[a.key])} and {row_name(shown[b.key])} were not "
-                    f"scored on the same test rows of {a.data_set}; run both again into one folder"
+                    f"{folder}: {a.row_name} and {b.row_name} were not scored on the same test "
+                    f"rows of {a.data_set}; run both again into one folder"
                 )
-            rows = (row_name(shown[a.key]), row_name(shown[b.key]))
-            found = difference(a, b, replicates[a.name], replicates[b.name])
-            differences.append(replace(found, rows=rows))
+            differences.append(difference(a, b, replicates[a.key], replicates[b.key]))
     if not differences:
         raise InputError(f"{folder}: '{one}' and '{other}' have no figure in common")
     return differences
@@ -124,30 +102,9 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
 
 def difference(one: Record, other: Record, of_one: np.ndarray, of_other: np.ndarray) -> Difference:
     """`one` less `other`, by their replicates [B] from the same draws."""
-    first, second = (
-        Estimate.of([one], {one.key: of_one}),
-        Estimate.of([other], {other.key: of_other}),
-    )
+    replicates = {one.key: of_one, other.key: of_other}
+    first, second = (Estimate.of([record], replicates) for record in (one, other))
     return Difference(**vars(gap(first, second)), one=one, other=other)
-
-
-def rows_named(records: Sequence[Record], name: str, folder: Path) -> list[Record]:
-    """The records of a table's row, ENCODER or ENCODER=SPACE, without points of curves.
-
-    Raises:
-        InputError: no such row.
-    """
-    records = [r for r in records if not r.condition]
-    shown = as_shown(records)
-    named = [
-        r
-        for r, short in zip(records, shown, strict=True)
-        if name in (r.encoder, row_name(r), short.encoder, row_name(short))
-    ]
-    if not named:
-        there = ", ".join(dict.fromkeys(map(row_name, shown)))
-        raise InputError(f"{folder}: holds no row '{name}'; there are {there}")
-    return named
 
 
 def _figure(record: Record) -> tuple[object, ...]:

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from linear_probe.stats.over_seeds import Gap, OverSeeds, Spread, gap, holm, spread_of_gap
+from linear_probe.stats.over_seeds import Estimate, Gap, Spread, gap, holm, spread_of_gap
 
 Verdict = Literal[
     "supported",
@@ -63,7 +63,7 @@ class Judged:
 
 
 def judge(
-    better: OverSeeds, worse: OverSeeds, smallest: float, at_most_worse: float | None = None
+    better: Estimate, worse: Estimate, smallest: float, at_most_worse: float | None = None
 ) -> Judged:
     """The verdict on the claim that one side is better, with higher values for better ones.
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.probes.logistic import LogisticProbe
-from linear_probe.probes.ridge import RidgeProbe
+from linear_probe.probes.linear import how_chosen
+from linear_probe.probes.logistic import fit_logistic
+from linear_probe.probes.ridge import fit_ridge
 from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.classification import (
     class_figures,
     class_predictions,
-    how_chosen,
     scored_rows,
 )
 from linear_probe.tasks.labelled import LabelTask, check_classes
@@ -37,12 +37,7 @@ AGE_BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
 
 
 class AttributePrediction(NamedTuple):
-    """The predictions of one attribute of M test images.
-
-    Attributes:
-        outputs: logits [M, classes], or years [M].
-        chosen: further fields of the figures: hyper-parameters and the like.
-    """
+    """Logits [M, classes] or years [M] of M test images, and further fields of the figures."""
 
     outputs: Tensor
     chosen: dict[str, Any]
@@ -122,47 +117,40 @@ class Attributes(LabelTask):
         for name, labels in self.labels.items():
             known = torch.from_numpy(labels[features.records[rows.train]])
             if name in CLASSES:
-                predictor = LogisticProbe(device=self.device).fit(values, known, rows.validation)
-                predicted[name] = AttributePrediction(predictor(tested), how_chosen(predictor))
-                continue
-            ridge = RidgeProbe(device=self.device).fit(values, known[:, None], rows.validation)
-            error = {"MAE": round(ridge.validation_error[ridge.l2], 4)}
-            how = {
-                "hyperparameters": {"l2": ridge.l2, "validation": error},
-                "at_grid_edge": ridge.at_grid_edge,
-                "probe": "ridge regression",
-            }
-            predicted[name] = AttributePrediction(ridge(tested)[:, 0], how)
+                fitted = fit_logistic(values, known, rows.validation, device=self.device)
+                predicted[name] = AttributePrediction(fitted(tested), how_chosen([fitted]))
+            else:
+                fitted = fit_ridge(values, known[:, None], rows.validation, device=self.device)
+                how = {**how_chosen([fitted], "MAE", 1), "probe": "ridge regression"}
+                predicted[name] = AttributePrediction(fitted(tested)[:, 0], how)
         return self.figures(features.records[rows.test], predicted, self.note([rows]))
 
     def figures(
         self, records: np.ndarray, predicted: Mapping[str, AttributePrediction], note: str
     ) -> list[Figure]:
         """The figures of predictions of attributes of test records."""
-        weights, sample = self.bootstrap(records)
-        keys = [self.faces.records[i].key for i in records]
+        sample = self.sample(records)
+        weights, originals = sample.weights, self.originals(records)
         groups = self._groups(records)
         figures: list[Figure] = []
         for name, (outputs, chosen) in predicted.items():
             targets = self.labels[name][records]
             if name in CLASSES:
                 predictions = class_predictions(
-                    keys, targets, outputs, self.faces.class_names[name], groups
+                    sample.keys, targets, outputs, self.faces.class_names[name], groups
                 )
-                figures += class_figures(
-                    *(chosen, targets, predictions.predicted, weights, sample, note),
-                    *(name, predictions, self.originals(records)),
-                )
+                figures += class_figures(sample, predictions, chosen, note, name, originals)
                 continue
             guessed = outputs.cpu().numpy()
             errors = np.abs(guessed - targets)
             kept = Predictions(
-                *("regression", keys, targets, guessed, np.zeros((len(keys), 0))), groups=groups
+                *("regression", sample.keys, targets, guessed, np.zeros((len(targets), 0))),
+                groups=groups,
             )
             figures += [
                 Figure(
                     *(metric, float(errors[which].mean()), "years", False, int(which.sum())),
-                    sample,
+                    sample.name,
                     weights[:, which]
                     @ errors[which].astype(np.float32)
                     / weights[:, which].sum(axis=1),
@@ -170,9 +158,7 @@ class Attributes(LabelTask):
                     note=note,
                     predictions=kept if which.all() else None,
                 )
-                for metric, which in scored_rows(
-                    f"MAE {name}", len(targets), self.originals(records)
-                ).items()
+                for metric, which in scored_rows(f"MAE {name}", len(targets), originals).items()
             ]
         return figures
 

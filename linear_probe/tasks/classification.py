@@ -1,9 +1,9 @@
-"""Classification of single pictures by a linear classifier, and the figures of such tasks."""
+"""Classification of single images by a linear classifier, and the figures of such tasks."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -14,12 +14,15 @@ from sklearn.metrics import recall_score
 from torch import Tensor
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.probes.kinds import ClassProbe, class_probes
-from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.probes.kinds import class_probes
+from linear_probe.probes.linear import LinearPredictor, how_chosen
+from linear_probe.probes.logistic import fit_logistic, fit_splits
+from linear_probe.records.measured import Figure
 from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Split, check_classes
+from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
-from linear_probe.tasks.task import Figure, percentage, rows_of
+from linear_probe.tasks.task import rows_of
 
 
 class Classes(LabelTask):
@@ -42,6 +45,11 @@ class Classes(LabelTask):
         super().__init_subclass__(**options)
         (cls.label,) = cls.required_labels
 
+    @property
+    def label_name(self) -> str:
+        """The label in words."""
+        return {"category": "class"}.get(self.label, self.label)
+
     def _prepare(self) -> None:
         self._split(self.required_labels)
         self.class_names = self.faces.class_names[self.label]
@@ -62,17 +70,16 @@ class Classes(LabelTask):
             self.protocol += "; intervals by bootstrap over people"
 
     def _check(self, train: np.ndarray, test: np.ndarray) -> None:
-        what = {"category": "class"}.get(self.label, self.label)
-        check_classes(self.name, what, self.class_names, self.labels[train], self.labels[test])
+        labels = self.labels[train], self.labels[test]
+        check_classes(self.name, self.label_name, self.class_names, *labels)
 
     def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
         return stratified_group_split(self.labels[train], groups, self.validation_share, self.seed)
 
-    def fit(self, features: Features, rows: Split) -> LogisticPredictor:
+    def fit(self, features: Features, rows: Split) -> LinearPredictor:
         """The probe fitted on the training rows; sees neither features nor labels of others."""
-        probe = LogisticProbe(device=self.device)
-        values = features.values[torch.from_numpy(rows.train)]
-        return probe.fit(values, self._targets(features, rows), rows.validation)
+        values, targets = self._training(features, rows)
+        return fit_logistic(values, targets, rows.validation, device=self.device)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         splits = self.splits(features, pictures)
@@ -89,11 +96,9 @@ class Classes(LabelTask):
         rows = [task.rows(features, pictures) for task in tasks]
         if any(not np.array_equal(r.train, rows[0].train) for r in rows):
             return super().score_together(tasks, features, pictures)
-        predictors = LogisticProbe(device=first.device).fit_splits(
-            features.values[torch.from_numpy(rows[0].train)],
-            torch.from_numpy(first.labels[features.records[rows[0].train]]),
-            np.stack([r.validation for r in rows]),
-        )
+        validations = np.stack([r.validation for r in rows])
+        training = first._training(features, rows[0])
+        predictors = fit_splits(*training, validations, device=first.device)
         return [
             task._figures(features, [part], [predictor])
             for task, part, predictor in zip(tasks, rows, predictors, strict=True)
@@ -113,19 +118,23 @@ class Classes(LabelTask):
         records = self.tested_records(features, splits)
         note = self.note(splits, self.labels[records])
         for changed in degraded:
-            logits = [
-                self._logits(
-                    predictor,
-                    changed.values[torch.from_numpy(rows_of(changed, features.records[rows.test]))],
-                )
-                for predictor, rows in zip(predictors, splits, strict=True)
-            ]
-            yield self.main_figures(records, torch.cat(logits), how_chosen(*predictors), note)
+            places = [rows_of(changed, features.records[rows.test]) for rows in splits]
+            logits = self._logits(predictors, changed, places)
+            yield self.main_figures(records, logits, how_chosen(predictors), note)
 
-    def _logits(self, predictor: LogisticPredictor, values: Tensor) -> Tensor:
-        """[M, all classes]; -inf for those after the last that the probe knows."""
-        logits = predictor(values)
-        return F.pad(logits, (0, len(self.class_names) - logits.shape[1]), value=-torch.inf)
+    def _logits(
+        self,
+        predictors: Sequence[Callable[[Tensor], Tensor]],
+        features: Features,
+        rows: Sequence[np.ndarray],
+    ) -> Tensor:
+        """[M, all classes] of each predictor's rows; -inf after the last class that it knows."""
+        logits = [
+            predictor(features.values[torch.from_numpy(part)])
+            for predictor, part in zip(predictors, rows, strict=True)
+        ]
+        count = len(self.class_names)
+        return torch.cat([F.pad(x, (0, count - x.shape[1]), value=-torch.inf) for x in logits])
 
     def main_figures(
         self, records: np.ndarray, logits: Tensor, chosen: dict[str, Any], note: str
@@ -135,38 +144,31 @@ class Classes(LabelTask):
         Args:
             chosen: `how_chosen` of the probe that predicted, or nothing.
         """
-        targets = self.labels[records]
-        keys = [self.faces.records[i].key for i in records]
-        predictions = class_predictions(keys, targets, logits, self.class_names)
-        weights, sample = self.bootstrap(records)
-        return class_figures(
-            *(chosen, targets, predictions.predicted, weights, sample, note),
-            predictions=predictions,
-            originals=self.originals(records),
-        )
+        sample = self.sample(records)
+        predictions = class_predictions(sample.keys, self.labels[records], logits, self.class_names)
+        return class_figures(sample, predictions, chosen, note, originals=self.originals(records))
 
     def _figures(
-        self, features: Features, splits: list[Split], predictors: list[LogisticPredictor]
+        self, features: Features, splits: list[Split], predictors: list[LinearPredictor]
     ) -> list[Figure]:
         records = self.tested_records(features, splits)
-        logits = torch.cat(
-            [
-                self._logits(predictor, features.values[torch.from_numpy(rows.test)])
-                for predictor, rows in zip(predictors, splits, strict=True)
-            ]
-        )
+        logits = self._logits(predictors, features, [rows.test for rows in splits])
         targets = self.labels[records]
         note = self.note(splits, targets)
-        weights, sample = self.bootstrap(records)
-        figures = self.main_figures(records, logits, how_chosen(*predictors), note)
+        figures = self.main_figures(records, logits, how_chosen(predictors), note)
+        training = [self._training(features, rows) for rows in splits]
+        tested = [features.values[torch.from_numpy(rows.test)] for rows in splits]
         for probe in class_probes():
-            predicted = np.concatenate([self._by(probe, features, rows) for rows in splits])
+            predicted = np.concatenate(
+                [
+                    probe.predict(*known, rows_asked, self.device).numpy()
+                    for known, rows_asked in zip(training, tested, strict=True)
+                ]
+            )
             figures += shares_of(
                 f"{probe.name} accuracy",
-                *(predicted == targets, weights, sample, self.originals(records)),
-                hyperparameters=_of_folds(
-                    [probe.chosen(self._targets(features, rows)) for rows in splits]
-                ),
+                *(predicted == targets, self.sample(records), self.originals(records)),
+                hyperparameters=_of_folds([probe.chosen(known) for _, known in training]),
                 note=note,
                 probe=probe.name,
             )
@@ -181,13 +183,10 @@ class Classes(LabelTask):
             note += f"; no test picture of {', '.join(absent)}"
         return note
 
-    def _by(self, probe: ClassProbe, features: Features, rows: Split) -> np.ndarray:
-        train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
-        return probe.predict(train, self._targets(features, rows), test, self.device).numpy()
-
-    def _targets(self, features: Features, rows: Split) -> Tensor:
-        """The classes of the training rows, int64 [N]."""
-        return torch.from_numpy(self.labels[features.records[rows.train]])
+    def _training(self, features: Features, rows: Split) -> tuple[Tensor, Tensor]:
+        """Features [N, D] and classes int64 [N] of the training rows."""
+        labels = self.labels[features.records[rows.train]]
+        return features.values[torch.from_numpy(rows.train)], torch.from_numpy(labels)
 
 
 def _of_folds(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -204,10 +203,9 @@ def class_predictions(
     classes: Sequence[str],
     groups: dict[str, list[str]] | None = None,
 ) -> Predictions:
-    """The predictions of a classifier for N test rows, from its logits [N, K].
+    """The predictions of a classifier for N test rows with these keys, from its logits [N, K].
 
     Args:
-        keys: of the pictures, N.
         targets: int [N].
         classes: names of all classes, by number; the probe may know fewer.
         groups: as in `Predictions`.
@@ -224,14 +222,11 @@ def class_predictions(
 
 
 def class_figures(
+    sample: Sample,
+    predictions: Predictions,
     chosen: dict[str, Any],
-    targets: np.ndarray,
-    predicted: np.ndarray,
-    weights: np.ndarray,
-    sample: str,
     note: str,
     of: str = "",
-    predictions: Predictions | None = None,
     originals: np.ndarray | None = None,
 ) -> list[Figure]:
     """Accuracy, and the mean of the recalls of those classes that the test part has.
@@ -240,59 +235,44 @@ def class_figures(
     without them: encoders may have been trained on those.
 
     Args:
+        predictions: of the sample's rows, kept with the accuracy.
         chosen: `how_chosen` of the probe that predicted, or nothing.
-        targets: int [N].
-        predicted: int [N].
-        weights: [B, N], the bootstrap's draws.
-        sample: as in `Record`.
-        note: as in `Record`.
         of: the label, where a task has several such figures.
-        predictions: those of each test row, kept with the accuracy.
         originals: bool [N], rows without a near-copy; None is all.
     """
-    correct = (predicted == targets).astype(np.float32)
+    targets, weights = predictions.targets, sample.weights
+    correct = (predictions.predicted == targets).astype(np.float32)
     present = np.unique(targets)
     is_class = (targets[:, None] == present).astype(np.float32)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # A draw may miss every picture of a class; its recall is then left out of the mean.
+        # A draw may miss every image of a class; its recall is then left out of the mean.
         warnings.simplefilter("ignore", RuntimeWarning)
         recalls = weights @ (is_class * correct[:, None]) / (weights @ is_class)
         mean_recalls = np.nanmean(recalls, axis=1)
-    mean_recall = recall_score(targets, predicted, labels=present, average="macro", zero_division=0)
+    mean_recall = recall_score(
+        targets, predictions.predicted, labels=present, average="macro", zero_division=0
+    )
     more: dict[str, Any] = {**chosen, "note": note}
-    accuracy = f"{of} accuracy".strip()
-    *without_copies, whole = shares_of(accuracy, correct, weights, sample, originals, **more)
-    recall_metric = f"{of} mean class recall".strip()
+    *without_copies, whole = shares_of(f"{of} accuracy".strip(), correct, sample, originals, **more)
     return [
         *without_copies,
         replace(whole, predictions=predictions),
-        percentage(recall_metric, mean_recall, mean_recalls, len(targets), sample, **more),
+        sample.percentage(f"{of} mean class recall".strip(), mean_recall, mean_recalls, **more),
     ]
 
 
 def shares_of(
-    metric: str,
-    correct: np.ndarray,
-    weights: np.ndarray,
-    sample: str,
-    originals: np.ndarray | None,
-    **more: Any,
+    metric: str, correct: np.ndarray, sample: Sample, originals: np.ndarray | None, **more: Any
 ) -> list[Figure]:
-    """The share of correct test rows, last, and before it that of the rows without near-copies, if
-    there are others.
-
-    Args:
-        correct: bool or float [N].
-        weights, sample, originals: as in `class_figures`.
-        more: other fields of the figures.
-    """
+    """The share of correct test rows, bool or float [N], last, and before it that of the rows
+    without near-copies, if there are others; `originals` as in `class_figures`."""
     correct = correct.astype(np.float32)
     figures = []
     for name, which in scored_rows(metric, len(correct), originals).items():
+        weights, share = sample.weights[:, which], correct[which].mean(dtype=np.float64)
         with np.errstate(invalid="ignore"):
-            replicates = weights[:, which] @ correct[which] / weights[:, which].sum(axis=1)
-        share, count = float(correct[which].mean(dtype=np.float64)), int(which.sum())
-        figures.append(percentage(name, share, replicates, count, sample, **more))
+            replicates = weights @ correct[which] / weights.sum(axis=1)
+        figures.append(sample.percentage(name, share, replicates, n=int(which.sum()), **more))
     return figures
 
 
@@ -303,16 +283,3 @@ def scored_rows(metric: str, count: int, originals: np.ndarray | None) -> dict[s
     if originals is None or originals.all() or not originals.any():
         return rows
     return {f"{metric}, no copies": originals, **rows}
-
-
-def how_chosen(*predictors: LogisticPredictor) -> dict[str, Any]:
-    """Fields of a figure: the chosen L2 and its validation accuracy; of all folds, if several."""
-    on_validation = [100 * p.validation_accuracy[p.l2] for p in predictors]
-    values = [p.l2 for p in predictors]
-    return {
-        "hyperparameters": {
-            "l2": values[0] if len(values) == 1 else values,
-            "validation": {"accuracy": round(float(np.mean(on_validation)), 4)},
-        },
-        "at_grid_edge": any(p.at_grid_edge for p in predictors),
-    }

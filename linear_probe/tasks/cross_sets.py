@@ -14,9 +14,7 @@ from ssl_faces.data.sets.across import same_pictures
 def crossed(train: Sequence[FaceSet], test: Sequence[FaceSet], label: str) -> list[FaceSet]:
     """`cross_database` of each set that has a label with each that it can be tested on.
 
-    Args:
-        train, test: sets in their part `all`; others than those with the label are passed over,
-            and so are pairs of the same pictures where there are others.
+    Sets without the label are left out, and so are pairs of the same images where there are others.
 
     Raises:
         InputError: no set of a side has the label, or as of `cross_database`.

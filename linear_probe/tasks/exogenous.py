@@ -1,6 +1,6 @@
 """An exogenous variable: it shapes an image and should not change the answer.
 
-On the test beds of `linear_probe.heads.thin_beds` the angle of digits and the scale of shapes. A
+On the test beds of `linear_probe.tasks.toy_sets` the angle of digits and the scale of shapes. A
 head's exogenous network learns it; a representation of the answer should hold little of it.
 """
 

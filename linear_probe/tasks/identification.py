@@ -17,8 +17,9 @@ from torch import Tensor
 
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.gallery import Gallery, Searches, gallery_of, rand_index
-from linear_probe.stats.intervals import cluster_weights
-from linear_probe.tasks.task import DRAWS_SEED, Figure, Task, in_test_part, percentage, sample_of
+from linear_probe.records.measured import Figure
+from linear_probe.tasks.sample import Sample
+from linear_probe.tasks.task import Task, in_test_part
 from ssl_faces import InputError
 from ssl_faces.apps.grouping import cut, group_tree
 from ssl_faces.data import FaceSet, in_test_share
@@ -37,15 +38,9 @@ _DISTANCES = np.linspace(0.02, 1.2, 60)
 
 
 class Chosen(NamedTuple):
-    """What one half of the people teaches.
-
-    Attributes:
-        mean: of the codes, float64 [D].
-        threshold: cosine similarity of a match.
-        distance: mean cosine distance up to which groups are merged.
-        gallery: the people in the galleries of the threshold.
-        at_edge: whether the distance is the smallest or the largest that was tried.
-    """
+    """What one half of the people teaches: the mean code, float64 [D], the cosine similarity of a
+    match, the mean cosine distance up to which groups are merged, the people in the galleries of
+    the threshold, and whether the distance is at the edge of those tried."""
 
     mean: Tensor
     threshold: float
@@ -72,23 +67,14 @@ class Identification(Task):
 
     def _prepare(self) -> None:
         held_out = in_test_part(self.faces)
-        names = np.array(
-            [
-                (record.person or "") if tested else ""
-                for record, tested in zip(self.faces.records, held_out, strict=True)
-            ]
-        )
+        names = np.array([record.person or "" for record in self.faces.records])
+        names = np.where(held_out, names, "")
         # Not by the hash of the name alone, which may have decided who is a test person.
         self._tested = np.array([in_test_share(f"{self.name} {who}", 0.5) for who in names], bool)
         kept = []
         for half in (False, True):
             rows = np.flatnonzero((names != "") & (self._tested == half))
-            gallery = gallery_of(names[rows].tolist())
-            if not len(gallery.probes) or len(gallery.first) < 3:
-                raise InputError(
-                    f"{self.name}: {self.faces.title} has too few people with several pictures; "
-                    "give a set with more"
-                )
+            gallery = self._gallery(names[rows], "has too few people with several pictures")
             kept += [rows[gallery.first], rows[gallery.probes]]
         self._names = names
         self.indices = np.sort(np.concatenate(kept))
@@ -127,7 +113,6 @@ class Identification(Task):
         """The figures of the scored half."""
         half = self._half(features, tested=True)
         searches = Searches.of(half.codes, half.gallery, chosen.mean)
-        weights = cluster_weights(half.gallery.person, self.replicates, DRAWS_SEED)
         sample = self._sample(half.rows[half.gallery.probes])
         common: dict[str, Any] = {
             "hyperparameters": {
@@ -147,15 +132,8 @@ class Identification(Task):
                 ("TPIR", searches.hits(chosen.threshold, size), True),
                 ("FPIR", searches.false_positives(chosen.threshold, size), False),
             ):
-                replicates = weights @ values / weights.sum(1)
-                figure = (
-                    f"{metric}, gallery {size:,}",
-                    values.mean(),
-                    replicates,
-                    len(values),
-                    sample,
-                )
-                figures.append(percentage(*figure, higher_is_better=better, **common))
+                name = f"{metric}, gallery {size:,}"
+                figures.append(sample.mean(name, values, higher_is_better=better, **common))
         return [*figures, self._groups(half, chosen)]
 
     @staticmethod
@@ -167,15 +145,11 @@ class Identification(Task):
     def _groups(self, half: _Half, chosen: Chosen) -> Figure:
         people, rows = half.people[:_MOST], half.rows[:_MOST]
         groups = cut(group_tree(half.codes[:_MOST], chosen.mean), chosen.distance)
-        weights = cluster_weights(people, self.replicates, DRAWS_SEED)
+        sample = self._sample(rows)
         return Figure(
             "adjusted Rand index",
             float(rand_index(groups, people, np.ones((1, len(people))))[0]),
-            "",
-            True,
-            len(people),
-            self._sample(rows),
-            rand_index(groups, people, weights),
+            *("", True, len(people), sample.name, rand_index(groups, people, sample.weights)),
             hyperparameters={"distance": round(chosen.distance, 4)},
             at_grid_edge=chosen.at_edge,
             note=f"{len(people):,} pictures of {len(np.unique(people)):,} people in "
@@ -185,20 +159,20 @@ class Identification(Task):
     def _half(self, features: Features, tested: bool) -> _Half:
         wanted = np.isin(features.records, self.indices)
         rows = np.flatnonzero(wanted & (self._tested[features.records] == tested))
-        names = self._names[features.records[rows]].tolist()
-        gallery = gallery_of(names)
-        if not len(gallery.probes) or len(gallery.first) < 3:
-            raise InputError(
-                f"{self.name}: too few pictures of {self.faces.name} can be decoded; check them"
-            )
-        people = np.unique(names, return_inverse=True)[1]
-        return _Half(
-            features.values[torch.from_numpy(rows)], features.records[rows], people, gallery
-        )
+        records = features.records[rows]
+        gallery = self._gallery(self._names[records], "has too few pictures that can be decoded")
+        people = np.unique(self._names[records], return_inverse=True)[1]
+        return _Half(features.values[torch.from_numpy(rows)], records, people, gallery)
 
-    def _sample(self, records: np.ndarray) -> str:
-        drawn = (f"{self.faces.records[i].key} {self._names[i]}" for i in records)
-        return sample_of(drawn, self.replicates, DRAWS_SEED)
+    def _gallery(self, names: np.ndarray, fault: str) -> Gallery:
+        gallery = gallery_of(names.tolist())
+        if not len(gallery.probes) or len(gallery.first) < 3:
+            raise InputError(f"{self.name}: {self.faces.title} {fault}; give a set with more")
+        return gallery
+
+    def _sample(self, records: np.ndarray) -> Sample:
+        keys = [self.faces.records[i].key for i in records]
+        return Sample(keys, self.replicates, self._names[records])
 
 
 class _Half(NamedTuple):

@@ -11,9 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import accuracy_score
 
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.verification import (
@@ -23,16 +20,11 @@ from linear_probe.probes.verification import (
     weighted_rates,
     whitened_similarities,
 )
+from linear_probe.records.measured import Figure
 from linear_probe.records.predictions import Predictions
-from linear_probe.stats.intervals import pair_weights
-from linear_probe.tasks.task import (
-    DRAWS_SEED,
-    Figure,
-    Task,
-    percentage,
-    rows_of,
-    sample_of,
-)
+from linear_probe.tasks.sample import Sample
+from linear_probe.tasks.splits import components
+from linear_probe.tasks.task import Task, rows_of
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet, distinct_pairs
 from ssl_faces.data.sets.recognised import VerificationSet
@@ -84,7 +76,7 @@ class Identity(Task):
             )
         self._number = {record.key: i for i, record in enumerate(self.faces.records)}
         self._person = person_numbers(self.pairs, {r.key: r.person for r in self.faces.records})
-        self._drawn: tuple[list[tuple[str, str]], np.ndarray] | None = None
+        self._drawn: Sample | None = None
         named = {self._number[key] for p in self.pairs for key in (p.first, p.second)}
         self.indices = np.array(sorted(named))
         self.split = f"pairs in {folds} folds"
@@ -151,32 +143,32 @@ class Identity(Task):
     def _whole(self, features: Features) -> _Pairs:
         """The pairs both of whose pictures have features."""
         row_of = {record: row for row, record in enumerate(features.records.tolist())}
-        rows, same_of, fold_of, keys = [], [], [], []
-        for pair in self.pairs:
-            numbers = self._number[pair.first], self._number[pair.second]
-            if all(number in row_of for number in numbers):
-                rows.append([row_of[number] for number in numbers])
-                same_of.append(pair.same)
-                fold_of.append(pair.fold)
-                keys.append((pair.first, pair.second))
-        self._refuse_many_missing(len(self.pairs) - len(rows) + self.missing)
-        same, folds = np.array(same_of, dtype=bool), np.array(fold_of, dtype=np.int64)
+        whole = [p for p in self.pairs if {self._number[key] for key in p[:2]} <= row_of.keys()]
+        self._refuse_many_missing(len(self.pairs) - len(whole) + self.missing)
+        same = np.array([pair.same for pair in whole], dtype=bool)
+        folds = np.array([pair.fold for pair in whole], dtype=np.int64)
         if len(np.unique(folds)) < 2 or same.all() or not same.any():
             raise InputError(
-                f"identity: only {len(rows)} pairs of {self.faces.name} have both pictures whole, "
+                f"identity: only {len(whole)} pairs of {self.faces.name} have both pictures whole, "
                 "too few to choose a threshold on other folds; check the pictures"
             )
-        first, second = np.array(rows).T
+        keys = [(pair.first, pair.second) for pair in whole]
+        first, second = np.array([[row_of[self._number[key]] for key in both] for both in keys]).T
         people = np.array([[self._person[key] for key in both] for both in keys])
         return _Pairs(first, second, same, folds, keys, people)
 
-    def _weights(self, pairs: _Pairs) -> np.ndarray:
-        """Draws [B, N] of the pairs, the same for all feature spaces."""
-        if self._drawn is None or self._drawn[0] != pairs.keys:
+    def _sample(self, pairs: _Pairs) -> Sample:
+        """The pairs with their draws, the same for all feature spaces."""
+        if self._drawn is None or self._drawn.keys != pairs.keys:
+            rows = (
+                f"{a} {b} {fold} {kind} {who}"
+                for (a, b), fold, kind, who in zip(
+                    *(pairs.keys, pairs.folds, pairs.same, pairs.people.tolist()), strict=True
+                )
+            )
             # By kind, as the protocol fixes how many pairs of each kind there are.
-            drawn = pair_weights(pairs.people, pairs.same, self.replicates, DRAWS_SEED)
-            self._drawn = pairs.keys, drawn
-        return self._drawn[1]
+            self._drawn = Sample(pairs.keys, self.replicates, pairs.people, pairs.same, rows)
+        return self._drawn
 
     def _figures(
         self,
@@ -188,22 +180,20 @@ class Identity(Task):
         chosen: dict[str, Any] | None = None,
         at_grid_edge: bool = False,
     ) -> list[Figure]:
-        same, folds = pairs.same, pairs.folds
+        same, folds, n = pairs.same, pairs.folds, len(pairs.same)
         learnt_from = similarities if thresholds_from is None else thresholds_from
         decided = verify(learnt_from, same, folds, similarities)
-
-        weights = self._weights(pairs)
-        once = np.ones((1, len(same)), dtype=weights.dtype)
-        rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
-        n = len(same)
-        left_out = len(self.pairs) - n + self.missing
-        note = f"{left_out} pairs skipped (image missing)"
+        sample = self._sample(pairs)
+        once = np.ones((1, n), dtype=sample.weights.dtype)
+        weights = np.concatenate([once, sample.weights])
+        rates = weighted_rates(similarities, same, weights, [FALSE_ACCEPT])
+        note = f"{len(self.pairs) - n + self.missing} pairs skipped (image missing)"
         if self.doubled:
             note += f"; {self.doubled:,} pairs listed twice count once"
-        official, found = self.faces.official_pairs, (n, len(np.unique(folds)))
-        if official is not None and found != official:
+        official, there = self.faces.official_pairs, (n, len(np.unique(folds)))
+        if official is not None and there != official:
             note += (
-                f"; {n:,} pairs in {found[1]} folds and not the official "
+                f"; {n:,} pairs in {there[1]} folds and not the official "
                 f"{official[0]:,} in {official[1]}: near the published protocol, not equal to it"
             )
         # Of each fold what its threshold reached where it was chosen: what a choice between
@@ -216,35 +206,26 @@ class Identity(Task):
             "thresholds": [round(float(t), 6) for t in decided.thresholds],
             "other folds": {"accuracy": [round(100 * share, 4) for share in others]},
         }
-        called_same = decided.correct == same
-        accuracy = accuracy_score(same, called_same)
-        people = pairs.people.tolist()
-        drawn = (
-            f"{a} {b} {fold} {kind} {who}"
-            for (a, b), fold, kind, who in zip(pairs.keys, folds, same, people, strict=True)
+        predictions = Predictions(
+            *("verification", ["\t".join(both) for both in pairs.keys], same.astype(np.int64)),
+            *((decided.correct == same).astype(np.int64), similarities[:, None]),
+            ["different", "same"],
         )
-        sample = sample_of(drawn, self.replicates, DRAWS_SEED)
-        common: dict[str, Any] = {"note": note, "probe": probe, "at_grid_edge": at_grid_edge}
+        more: dict[str, Any] = {"note": note, "probe": probe, "at_grid_edge": at_grid_edge}
+        right = decided.correct
         return [
-            percentage(
-                *("accuracy", accuracy, weights @ decided.correct / n, n, sample),
+            sample.percentage(
+                *("accuracy", right.mean(), sample.weights @ right / n),
                 hyperparameters=thresholds | (chosen or {}),
-                predictions=Predictions(
-                    "verification",
-                    ["\t".join(both) for both in pairs.keys],
-                    same.astype(np.int64),
-                    called_same.astype(np.int64),
-                    similarities[:, None],
-                    ["different", "same"],
-                ),
-                **common,
+                predictions=predictions,
+                **more,
             ),
             *(
-                percentage(metric, values[0], values[1:], n, sample, **common, **more)
-                for metric, values, more in (
-                    ("AUC", rates.area, {}),
-                    ("EER", rates.equal_error, {"higher_is_better": False}),
-                    (f"TAR at FAR {FALSE_ACCEPT:.0%}", rates.accepted[FALSE_ACCEPT], {}),
+                sample.percentage(metric, values[0], values[1:], better, **more)
+                for metric, values, better in (
+                    ("AUC", rates.area, True),
+                    ("EER", rates.equal_error, False),
+                    (f"TAR at FAR {FALSE_ACCEPT:.0%}", rates.accepted[FALSE_ACCEPT], True),
                 )
             ),
         ]
@@ -260,12 +241,9 @@ def person_numbers(
     keys = dict.fromkeys(key for pair in pairs for key in pair[:2])
     # A person's name, or the image itself.
     label = {key: (person_of.get(key) is not None, person_of.get(key) or key) for key in keys}
-    number = {name: i for i, name in enumerate(dict.fromkeys(label.values()))}
-    same = [[number[label[key]] for key in pair[:2]] for pair in pairs if pair.same]
-    edges = np.array(same, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(same)), edges), shape=(len(number), len(number)))
-    person = connected_components(graph, directed=False)[1]
-    return {key: int(person[number[label[key]]]) for key in keys}
+    same = ((label[pair.first], label[pair.second]) for pair in pairs if pair.same)
+    person = components(label.values(), same)
+    return {key: person[label[key]] for key in keys}
 
 
 class _Pairs(NamedTuple):

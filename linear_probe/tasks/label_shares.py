@@ -13,13 +13,11 @@ from linear_probe.tasks.task import Task
 
 
 def share_of_labels(task: Task, features: Features, percent: float) -> Features | None:
-    """Features with a share of the training rows and all others; None for tasks without labels.
+    """Features with `percent` (above 0, at most 100) of the training rows and all others; None for
+    tasks without labels.
 
     Of each stratum (`Task.strata`) that share is drawn by the task's seed, at least one row. Of two
     shares the smaller is part of the larger.
-
-    Args:
-        percent: above 0, at most 100.
     """
     strata = task.strata()
     if strata is None:

@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.stats.intervals import cluster_weights, row_weights
-from linear_probe.tasks.task import DRAWS_SEED, Task, in_test_part, people_of, sample_of
+from linear_probe.tasks.sample import Sample
+from linear_probe.tasks.task import Task, in_test_part
 from ssl_faces import InputError
 from ssl_faces.data.near_copies import SIMILAR, Described, find_near_copies
 
@@ -22,12 +22,11 @@ class Split:
     """Rows of the features by what they are used for.
 
     Attributes:
-        train: int [N], rows to fit on.
-        test: int [M], rows to score on.
-        validation: bool [N], which of `train` choose the L2; no person and no picture is on both
+        train, test: int [N] and [M], rows to fit on and to score on.
+        validation: bool [N], which of `train` choose the L2; no person and no image is on both
             sides.
-        copies: training images left out because a test image is the same, byte for byte.
-        near_copies: training images left out as other near-copies of a test image.
+        copies, near_copies: training images left out because a test image is the same, byte for
+            byte, or a near-copy.
     """
 
     train: np.ndarray
@@ -38,10 +37,9 @@ class Split:
 
 
 class LabelTask(Task):
-    """A task on the pictures of its face set that have its labels.
+    """A task on the images of its face set that have its labels.
 
-    The set's part `test` is scored, or, if it has folds, each fold by a probe fitted on the
-    others.
+    The set's part `test` is scored, or, if it has folds, each fold by a probe fitted on the others.
 
     Attributes:
         is_test: bool [records], whether each is in the part `test`; all False with folds.
@@ -77,11 +75,8 @@ class LabelTask(Task):
             )
 
     def _draw(self, kinds: np.ndarray) -> None:
-        """Apply `max_train`.
-
-        Args:
-            kinds: int [records], classes of which each is to keep a training picture.
-        """
+        """Apply `max_train`, so that each class of `kinds`, int [records], keeps a training
+        image."""
         training = self.indices[~self.is_test[self.indices]]
         if self.folds is not None or self.max_train is None or self.max_train >= len(training):
             return
@@ -105,8 +100,8 @@ class LabelTask(Task):
         if self.folds is None and self.faces.near_copies:
             rows = np.flatnonzero(~self.is_test), np.flatnonzero(self.is_test)
             sides = [Described(self.faces, side) for side in rows]
-            found = find_near_copies(sides[0], sides[1])
-            train[rows[0]], test[rows[1]] = found.train, found.test
+            copies = find_near_copies(sides[0], sides[1])
+            train[rows[0]], test[rows[1]] = copies.train, copies.test
         return train, test
 
     def note(self, splits: Sequence[Split]) -> str:
@@ -147,14 +142,11 @@ class LabelTask(Task):
         return np.concatenate([features.records[rows.test] for rows in splits])
 
     def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Split:
-        """Sort the rows of the features.
-
-        Args:
-            fold: score this fold.
+        """Sort the rows of the features; `fold`: score this fold.
 
         Raises:
-            InputError: too few pictures left to train or to score on, or labels that nothing can be
-                learnt from.
+            InputError: too few images left to train or to score on, or labels that nothing can be
+                learned from.
         """
         hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
         hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
@@ -188,30 +180,27 @@ class LabelTask(Task):
     def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Which of the records `train` choose the L2, bool [N]; groups [N] stay together."""
 
-    def bootstrap(self, records: np.ndarray) -> tuple[np.ndarray, str]:
-        """Draws [B, M] of the test records, by person where known, and the name of the sample."""
-        keys = [self.faces.records[i].key for i in records]
-        if all(self.faces.records[i].person is None for i in records):
-            weights = row_weights(len(records), self.replicates, DRAWS_SEED)
-            return weights, sample_of(keys, self.replicates, DRAWS_SEED)
-        people = people_of(self.faces, records)
-        weights = cluster_weights(people, self.replicates, DRAWS_SEED)
-        drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
-        return weights, sample_of(drawn, self.replicates, DRAWS_SEED)
+    def sample(self, records: np.ndarray) -> Sample:
+        """The test records, drawn by person where known; each unnamed image is its own person."""
+        rows = [self.faces.records[i] for i in records]
+        people = None
+        if any(row.person is not None for row in rows):
+            names = [row.person or f"\0{i}" for row, i in zip(rows, records, strict=True)]
+            people = np.unique(names, return_inverse=True)[1]
+        return Sample([row.key for row in rows], self.replicates, people)
 
 
 def check_classes(
     task: str, what: str, names: Sequence[str], known: np.ndarray, asked: np.ndarray
 ) -> None:
-    """Check that a classifier can be learnt and every test image can be right.
+    """Check that a classifier of the label `what` can be learned and every test image can be right.
 
     Args:
-        what: the label, in words.
         names: of the classes.
-        known, asked: int [N] and [M], classes of training and test pictures.
+        known, asked: int [N] and [M], classes of training and test images.
 
     Raises:
-        InputError: one training class only, or a test class without a training picture.
+        InputError: one training class only, or a test class without a training image.
     """
     lacking = np.setdiff1d(asked, known)
     if len(lacking):

@@ -19,14 +19,8 @@ SAME_PERSON = "same person"
 
 
 class Leak(NamedTuple):
-    """One picture of something that lies on several sides.
-
-    Attributes:
-        reason: `SAME_BYTES` or `SAME_PERSON`.
-        shared: SHA-256 of the bytes, or the person.
-        side: `train`, `test`, or a fold.
-        picture: its key.
-    """
+    """One image of something that lies on several sides: `SAME_BYTES` (by their SHA-256) or
+    `SAME_PERSON`; its side (`train`, `test`, or a fold) and its key."""
 
     reason: str
     shared: str

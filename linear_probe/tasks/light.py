@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from linear_probe.tasks.regression import Metric, Regression, angle_errors
+from linear_probe.tasks.regression import Regression
 
 ANGLES = ("azimuth", "elevation")
 
@@ -25,15 +25,10 @@ class Light(Regression):
     names = ANGLES
 
     def _target(self, labels: Mapping[str, Any]) -> np.ndarray:
-        # The third number is the ambient share.
+        # The third number is the ambient share. Drawn lights are in front of the face, from -110 to
+        # 110 degrees: no angle wraps around.
         return np.asarray(labels["light"])[:2]
 
     def _prepare(self) -> None:
         super()._prepare()
         self.protocol = self._ridge("exact azimuth and elevation of the light")
-
-    def _metrics(
-        self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
-    ) -> list[Metric]:
-        # Drawn lights are in front of the face, from -110 to 110 degrees: no angle wraps around.
-        return angle_errors(ANGLES, targets, predicted, weights)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from linear_probe.tasks.regression import Metric, Regression, angle_errors
+from linear_probe.tasks.regression import Regression
 
 ANGLES = ("yaw", "pitch", "roll")
 
@@ -33,8 +33,3 @@ class Pose(Regression):
         tested = self.indices[self.is_test[self.indices]]
         people = any(self.faces.records[i].person for i in tested)
         self.protocol = self._ridge(self.faces.pose_truth, over="people" if people else "pictures")
-
-    def _metrics(
-        self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
-    ) -> list[Metric]:
-        return angle_errors(ANGLES, targets, predicted, weights)

@@ -1,4 +1,4 @@
-"""Numbers of single pictures by ridge regression: the base of head pose, valence and arousal."""
+"""Numbers of single images by ridge regression: the base of head pose, valence and arousal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import torch
 from sklearn.model_selection import GroupShuffleSplit
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
+from linear_probe.probes.linear import LinearPredictor, how_chosen
+from linear_probe.probes.ridge import fit_ridge
+from linear_probe.records.measured import Figure
 from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Split
-from linear_probe.tasks.task import Figure, Reference
+from linear_probe.tasks.task import Reference
 from ssl_faces import InputError
 
 
@@ -30,14 +32,6 @@ class Metric(NamedTuple):
     unit: str
     higher_is_better: bool
     values: np.ndarray
-
-
-def angle_errors(
-    names: tuple[str, ...], targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
-) -> list[Metric]:
-    """Mean absolute error of each angle, in degrees; the arguments of `Regression._metrics`."""
-    errors = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
-    return [Metric(f"MAE {name}", "degrees", False, errors[:, i]) for i, name in enumerate(names)]
 
 
 class Regression(LabelTask):
@@ -64,9 +58,8 @@ class Regression(LabelTask):
     def _prepare(self) -> None:
         self._split(self.required_labels)
         self.targets = np.full((len(self.faces), len(self.names)), np.nan, dtype=np.float32)
-        for i, record in enumerate(self.faces.records):
-            if all(name in record.labels for name in self.required_labels):
-                self.targets[i] = self._target(record.labels)
+        for i in self.indices:
+            self.targets[i] = self._target(self.faces.records[i].labels)
 
     def _ridge(self, truth: str, over: str = "people", more: str = "") -> str:
         """The protocol of a task that is split by person.
@@ -82,15 +75,19 @@ class Regression(LabelTask):
             f"all of them{more}; intervals by bootstrap over {over}"
         )
 
-    @abstractmethod
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
-        """Metrics of all targets [M, T].
+        """Metrics of all targets [M, T]; of angles the mean absolute error, in degrees.
 
         Args:
             weights: [1 + B, M], first each row once, then the bootstrap's draws.
         """
+        errors = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
+        return [
+            Metric(f"MAE {name}", "degrees", False, of)
+            for name, of in zip(self.names, errors.T, strict=True)
+        ]
 
     def _check(self, train: np.ndarray, test: np.ndarray) -> None:
         people = {self.faces.records[i].person or f"\0{i}" for i in train}
@@ -103,26 +100,23 @@ class Regression(LabelTask):
 
     def _check_varied(self, records: np.ndarray, side: str) -> None:
         targets = self.targets[records]
-        for name, constant in zip(self.names, np.ptp(targets, axis=0) == 0, strict=True):
-            if constant:
-                value = targets[0, self.names.index(name)]
+        for name, values in zip(self.names, targets.T, strict=True):
+            if np.ptp(values) == 0:
                 raise InputError(
-                    f"{self.name}: {name} is {value:g} in all {len(records)} {side} pictures of "
-                    f"{self.faces.title}, which can be neither learnt nor scored; give others"
+                    f"{self.name}: {name} is {values[0]:g} in all {len(records)} {side} pictures "
+                    f"of {self.faces.title}, which can be neither learnt nor scored; give others"
                 )
 
     def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
         splitter = GroupShuffleSplit(1, test_size=self.validation_share, random_state=self.seed)
         _, chosen = next(splitter.split(train, groups=groups))
-        validation = np.zeros(len(train), dtype=bool)
-        validation[chosen] = True
-        return validation
+        return np.isin(np.arange(len(train)), chosen)
 
-    def fit(self, features: Features, rows: Split) -> RidgePredictor:
+    def fit(self, features: Features, rows: Split) -> LinearPredictor:
         """The probe fitted on the training rows; sees neither features nor labels of others."""
         targets = torch.from_numpy(self.targets[features.records[rows.train]])
-        probe = RidgeProbe(device=self.device)
-        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
+        values = features.values[torch.from_numpy(rows.train)]
+        return fit_ridge(values, targets, rows.validation, device=self.device)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         splits = self.splits(features, pictures)
@@ -131,14 +125,8 @@ class Regression(LabelTask):
             predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
             for predictor, rows in zip(predictors, splits, strict=True)
         ]
-        values = [predictor.l2 for predictor in predictors]
-        errors = [predictor.validation_error[predictor.l2] for predictor in predictors]
-        chosen: dict[str, Any] = {
-            "l2": values[0] if len(values) == 1 else values,
-            "validation": {"MAE": round(float(np.mean(errors)), 4)},
-        }
-        edge = any(predictor.at_grid_edge for predictor in predictors)
-        return self.figures(features, splits, np.concatenate(predicted), chosen, edge)
+        chosen = how_chosen(predictors, "MAE", 1)
+        return self.figures(features, splits, np.concatenate(predicted), **chosen)
 
     def strata(self) -> np.ndarray | None:
         return None if self.folds is not None else np.where(self.is_test, -1, 0)
@@ -150,41 +138,31 @@ class Regression(LabelTask):
         for rows in splits:
             mean = self.targets[features.records[rows.train]].mean(axis=0)
             predicted.append(np.broadcast_to(mean, (len(rows.test), len(self.names))))
-        figures = self.figures(features, splits, np.concatenate(predicted), {})
+        figures = self.figures(features, splits, np.concatenate(predicted))
         return [Reference("predict the mean", "none", figures)]
 
     def figures(
-        self,
-        features: Features,
-        splits: list[Split],
-        predicted: np.ndarray,
-        hyperparameters: dict[str, Any],
-        at_grid_edge: bool = False,
+        self, features: Features, splits: list[Split], predicted: np.ndarray, **chosen: Any
     ) -> list[Figure]:
-        """The figures of predictions float [M, T] for the test rows of these splits."""
+        """The figures of predictions float [M, T] for the test rows of these splits; `chosen` as of
+        `how_chosen`."""
         records = self.tested_records(features, splits)
-        weights, sample = self.bootstrap(records)
-        once = np.ones((1, len(records)), dtype=weights.dtype)
+        sample = self.sample(records)
+        once = np.ones((1, len(records)), dtype=sample.weights.dtype)
         note = self.note(splits)
         people = {self.faces.records[i].person for i in records} - {None}
         if people:
             note += f"; scored on {len(people)} people"
-        metrics = self._metrics(self.targets[records], predicted, np.concatenate([once, weights]))
+        weights = np.concatenate([once, sample.weights])
         return [
             Figure(
-                metric.name,
-                float(metric.values[0]),
-                metric.unit,
-                metric.higher_is_better,
-                len(records),
-                sample,
-                metric.values[1:],
-                hyperparameters,
-                at_grid_edge,
-                note,
+                *(metric.name, float(metric.values[0]), metric.unit, metric.higher_is_better),
+                *(len(records), sample.name, metric.values[1:]),
+                note=note,
                 predictions=self._predictions(metric.name, records, predicted),
+                **chosen,
             )
-            for metric in metrics
+            for metric in self._metrics(self.targets[records], predicted, weights)
         ]
 
     def _predictions(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.records.predictions import Predictions
+from linear_probe.records.measured import Figure
 from linear_probe.sources.changed_images import Change
-from linear_probe.stats.intervals import few_people_note, interval
+from linear_probe.stats.intervals import few_people_note
 from ssl_faces import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
@@ -23,69 +22,6 @@ from ssl_faces.data.sets.recognised import titles_with
 
 class MissingData(InputError):
     """The given data hold no data set of this task."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One metric of one feature space, before it is a `Record`; fields as there.
-
-    Attributes:
-        replicates: float [B], the bootstrap's, which `low` and `high` are taken from.
-        probe: if it is not the task's.
-        predictions: of each test row, with the main figure of each probe.
-    """
-
-    metric: str
-    value: float
-    unit: str
-    higher_is_better: bool
-    n: int
-    sample: str
-    replicates: np.ndarray = field(repr=False, compare=False)
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    at_grid_edge: bool = False
-    note: str = ""
-    probe: str = ""
-    predictions: Predictions | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def low(self) -> float:
-        return interval(self.replicates)[0]
-
-    @property
-    def high(self) -> float:
-        return interval(self.replicates)[1]
-
-
-def percentage(
-    metric: str,
-    share: float,
-    replicates: np.ndarray,
-    n: int,
-    sample: str,
-    higher_is_better: bool = True,
-    **more: Any,
-) -> Figure:
-    """A figure in percent of a share (0 to 1) and its replicates [B]."""
-    value, replicates = 100 * float(share), 100 * replicates
-    return Figure(metric, value, "%", higher_is_better, n, sample, replicates, **more)
-
-
-DRAWS_SEED = 0
-"""Of the bootstrap's draws of test rows: the same for all seeds of a run, as a mean over seeds is
-as uncertain about the test rows as one seed is."""
-
-
-def sample_of(drawn: Iterable[str], replicates: int, seed: int) -> str:
-    """The name of a test sample and of the bootstrap's draws from it, as in `Record.sample`.
-
-    Args:
-        drawn: each test row, with what decides how it is drawn (its person or fold).
-    """
-    digest = hashlib.sha256(f"{replicates} {seed}".encode())
-    for text in drawn:
-        digest.update(f"\n{len(text)} {text}".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -108,11 +44,11 @@ class Task(ABC):
 
     Args:
         face_sets: those of the data, each in its part `all`.
-        seed: of the validation split and the bootstrap.
+        seed: of the validation split.
         replicates: of the bootstrap.
         device: where probes are fitted.
-        max_train: train on no more than so many images, drawn by the seed; None is all. Only
-            tasks with many training images use it, and state it in `split`.
+        max_train: train on no more than so many images, drawn by the seed; None is all. Only tasks
+            with many training images use it, and state it in `split`.
 
     Attributes:
         faces: the face set it chose.
@@ -200,12 +136,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        """The metrics of features of `faces`.
-
-        Args:
-            features: rows of at least those `indices` whose images can be decoded.
-            pictures: the images that the features are of.
-        """
+        """The metrics of features of at least those `indices` whose images can be decoded."""
 
     @classmethod
     def score_together(
@@ -224,17 +155,14 @@ class Task(ABC):
 
     def few_people_note(self) -> str:
         """The warning if few people are scored; empty if they are many, or none is known."""
-        scored = self.scored()
-        if all(self.faces.records[i].person is None for i in scored):
-            return ""
-        return few_people_note(len(np.unique(people_of(self.faces, scored))))
+        people = [self.faces.records[i].person for i in self.scored()]
+        named = {person for person in people if person is not None}
+        # Each image of nobody known is drawn by itself.
+        return few_people_note(len(named) + people.count(None)) if named else ""
 
     def strata(self) -> np.ndarray | None:
-        """Strata for shares of the training labels: int [records of `faces`].
-
-        -1 for records of the test part; None where the task learns from no labels, or where every
-        record is tested in some fold.
-        """
+        """Strata for shares of the training labels: int [records of `faces`], -1 for the test part;
+        None where the task learns from no labels, or where every record is tested in some fold."""
         return None
 
     def tested(self) -> np.ndarray | None:
@@ -245,12 +173,10 @@ class Task(ABC):
     def score_degraded(
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
-        """The main figures on degraded test images, of a probe fitted on images as they are.
-
-        Only for tasks with `tested` records.
+        """The main figures on degraded test images, of a probe fitted on images as they are; only
+        for tasks with `tested` records.
 
         Args:
-            features, pictures: as in `score`.
             degraded: features of the `tested` images, degraded in one way after the other.
         """
         raise TypeError(f"{self.name} can't be scored on degraded images")
@@ -261,11 +187,8 @@ class Task(ABC):
 
 
 def rows_of(features: Features, records: np.ndarray) -> np.ndarray:
-    """int64 [M]: the row of `features` that each of the `records` [M] has.
-
-    Raises:
-        InputError: one has none.
-    """
+    """int64 [M]: the row of `features` that each of the `records` [M] has; InputError if one has
+    none."""
     row_of = {record: row for row, record in enumerate(features.records.tolist())}
     try:
         return np.array([row_of[record] for record in records.tolist()], dtype=np.int64)
@@ -292,11 +215,8 @@ def find(face_sets: Sequence[FaceSet], names: Sequence[str]) -> FaceSet | None:
 
 
 def in_test_part(faces: FaceSet) -> np.ndarray:
-    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule.
-
-    Raises:
-        InputError: the set has no test part.
-    """
+    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule;
+    InputError if the set has no test part."""
     test = faces.test_part()
     if test is None:
         raise InputError(
@@ -305,13 +225,6 @@ def in_test_part(faces: FaceSet) -> np.ndarray:
         )
     keys = {record.key for record in test.records}
     return np.array([record.key in keys for record in faces.records])
-
-
-def people_of(faces: FaceSet, records: np.ndarray) -> np.ndarray:
-    """The person of each of the `records`, as numbers; each unnamed image is its own person."""
-    names = [faces.records[i].person or f"\0{i}" for i in records]
-    numbers: np.ndarray = np.unique(names, return_inverse=True)[1]
-    return numbers
 
 
 class Tasks(Mapping[str, type[Task]]):

@@ -14,7 +14,6 @@ from ssl_faces.common.arguments import existing
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
-from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import argparse
@@ -116,11 +115,11 @@ def write_edits(
     Raises:
         InputError: bad input, no detected face, or `out` can't be written.
     """
-    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
+    from ssl_faces.apps.editing import BATCH, MOST, apply_edit, open_method, sheet
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-    from ssl_faces.apps.sheets import MOST, png, sheet
     from ssl_faces.common.files import replace_file
+    from ssl_faces.data.pictures import png
     from ssl_faces.methods.method import FRONTAL, NEUTRAL
 
     out = options.out
@@ -153,11 +152,8 @@ def write_edits(
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, csv_bytes(table))
-    print(
-        f"{out}: {edit} of {plural(count, 'face')} of {plural(reader.files, 'file')}; "
-        f"sheet: {out / SHEET}"
-    )
-    reader.print_summary()
+    line = f"{out}: {edit} of {reader.counted(count)}; sheet: {out / SHEET}"
+    print(reader.report(line))
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
         print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
 

@@ -86,11 +86,10 @@ def _translate_video(options: argparse.Namespace) -> None:
     """
     from tqdm import tqdm
 
-    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
+    from ssl_faces.apps.editing import BATCH, apply_edit, enlarged, open_method
     from ssl_faces.apps.embedding import batches
-    from ssl_faces.apps.faces import FaceFinder, first_face, open_video
-    from ssl_faces.apps.films import FilmWriter
-    from ssl_faces.apps.sheets import enlarged
+    from ssl_faces.apps.faces import FaceFinder, first_face
+    from ssl_faces.apps.films import FilmWriter, open_video
     from ssl_faces.common.files import replacing
     from ssl_faces.data.pictures import BadImage
     from ssl_faces.methods.method import MOTION
@@ -106,28 +105,23 @@ def _translate_video(options: argparse.Namespace) -> None:
     with (
         replacing(out, out.suffix) as path,
         tqdm(total=frames.count() or None, desc="frames", unit="frames") as bar,
+        FilmWriter(path, frames) as film,
     ):
-        writer: FilmWriter | None = None
         try:
             for batch in batches(_followed(frames, finder), BATCH):
                 crops = [face.pixels for _, face in batch if face is not None]
                 results = iter(apply_edit(method, MOTION, crops, [person], options.seed))
                 for frame, face in batch:
-                    if writer is None:
-                        writer = FilmWriter(path, frames.rate, frame.time, (3 * SIDE, SIDE))
                     if face is None:
                         without += 1
                     else:
                         source, result = face.pixels, next(results)
                     shown = [np.asarray(enlarged(face, SIDE)) for face in (source, person, result)]
-                    writer.write(frame.time, np.concatenate(shown, axis=1))
+                    film.write(frame.time, np.concatenate(shown, axis=1))
                     count += 1
                 bar.update(len(batch))
         except BadImage as error:
             raise InputError(f"{video}: {error}") from error
-        finally:
-            if writer is not None:
-                writer.close()
         if without == count:
             raise InputError(
                 f"{video}: no face found in {plural(count, 'frame')}; give a video with a face"

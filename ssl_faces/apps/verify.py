@@ -13,6 +13,8 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ssl_faces.encoders.encoder import FaceEncoder
 
 ABOUT = """\
@@ -26,59 +28,67 @@ SPACE = "identity"
 _WARNING = "less often for other kinds of pictures; not for deciding about people"
 
 
-class Reliability(NamedTuple):
-    """Accuracy of decisions in percent, with its 95 % interval, on n pairs."""
+class Similarity(NamedTuple):
+    """Similarity of two faces.
+
+    Attributes:
+        value: cosine of the identity codes, -1 to 1.
+        threshold: least value of a pair of one person; None if the encoder's card has none.
+        meaning: what the value says, and how often that is right.
+    """
 
     value: float
-    low: float
-    high: float
-    n: int
-    data_set: str
+    threshold: float | None
+    meaning: str
 
-    def __str__(self) -> str:
-        return (
-            f"right in {self.value:.1f} % [{self.low:.1f}, {self.high:.1f}] of {self.n:,} pairs of "
-            f"{self.data_set} (chance: 50 %)"
+
+def compare(encoder: FaceEncoder, codes: Tensor) -> Similarity:
+    """The similarity of two faces by their identity codes [2, D]."""
+    from ssl_faces.apps.embedding import cosines, verification_of
+
+    known = verification_of(encoder, SPACE)
+    value = float(cosines(codes[:1], codes[1:], known and known.mean))
+    no_proof = "it does not show whether two pictures are of one person"
+    if known is None:
+        meaning = (
+            "The encoder's card has no threshold, so the similarity can only be compared with that "
+            f"of other pairs; {no_proof}."
         )
+        return Similarity(value, None, meaning)
+    side = "above" if value >= known.threshold else "below"
+    accuracy = accuracy_of(encoder)
+    how_often = "How often such a decision is right is not known"
+    if accuracy:
+        how_often = f"Taken as a decision, this is {accuracy}"
+    meaning = (
+        f"{value:.3f} is {side} the threshold {known.threshold:.3f}: pairs of one person are above "
+        f"it more often than pairs of two people. {how_often}, so {no_proof}."
+    )
+    return Similarity(value, known.threshold, meaning)
 
 
-def reliability(encoder: FaceEncoder, space: str = SPACE) -> Reliability | None:
-    """Accuracy of an encoder in verifying people, from its card; None if the card has none.
+def accuracy_of(encoder: FaceEncoder) -> str:
+    """How often an encoder is right in verifying people, in words; empty if its card has no record.
 
     Each pair of the test was decided by a threshold chosen on other pairs. LFW's comes first, as
     the card's threshold is of its pairs.
     """
-    wanted = ("identity", "accuracy", "cosine similarity", space)
-    found: dict[str, Reliability] = {}
+    wanted = ("identity", "accuracy", "cosine similarity", SPACE)
+    sentences: dict[str, str] = {}
     for record in encoder.card.get("records") or []:
         try:
             keys = (record[key] for key in ("task", "metric", "probe", "feature_space"))
             if tuple(keys) == wanted and not record.get("condition"):
                 value, low, high = (float(record[key]) for key in ("value", "low", "high"))
                 name = str(record["data_set"])
-                found.setdefault(name, Reliability(value, low, high, int(record["n"]), name))
+                sentence = (
+                    f"right in {value:.1f} % [{low:.1f}, {high:.1f}] of {int(record['n']):,} pairs "
+                    f"of {name} (chance: 50 %)"
+                )
+                sentences.setdefault(name, sentence)
         except (KeyError, TypeError, ValueError):
             continue
-    return found.get("LFW") or next(iter(found.values()), None)
-
-
-def meaning(value: float, threshold: float | None, accuracy: Reliability | None) -> str:
-    """What a similarity says, in plain words."""
-    no_proof = "it does not show whether two pictures are of one person"
-    if threshold is None:
-        return (
-            "The encoder's card has no threshold, so the similarity can only be compared with that "
-            f"of other pairs; {no_proof}."
-        )
-    side = "above" if value >= threshold else "below"
-    if accuracy is None:
-        how_often = "How often such a decision is right is not known"
-    else:
-        how_often = f"Taken as a decision, this is {accuracy}"
-    return (
-        f"{value:.3f} is {side} the threshold {threshold:.3f}: pairs of one person are above it "
-        f"more often than pairs of two people. {how_often}, so {no_proof}."
-    )
+    return sentences.get("LFW") or next(iter(sentences.values()), "")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -119,24 +129,22 @@ def run(arguments: Sequence[str]) -> None:
             f"{len(codes[0]):,} times {len(codes[1]):,} pairs are more than {MOST_PAIRS:,}; give "
             "smaller folders"
         )
-    verification = verification_of(encoder, SPACE)
-    values = cosines(
-        codes[0], codes[1], None if verification is None else verification.mean
-    ).tolist()
+    known = verification_of(encoder, SPACE)
+    values = cosines(*codes, known and known.mean).tolist()
     table = [("a", "b", "similarity", "threshold", "decision")]
     for first, row in zip(keys[0], values, strict=True):
         for second, value in zip(keys[1], row, strict=True):
             threshold = decision = verdict = ""
-            if verification is not None:
-                threshold = f"{verification.threshold:.4f}"
-                decision = "same" if value >= verification.threshold else "different"
-                verdict = f": {decision} (threshold {verification.threshold:.3f})"
+            if known is not None:
+                threshold = f"{known.threshold:.4f}"
+                decision = "same" if value >= known.threshold else "different"
+                verdict = f": {decision} (threshold {known.threshold:.3f})"
             table.append((first, second, f"{value:.4f}", threshold, decision))
             print(f"{first}  {second}  similarity {value:.3f}{verdict}")
     if options.out is not None:
         replace_file(options.out, csv_bytes(table))
     for remark in remarks:
         print(remark)
-    if verification is None:
+    if known is None:
         print(f"no threshold: {options.encoder} has none in its card; see linear-probe threshold")
-    print(f"{reliability(encoder) or 'the accuracy of this encoder is not known'}; {_WARNING}")
+    print(f"{accuracy_of(encoder) or 'the accuracy of this encoder is not known'}; {_WARNING}")

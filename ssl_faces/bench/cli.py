@@ -7,15 +7,15 @@ from importlib import import_module
 from pathlib import Path
 
 from ssl_faces.common.arguments import Parser
+from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
 BENCHES = {
     "cost": "count the arithmetic of one training step of any method: GFLOP per step and image",
-    "executors": "what a step of a plan costs on this machine, as a job of Slurm and on Ray",
     "embed": "released encoders, HOG, LBP and installed recognisers: accuracy and speed",
     "plan": "estimate time, memory, disk, network and cost of a large run from measured speed",
-    "serve": "requests per second of the REST service, with and without batches; its memory",
-    "step": "a training step compared with the authors' schedule of network calls",
+    "serve": "requests per second of the REST service, with and without batches",
+    "step": "the time of a training step of any method",
 }
 """Each is a module with `add_arguments(parser)` and `measure(arguments) -> Result`. If it has
 `PASSES_ON`, it also takes arguments that its parser does not know, as `arguments.settings`."""
@@ -36,6 +36,8 @@ def run(argv: Sequence[str]) -> None:
     bench = import_module(f"ssl_faces.bench.{arguments.bench}")
     if getattr(bench, "PASSES_ON", False):
         arguments.settings = unknown
+        if not unknown:
+            raise InputError(f"bench {arguments.bench}: no method; give its config with -c")
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     for option in ("out", "page"):

@@ -14,6 +14,7 @@ from typing import Any
 from ssl_faces.common.files import replace_file
 
 Value = float | int | str | None
+GIB = 2**30
 _PACKAGES = ("torch", "pytorch-lightning", "kornia", "numpy")
 
 
@@ -61,7 +62,7 @@ def machine() -> dict[str, Any]:
     import torch
 
     from ssl_faces.common.hardware import hardware
-    from ssl_faces.training.run_record import package_versions
+    from ssl_faces.common.run_record import package_versions
 
     versions = package_versions()
     return {

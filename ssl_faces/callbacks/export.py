@@ -12,17 +12,17 @@ from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import save
 
 from ssl_faces.callbacks.online_probe import OnlineProbe
+from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import hardware
 from ssl_faces.common.plurals import plural
 from ssl_faces.data.faces import write_skipped
-from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, is_whole, save_encoder
 from ssl_faces.encoders.start import STARTED_FROM
 from ssl_faces.encoders.trained_images import hashes_of, save_trained_images, with_start
 from ssl_faces.methods.method import Method
-from ssl_faces.training.wandb_logger import CarefulWandbLogger
+from ssl_faces.pairs.module import FaceData
 
 PACKAGES = ("ssl-faces", "torch", "pytorch-lightning", "kornia", "lightly", "numpy")
 

@@ -11,10 +11,12 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_faces.callbacks.stop_signals import StopSignals
+from ssl_faces.common.checkpoints import CheckpointFiles
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import remove_leftovers, replace_file
-from ssl_faces.training.checkpoints import CheckpointFiles
-from ssl_faces.training.resume import CHANGES_KEY, CONFIG_KEY
+
+CONFIG_KEY, CHANGES_KEY = "config", "changed_on_resume"
+"""Keys of a checkpoint: the run's settings as YAML, and those changed on resume."""
 
 
 class LastCheckpoint(Checkpoint):

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.callbacks.collapse import CollapseWatch, lidar
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
-from ssl_faces.data.pairs.online import Label, OnlineFaces
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method, in_eval_mode
+from ssl_faces.pairs.augment import PRESETS, PairAugmentation
+from ssl_faces.pairs.online import Label, OnlineFaces
 
 SAMPLE = 512
 """Number of training images to check for collapse if no images are held out."""

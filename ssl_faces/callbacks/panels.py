@@ -95,12 +95,3 @@ class PanelWriter(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("panels", [sheet], step=trainer.global_step)
-
-
-def contact_sheet(images: Tensor, columns: int | None = None) -> Image.Image:
-    """A grid of images [N, 3, S, S], uint8 or in [0, 1]."""
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
-    return Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())

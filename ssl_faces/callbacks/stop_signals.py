@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 
-from ssl_faces.training.requeue import requeue
+from ssl_faces.common.requeue import requeue
 
 
 class RunStopped(SystemExit):

@@ -37,11 +37,8 @@ class Parser(OneSentence, argparse.ArgumentParser):
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse empty arguments (such as unset shell variables) and null bytes.
-
-    Raises:
-        InputError: names the option.
-    """
+    """Refuse empty arguments (such as unset shell variables) and null bytes. Raises InputError:
+    names the option."""
     for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.partition("=")
         if not word.startswith("--"):
@@ -54,11 +51,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def check_text(value: object, name: str) -> None:
-    """Refuse null bytes in a value or in nested values.
-
-    Raises:
-        InputError: names the value.
-    """
+    """Refuse null bytes in a value or in nested values. Raises InputError: names the value."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             check_text(item, f"{name}.{key}" if name else str(key))

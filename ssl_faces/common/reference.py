@@ -21,11 +21,11 @@ CONTRACTS = (
     "ssl_faces.methods.optimizer",
     "ssl_faces.networks.backbone",
     "ssl_faces.rendered",
-    "linear_probe.experiments.runner",
+    "linear_probe.records.runner",
     "linear_probe.heads.goals",
     "linear_probe.heads.head",
     "linear_probe.probes.kinds",
-    "linear_probe.sources.source",
+    "linear_probe.features.source",
     "linear_probe.tasks.task",
 )
 """Modules with the classes that a user extends."""

@@ -25,9 +25,8 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.hog import hog
-from ssl_faces.data.pictures import BadImage
+from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.data.store.packs import default_cache_root
-from ssl_faces.data.store.sources import square
 
 SIMILAR = 0.6
 """Cosine of standardised HOG descriptors from which two images count as near-copies. On FER-2013
@@ -154,12 +153,12 @@ def find_near_copies(train: Described, test: Described, cache: Path | None = Non
 
 
 def _read(path: Path, train: Described, test: Described) -> NearCopies | None:
-    """What an earlier call has found; None if there is no whole file of it."""
+    """The result of an earlier call; None if there is no whole file of it."""
     try:
         columns = safetensors.numpy.load(path.read_bytes())
         both = [np.zeros(len(side), bool) for side in (train, test)]
-        for found, side, name in zip(both, (train, test), ("train", "test"), strict=True):
-            found[side.order] = columns[name]
+        for mask, side, name in zip(both, (train, test), ("train", "test"), strict=True):
+            mask[side.order] = columns[name]
         hashes = columns["hashes"].reshape(-1, 32)
     except Exception:  # missing or broken: safetensors has an error of its own
         return None

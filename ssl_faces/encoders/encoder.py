@@ -11,8 +11,9 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +23,6 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
-
-if TYPE_CHECKING:
-    from ssl_faces.encoders.start import Start
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
@@ -36,6 +34,9 @@ HASHES = "sha256"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_STARTED = ("method", "steps", "pairs_seen", "data", "uses_identity_labels")
+"""Keys of a card that the card of an encoder that started from it repeats."""
+
 _KINDS: dict[str, type[FaceEncoder]] = {}
 """By `encoder_name`; cards can name only these, so that a foreign card can't import other code."""
 
@@ -43,6 +44,26 @@ _INSTALLED = Path(__file__).parents[1] / "released"
 
 RELEASED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "checkpoints"
 """Folder of the released encoders: in the installed package, or in the clone."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from.
+
+    Attributes:
+        name: as given: a released name, a folder, or a file of ours (`.safetensors`, `.ckpt`).
+        state: tensors by name, of the encoder.
+        folder: of the encoder whose weights they are, with its card; None if it is not there.
+    """
+
+    name: str
+    state: dict[str, Tensor]
+    folder: Path | None
+
+    def card(self) -> dict[str, Any]:
+        """What the card of an encoder that started from it has about it."""
+        card = {} if self.folder is None else read_card(self.folder)
+        return {"encoder": self.name, **{key: card[key] for key in _STARTED if key in card}}
 
 
 class FaceEncoder(nn.Module, ABC):
@@ -212,11 +233,8 @@ def is_whole(directory: Path) -> bool:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved encoder, named as in `load_encoder`.
-
-    Raises:
-        InputError: no such encoder, or a file that is no card.
-    """
+    """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
+    or a file that is no card."""
     return _read_card(find_encoder(name_or_path) / CARD_FILE)
 
 
@@ -277,15 +295,12 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
 def read_weights(
     path: Path, mend: str = "copy or save it again", missing: str = ""
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """The tensors of a safetensors file. Raises InputError: the file is missing or broken.
 
     Args:
         path: the file.
         mend: what the user can do if it is broken.
         missing: the message for a missing file; `mend` by default.
-
-    Raises:
-        InputError: the file is missing or broken.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import (
     CARD_FILE,
     WEIGHTS_FILE,
     FaceEncoder,
+    Start,
     find_encoder,
     load_encoder,
     read_card,
@@ -26,36 +23,12 @@ STARTED_FROM = "started_from"
 _CODES = "codes."
 _OF = "encoder."  # in a checkpoint
 _ARCHITECTURE = ("name", "input_size", "width")
-_KEPT = ("method", "steps", "pairs_seen", "data", "uses_identity_labels")
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights to start from.
-
-    Attributes:
-        name: as given: a released name, a folder, or a file of ours (`.safetensors`, `.ckpt`).
-        state: tensors by name, of the encoder.
-        folder: of the encoder whose weights they are, with its card; None if it is not there.
-    """
-
-    name: str
-    state: dict[str, Tensor]
-    folder: Path | None
-
-    def card(self) -> dict[str, Any]:
-        """What the card of an encoder that started from it has about it."""
-        card = {} if self.folder is None else read_card(self.folder)
-        return {"encoder": self.name, **{key: card[key] for key in _KEPT if key in card}}
 
 
 def read_start(name: str) -> Start:
-    """Weights to start from, by their name.
-
-    Raises:
-        InputError: no such encoder or file, or a file of another kind.
-    """
-    from ssl_faces.methods.method import read_checkpoint  # late: it imports Lightning
+    """Weights to start from, by their name. Raises InputError: no such encoder or file, or a file
+    of another kind."""
+    from ssl_faces.common.checkpoints import read_checkpoint  # late: it imports Lightning
 
     path = Path(name)
     try:
@@ -75,11 +48,8 @@ def read_start(name: str) -> Start:
 
 
 def start_from(encoder: FaceEncoder, name: str) -> Start:
-    """Load weights into a new encoder. Codes that the weights don't have stay random.
-
-    Raises:
-        InputError: they are of another architecture; says of which, if their card does.
-    """
+    """Load weights into a new encoder. Codes that the weights don't have stay random. Raises
+    InputError: they are of another architecture; says of which, if their card does."""
     start = read_start(name)
     own = encoder.state_dict()
     state = {key: value for key, value in start.state.items() if key in own}

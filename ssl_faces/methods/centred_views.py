@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
+from ssl_faces.pairs.augment import PRESETS, PairAugmentation
 
 
 class CentredViews(nn.Module):

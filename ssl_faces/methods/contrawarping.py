@@ -6,20 +6,17 @@ Warping, arXiv 2303.09034, 2023.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor
 
 from ssl_faces.common.ranges import LayerWidth, PositiveFloat, PositiveInt
-from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps, then_affine
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps, then_affine
 
 AFFINE = AffineMaps()
 LOCAL = LocalWarps()
@@ -87,20 +84,9 @@ class ContraWarping(JointEmbedding):
         images = images.contiguous(memory_format=torch.channels_last)
         return images[:count], images[count:], local
 
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Images, two positives and the negatives [b, 3, S, S] in [0, 1]; `local flow` of the first
-        negative [b, 2, S, S]."""
-        with self.editing(), torch.autocast(self.device.type, enabled=False):
-            x = self.views(batch)
-            pairs = len(x) // 2
-            views, warped, local = self.changed(x)
-            show = self.encoder.denormalise
-            images = {
-                "picture": x[:pairs],
-                "positive": views[:pairs],
-                "positive 2": views[pairs:],
-            }
-            for number, negative in enumerate(warped.split(pairs), 1):
-                images[f"negative {number}"] = negative
-            shown = {name: show(value) for name, value in images.items()}
-            return shown | {"local flow": local[:pairs]}
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        pairs = len(x) // 2
+        views, warped, local = self.changed(x)
+        negatives = {f"negative {i}": part for i, part in enumerate(warped.split(pairs), 1)}
+        positives = {"positive": views[:pairs], "positive 2": views[pairs:]}
+        return {"picture": x[:pairs], **positives, **negatives, "local flow": local[:pairs]}

@@ -67,7 +67,6 @@ class DINO(MultiCrop):
         frozen_share: UnitFloat = 0.01,
     ) -> None:
         super().__init__(locals())
-        self.set_up_crops(local_crops, local_size, local_scale)
         # Tensors with a gradient can't be copied to the teacher.
         with torch.no_grad():
             self.projector = DINOProjectionHead(
@@ -75,15 +74,13 @@ class DINO(MultiCrop):
             )
         self.teacher = Teacher(self.encoder, self.projector, momentum)
         self.criterion = DINOLoss(prototypes, student_temp=student_temperature)
-        self.temperatures = (warmup_temperature, teacher_temperature)
-        self.warmup_share = warmup_share
-        self.frozen_share = frozen_share
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         student = self.projector(self.represent_crops(x)).split(len(x) // 2)
         teacher = self.targets(x).chunk(2)
-        temperature = self.ramp(*self.temperatures, self.warmup_share)
-        return {"distillation": self.criterion(list(teacher), list(student), temperature)}
+        return {
+            "distillation": self.criterion(list(teacher), list(student), self.teacher_temperature)
+        }
 
     def last_layers(self) -> Iterable[nn.Module]:
         return (self.projector.last_layer,)

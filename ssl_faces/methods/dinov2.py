@@ -29,7 +29,7 @@ from ssl_faces.losses.contrast import gathered
 from ssl_faces.methods.joint_embedding import Teacher
 from ssl_faces.methods.multi_crop import MultiCrop
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
-from ssl_faces.methods.patch_blocks import draw_blocks, masked_vit
+from ssl_faces.methods.patch_blocks import MaskedViT, draw_blocks
 from ssl_faces.networks.backbone import VIT_TINY, BackboneEncoder, EncoderSettings
 
 _RATIO = (0.3, 1 / 0.3)  # of a masked block's height to its width, as in the authors' code
@@ -91,12 +91,10 @@ class DINOv2(MultiCrop):
         koleo_weight: NonNegativeFloat = 0.1,
     ) -> None:
         super().__init__(locals())
-        self.set_up_crops(local_crops, local_size, local_scale)
         dim = self.representation_dim
-        # In a module, so that it is trained; the masked ViT is in a tuple, as its parameters must
-        # not be registered twice.
+        # In a module, so that it is trained.
         self.mask = nn.ParameterDict({"token": nn.Parameter(torch.zeros(1, 1, dim))})
-        self._masked = (masked_vit(self.encoder, self.name, self.mask["token"]),)
+        self.masked = MaskedViT(self.encoder, self.name, self.mask["token"])
         check_increasing(mask_area, "model.mask_area")
         self.mask_share, self.mask_area = mask_share, mask_area
         # Tensors with a gradient can't be copied to the teacher.
@@ -111,15 +109,11 @@ class DINOv2(MultiCrop):
         self.of_images = DINOLoss(prototypes, student_temp=student_temperature)
         self.of_patches = IBOTPatchLoss(prototypes, student_temp=student_temperature)
         self.koleo = KoLeoLoss()
-        self.temperatures = (warmup_temperature, teacher_temperature)
-        self.warmup_share = warmup_share
-        self.frozen_share = frozen_share
         self.patch_weight, self.koleo_weight = patch_weight, koleo_weight
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         pairs = len(x) // 2
-        mask = self.draw(len(x)).to(x.device)
-        temperature = self.ramp(*self.temperatures, self.warmup_share)
+        mask, temperature = self.draw(len(x)).to(x.device), self.teacher_temperature
         with torch.no_grad():
             classes, patches = self.tokens(x, self.teacher.encoder)
             aim = self.teacher.projector["image"](classes).split(pairs)  # type: ignore[index]
@@ -147,14 +141,12 @@ class DINOv2(MultiCrop):
         self, x: Tensor, encoder: BackboneEncoder, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Class tokens [B, D] and patch tokens [B, side, side, D] of normalised images, float32."""
-        prefix = encoder.network.num_prefix_tokens
         with self.reduced_precision():
             if mask is None:
                 tokens = encoder.network.forward_features(x)
             else:
-                hidden = nn.functional.pad(mask.flatten(1), (prefix, 0))
-                tokens = self._masked[0].encode(x, mask=hidden)
-        tokens = tokens.float()
+                tokens = self.masked.encode_masked(x, mask)
+        tokens, prefix = tokens.float(), self.masked.prefix
         side = math.isqrt(tokens.shape[1] - prefix)
         return tokens[:, 0], tokens[:, prefix:].unflatten(1, (side, side))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import torch
@@ -46,7 +47,8 @@ class EncoderMethod(Method):
         super().__init__()
         settings = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
         check_ranges(type(self).__init__, settings, "model")
-        self.save_hyperparameters(_plain(settings))
+        # Dictionaries and lists, so that checkpoints can be read without running code.
+        self.save_hyperparameters(json.loads(json.dumps(settings, default=asdict)))
         self.optimizer_settings: OptimizerSettings = settings["optimizer"]
         self._autocast = False
         codes_from = settings.get("codes_from", "representation")
@@ -65,6 +67,13 @@ class EncoderMethod(Method):
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The loss to minimise: the sum of the terms."""
         return cast(Tensor, sum(terms.values()))
+
+    def weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Loss terms times the settings `NAME_weight`; terms without one have weight 1."""
+        return {
+            name: self.hparams.get(f"{name.replace(' ', '_')}_weight", 1.0) * value
+            for name, value in terms.items()
+        }
 
     def represent(self, x: Tensor, encoder: BackboneEncoder | None = None) -> Tensor:
         """The encoder's representation, float32 [B, representation_dim], of normalised images.
@@ -126,7 +135,10 @@ class EncoderMethod(Method):
 
 
 class ViewsMethod(EncoderMethod):
-    """A method whose loss only needs the images of a batch; a subclass defines `losses`."""
+    """A method whose loss only needs the images of a batch.
+
+    A subclass defines `losses`, and `shown` if it has more to look at than the pairs.
+    """
 
     @abstractmethod
     def losses(self, x: Tensor) -> dict[str, Tensor]:
@@ -135,11 +147,14 @@ class ViewsMethod(EncoderMethod):
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.losses(self.views(batch))
 
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        """Panels by name for x as in `losses`: normalised images [N, 3, S, S], or flows
+        [N, 2, h, w]."""
+        first, second = x.chunk(2)
+        return {"first": first, "second": second}
 
-def _plain(value: Any) -> Any:
-    """Settings as dictionaries and lists, so that checkpoints can be read without running code."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        with self.editing(), torch.autocast(self.device.type, enabled=False):
+            shown = self.shown(self.views(batch))
+        show = self.encoder.denormalise
+        return {name: show(v) if v.shape[1] == 3 else v for name, v in shown.items()}

@@ -6,9 +6,6 @@ BMVC 2018.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,16 +50,12 @@ class FAbNet(ViewsMethod):
         fold_weight: NonNegativeFloat = 10.0,
     ) -> None:
         super().__init__(locals(), {"embedding": embedding_dim})
-        self.fold_weight = fold_weight
         self.fold = FoldLoss()
         self.decoder = MotionDecoder(decoder_width, 2 * embedding_dim)
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         warped, flow, target = self.warp_to_other(x)
-        return {
-            "pixel": F.l1_loss(warped, target),
-            "fold": self.fold_weight * self.fold(flow),
-        }
+        return self.weighted({"pixel": F.l1_loss(warped, target), "fold": self.fold(flow)})
 
     def warp_to_other(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each frame of x [2b, 3, S, S] warped into the other one of its pair, the flows
@@ -74,16 +67,6 @@ class FAbNet(ViewsMethod):
             flow = self.decoder(both)
         return warp(x, flow, padding="border"), flow, x.roll(half, 0)
 
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sources, targets and warped sources [2b, 3, S, S] in [0, 1], and flows
-        [2b, 2, 16, 16]."""
-        with self.editing(), torch.autocast(self.device.type, enabled=False):
-            x = self.views(batch)
-            warped, flow, target = self.warp_to_other(x)
-            show = self.encoder.denormalise
-            return {
-                "source": show(x),
-                "target": show(target),
-                "source warped": show(warped),
-                "flow": flow,
-            }
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        warped, flow, target = self.warp_to_other(x)
+        return {"source": x, "target": target, "source warped": warped, "flow": flow}

@@ -23,7 +23,6 @@ from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitAbove0
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.hog import HOG
@@ -36,6 +35,7 @@ from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
 from ssl_faces.networks.image_decoder import ImageDecoder
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.warp import inverse_flow, warp
+from ssl_faces.pairs.augment import PRESETS, PairAugmentation
 
 
 class Faces(NamedTuple):

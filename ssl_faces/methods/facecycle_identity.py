@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 from torch import Tensor, nn
 
+from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import (
     NonNegativeFloat,
@@ -38,7 +39,6 @@ from ssl_faces.methods.method import (
     Edit,
     check_method,
     load_weights,
-    read_checkpoint,
 )
 from ssl_faces.methods.motion_networks import SIZES
 from ssl_faces.methods.released import find_released, load_released, settings_from

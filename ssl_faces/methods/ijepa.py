@@ -7,8 +7,6 @@ CVPR 2023.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +25,9 @@ from ssl_faces.common.ranges import (
 )
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
-from ssl_faces.methods.patch_blocks import draw_blocks, masked_vit
+from ssl_faces.methods.patch_blocks import MaskedViT, draw_blocks, heads_of
 from ssl_faces.networks.backbone import VIT_TINY, EncoderSettings
 
-_HEAD_DIM = 32
 _TARGET_RATIO = (0.75, 1.5)  # of a target's height to its width
 _LEAST_SEEN = 0.15
 """Least share of the patches that the encoder sees: where several targets would leave less, they
@@ -73,19 +70,15 @@ class IJEPA(JointEmbedding):
         predictor_depth: LayerCount = 4,
     ) -> None:
         super().__init__(locals())
-        if predictor_dim % _HEAD_DIM:
-            raise InputError(
-                f"model.predictor_dim: {predictor_dim}; give a multiple of {_HEAD_DIM} (a head's)"
-            )
-        # In a tuple: its parameters are the encoder's and must not be registered twice.
-        self._masked = (masked_vit(self.encoder, self.name),)
+        self.masked = MaskedViT(self.encoder, self.name)
+        heads = heads_of(predictor_dim, "predictor_dim")
         self.encoder.fix_positions()
         vit = self.encoder.network
         self.patches: int = vit.patch_embed.num_patches
         self.projector = nn.Identity()
         self.teacher = Teacher(self.encoder, self.projector, momentum)
         self.predictor = IJEPAPredictorTIMM(
-            self.patches, predictor_depth, vit.embed_dim, predictor_dim, predictor_dim // _HEAD_DIM
+            self.patches, predictor_depth, vit.embed_dim, predictor_dim, heads
         )
         self.targets_of_image = targets
         check_increasing(target_area, "model.target_area")
@@ -122,30 +115,23 @@ class IJEPA(JointEmbedding):
     @torch.no_grad()
     def aims(self, x: Tensor) -> Tensor:
         """The teacher's patch tokens float32 [B, n, D] of whole images, each normalised."""
-        network = self.teacher.encoder.network
         with self.reduced_precision():
-            tokens = network.forward_features(x)[:, network.num_prefix_tokens :]
+            tokens = self.teacher.encoder.network.forward_features(x)[:, self.masked.prefix :]
         return F.layer_norm(tokens.float(), tokens.shape[-1:])
 
     def predicted(self, x: Tensor, context: Tensor, blocks: Tensor) -> Tensor:
         """Tokens float32 [targets · B, m, D] of the targets, predicted from what is seen."""
-        prefix = self.encoder.network.num_prefix_tokens
-        first = torch.arange(prefix, device=x.device).expand(len(x), -1)
         with self.reduced_precision():
-            kept = torch.cat((first, context + prefix), 1)
-            seen = self._masked[0].encode(x, idx_keep=kept)[:, prefix:]
+            seen = self.masked.encode_patches(x, context)[:, self.masked.prefix :]
             tokens: Tensor = self.predictor(seen, context, list(blocks))
         return tokens.float()
 
-    @torch.no_grad()
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Images [2b, 3, S, S] in [0, 1], and what the encoder sees of them: the rest is grey."""
-        x = self.views(batch)
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        """The images, and what the encoder sees of them: the rest is grey."""
         context, _ = self.draw(len(x))
         size = self.encoder.network.patch_embed.patch_size[0]
         patches = utils.patchify(x, size)
         seen = utils.set_at_index(
             torch.zeros_like(patches), context, utils.get_at_index(patches, context)
         )
-        shown = {"source": x, "context": utils.unpatchify(seen, size)}
-        return {name: self.encoder.denormalise(value) for name, value in shown.items()}
+        return {"source": x, "context": utils.unpatchify(seen, size)}

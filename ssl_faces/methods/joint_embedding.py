@@ -68,12 +68,6 @@ class JointEmbedding(ViewsMethod):
         embeddings: Tensor = self.teacher.projector(self.represent(x, self.teacher.encoder))
         return embeddings
 
-    @torch.no_grad()
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Both images of the pairs [b, 3, S, S] in [0, 1]: they should show the same face."""
-        first, second = batch["pairs"].unbind(1)
-        return {"first": first, "second": second}
-
 
 class Teacher(nn.Module):
     """An exponential moving average of an encoder and its projector, without gradients.

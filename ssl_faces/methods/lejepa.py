@@ -62,7 +62,6 @@ class LeJEPA(MultiCrop):
         directions: PositiveInt = 256,
     ) -> None:
         super().__init__(locals())
-        self.set_up_crops(local_crops, local_size, local_scale)
         self.projector = LeJEPAProjectionHead(self.representation_dim, hidden_dim, projection_dim)
         self.sigreg = SIGReg(num_vectors=directions, gather_distributed=True)
         self.gaussian_weight = gaussian_weight

@@ -12,10 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.common.errors import InputError, reason_of
-from ssl_faces.common.finite import check_weights
+from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import FaceEncoder
-from ssl_faces.training.checkpoints import load_checkpoint
 
 Edit = Callable[..., Tensor]
 
@@ -104,39 +102,6 @@ class Method(pl.LightningModule, ABC):
         checkpoint["method"] = self.name
 
 
-def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, Any]:
-    """Read a training checkpoint without running code in it.
-
-    Args:
-        method: name that the checkpoint's method must have; None for any.
-
-    Raises:
-        InputError: no such file, not a whole checkpoint, another method, or weights that are NaN
-            or infinite.
-    """
-    try:
-        checkpoint = load_checkpoint(path)
-        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-            raise ValueError("it holds no training state")
-    except FileNotFoundError as error:
-        raise InputError(
-            f"checkpoint {path}: no such file; give a run's checkpoints/last.ckpt"
-        ) from error
-    except Exception as error:
-        raise InputError(
-            f"checkpoint {path}: can't be used ({reason_of(error)}); give a run's "
-            "checkpoints/last.ckpt"
-        ) from error
-    if method is not None:
-        check_method(path, checkpoint, method)
-    check_weights(
-        f"checkpoint {path}",
-        checkpoint["state_dict"],
-        "the file is damaged, or training diverged: give another, or train again",
-    )
-    return checkpoint
-
-
 def check_method(path: Path | str, checkpoint: Mapping[str, Any], method: str) -> None:
     """Raise InputError if a checkpoint is of another method."""
     name = checkpoint.get("method", "another program")
@@ -146,14 +111,16 @@ def check_method(path: Path | str, checkpoint: Mapping[str, Any], method: str) -
         )
 
 
-def load_weights(path: Path | str, method: Method, state: Mapping[str, Tensor]) -> None:
-    """Load the weights `state` of the checkpoint `path` into a method.
+def load_weights(
+    path: Path | str, method: Method, state: Mapping[str, Tensor], part: nn.Module | None = None
+) -> None:
+    """Load the weights `state` of the checkpoint `path` into a method, or into a `part` of it.
 
     Raises:
         InputError: names or shapes differ.
     """
     try:
-        method.load_state_dict(state)
+        (method if part is None else part).load_state_dict(state)
     except RuntimeError as error:
         raise InputError(
             f"checkpoint {path}: its weights are not those of a {method.name} of its settings; it "

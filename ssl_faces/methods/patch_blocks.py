@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ssl_faces.common.errors import InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 
+HEAD_DIM = 32
+"""Channels of an attention head in decoders and predictors."""
+
 
 def draw_blocks(
     count: int,
@@ -40,23 +43,61 @@ def draw_blocks(
     return stretch(patches * shape)[:, :, None] & stretch(patches / shape)[:, None]
 
 
-def masked_vit(
-    encoder: BackboneEncoder, method: str, mask_token: nn.Parameter | None = None
-) -> MaskedVisionTransformerTIMM:
-    """The encoder's ViT with lightly's masking; it shares the weights.
+class MaskedViT:
+    """The encoder's ViT, some of whose patches are masked or left out; it shares the weights.
+
+    It is no module, as the weights must not be registered twice.
 
     Args:
+        method: its name, for the message.
         mask_token: [1, 1, D]; None if no patch is masked.
+        needs_class_token: whether the method needs one.
 
     Raises:
-        InputError: the encoder is no ViT with a class token.
+        InputError: the encoder is no ViT, or has no class token.
     """
-    if not encoder.is_vit or encoder.representation != "class_token":
-        raise InputError(
-            f"model.encoder.name: {encoder.config['name']}, but {method} needs a ViT with a class "
-            "token; set --model.encoder.name vit_tiny, vit_small or a ViT of timm"
+
+    def __init__(
+        self,
+        encoder: BackboneEncoder,
+        method: str,
+        mask_token: nn.Parameter | None = None,
+        needs_class_token: bool = True,
+    ) -> None:
+        has_token = encoder.representation == "class_token"
+        if not encoder.is_vit or (needs_class_token and not has_token):
+            what = "needs a ViT with a class token" if needs_class_token else "needs a ViT"
+            raise InputError(
+                f"model.encoder.name: {encoder.config['name']}, but {method} {what}; set "
+                "--model.encoder.name vit_tiny, vit_small or a ViT of timm"
+            )
+        vit = encoder.network
+        if mask_token is None:
+            mask_token = nn.Parameter(torch.zeros(1, 1, vit.embed_dim), requires_grad=False)
+        self.prefix: int = vit.num_prefix_tokens
+        self._masked = MaskedVisionTransformerTIMM(
+            vit, mask_token, "skip", pos_embed_initialization="skip"
         )
-    vit = encoder.network
-    if mask_token is None:
-        mask_token = nn.Parameter(torch.zeros(1, 1, vit.embed_dim), requires_grad=False)
-    return MaskedVisionTransformerTIMM(vit, mask_token, "skip", pos_embed_initialization="skip")
+
+    def with_prefix(self, patches: Tensor) -> Tensor:
+        """Indices of tokens [B, prefix + k]: those before the patches, then patches [B, k]."""
+        first = torch.arange(self.prefix, device=patches.device).expand(len(patches), -1)
+        return torch.cat((first, patches + self.prefix), 1)
+
+    def encode_patches(self, x: Tensor, patches: Tensor) -> Tensor:
+        """Tokens [B, prefix + k, D] of normalised images that see only patches [B, k]."""
+        tokens: Tensor = self._masked.encode(x, idx_keep=self.with_prefix(patches))
+        return tokens
+
+    def encode_masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [B, prefix + n, D] of normalised images; masked patches, bool [B, side, side]."""
+        hidden = nn.functional.pad(mask.flatten(1), (self.prefix, 0))
+        tokens: Tensor = self._masked.encode(x, mask=hidden)
+        return tokens
+
+
+def heads_of(dim: int, setting: str) -> int:
+    """Number of attention heads of `HEAD_DIM` channels. Raises InputError: `dim` is no multiple."""
+    if dim % HEAD_DIM:
+        raise InputError(f"model.{setting}: {dim}; give a multiple of {HEAD_DIM} (a head's)")
+    return dim // HEAD_DIM

@@ -6,8 +6,7 @@ Representation, CVPR 2023.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,6 @@ from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitFloat
-from ssl_faces.data.pairs.augment import Augmentation, PairAugmentation
 from ssl_faces.losses.orthogonality import OrthogonalityLoss
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.methods.joint_embedding import JointEmbedding
@@ -24,6 +22,7 @@ from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.blocks import conv, init_facecycle, leaky
 from ssl_faces.networks.image_decoder import ImageDecoder
+from ssl_faces.pairs.augment import Augmentation, PairAugmentation
 
 BRANCH = 128  # channels of the branches, as in the paper
 
@@ -87,12 +86,6 @@ class PCL(JointEmbedding):
         pose_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(locals())
-        self.weights = {
-            "reconstruction": 1.0,
-            "orthogonality": orthogonality_weight,
-            "face": face_weight,
-            "pose": pose_weight,
-        }
         size = encoder.input_size
         channels, side = self._train_up_to_map(size)
         dim = BRANCH * min(side, 4) ** 2
@@ -145,7 +138,7 @@ class PCL(JointEmbedding):
             "face": self.face_loss(*faces.chunk(2)),
             "pose": self.pose_loss(anchors, same, mirrored[:, None]),
         }
-        return {name: self.weights[name] * value for name, value in terms.items()}
+        return self.weighted(terms)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Face-aware and pose-related features [B, D], float32, of normalised images."""
@@ -178,22 +171,19 @@ class PCL(JointEmbedding):
         changed = self.recolour(torch.stack((shown, shown), 1))[:, 0]
         return self.encoder.normalise(changed)
 
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        with self.editing(), torch.autocast(self.device.type, enabled=False):
-            x = self.views(batch).chunk(2)[0]
-            mirror = x.flip(-1)
-            face, pose = self.features(x)
-            rendered = self.rendered(Disentangled(face, pose, *self.features(mirror)))
-            itself, mirrors_face, mirrors_pose, _ = rendered.chunk(4)
-            images = {
-                "picture": x,
-                "in other colours": self.recoloured(x),
-                "reconstruction": itself,
-                "mirror's face": mirrors_face,
-                "mirror's pose": mirrors_pose,
-                "next one's pose": self._render(face + pose.roll(-1, 0)),
-            }
-            return {name: self.encoder.denormalise(value) for name, value in images.items()}
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        x = x.chunk(2)[0]
+        face, pose = self.features(x)
+        rendered = self.rendered(Disentangled(face, pose, *self.features(x.flip(-1))))
+        itself, mirrors_face, mirrors_pose, _ = rendered.chunk(4)
+        return {
+            "picture": x,
+            "in other colours": self.recoloured(x),
+            "reconstruction": itself,
+            "mirror's face": mirrors_face,
+            "mirror's pose": mirrors_pose,
+            "next one's pose": self._render(face + pose.roll(-1, 0)),
+        }
 
 
 def _branch(channels: int) -> nn.Module:

@@ -76,14 +76,12 @@ class SwAV(MultiCrop):
         frozen_share: UnitFloat = 0.01,
     ) -> None:
         super().__init__(locals())
-        self.set_up_crops(local_crops, local_size, local_scale)
         self.projector = SwaVProjectionHead(self.representation_dim, hidden_dim, projection_dim)
         self.prototypes = nn.Linear(projection_dim, prototypes, bias=False)
         self.register_buffer("queue", torch.zeros(2, queue_length, projection_dim))
         self.temperature = temperature
         self.epsilon, self.iterations = epsilon, iterations
         self.queue_share = queue_share
-        self.frozen_share = frozen_share
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -6,8 +6,7 @@ Detection, CVPR 2019 (Twin-Cycle Autoencoder).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -84,13 +83,6 @@ class TCAE(ViewsMethod):
     ) -> None:
         super().__init__(locals(), dict.fromkeys(KINDS, code_dim))
         self.fold = FoldLoss()
-        self.weights = {
-            "pixel": pixel_weight,
-            "cycle": cycle_weight,
-            "code": code_weight,
-            "action flow": action_flow_weight,
-            "fold": fold_weight,
-        }
         self.action_decoder = MotionDecoder(decoder_width, 2 * code_dim, outputs=3)
         self.pose_decoder = MotionDecoder(decoder_width, 2 * code_dim, outputs=3)
 
@@ -98,11 +90,10 @@ class TCAE(ViewsMethod):
         source, target = x.chunk(2)
         source_codes, target_codes = self._codes(x, 2)
         cycle, changed_codes = self.cycle(source, source_codes, target_codes)
-        code = _relative_error(changed_codes["both"]["action"], target_codes["action"])
-        code = code + _relative_error(changed_codes["both"]["pose"], target_codes["pose"])
-        for changed in KINDS:
+        code = x.new_zeros(())
+        for changed in ("both", *KINDS):
             for kind in KINDS:
-                wanted = target_codes if kind == changed else source_codes
+                wanted = target_codes if changed in ("both", kind) else source_codes
                 code = code + _relative_error(changed_codes[changed][kind], wanted[kind])
         terms = {
             "pixel": F.l1_loss(cycle.both, target),
@@ -112,7 +103,7 @@ class TCAE(ViewsMethod):
             "action flow": cycle.flows["action"].abs().mean(),
             "fold": self.fold(torch.cat((*cycle.flows.values(), cycle.merged))),
         }
-        return {name: self.weights[name] * value for name, value in terms.items()}
+        return self.weighted(terms)
 
     def cycle(
         self, source: Tensor, source_codes: Codes, target_codes: Codes
@@ -148,24 +139,18 @@ class TCAE(ViewsMethod):
             output = decoder(torch.cat((source[kind], target[kind]), 1))
         return output[:, :2], output[:, 2:]
 
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        with self.editing(), torch.autocast(self.device.type, enabled=False):
-            x = self.views(batch)
-            source, target = x.chunk(2)
-            cycle, _ = self.cycle(source, *self._codes(x, 2))
-            show = self.encoder.denormalise
-            return {
-                "source": show(source),
-                "target": show(target),
-                "warped by both": show(cycle.both),
-                "action alone": show(cycle.changed["action"]),
-                "pose alone": show(cycle.changed["pose"]),
-                "back from action": show(cycle.back["action"]),
-                "back from pose": show(cycle.back["pose"]),
-                "action flow": cycle.flows["action"],
-                "pose flow": cycle.flows["pose"],
-                "merged flow": cycle.merged,
-            }
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        source, target = x.chunk(2)
+        cycle, _ = self.cycle(source, *self._codes(x, 2))
+        return {
+            "source": source,
+            "target": target,
+            "warped by both": cycle.both,
+            **{f"{kind} alone": cycle.changed[kind] for kind in KINDS},
+            **{f"back from {kind}": cycle.back[kind] for kind in KINDS},
+            **{f"{kind} flow": cycle.flows[kind] for kind in KINDS},
+            "merged flow": cycle.merged,
+        }
 
 
 def _relative_error(codes: Tensor, wanted: Tensor) -> Tensor:

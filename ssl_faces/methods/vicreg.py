@@ -41,15 +41,14 @@ class VICReg(JointEmbedding):
         self.projector = VICRegProjectionHead(
             self.representation_dim, projection_dim, projection_dim
         )
-        self.weights = (invariance_weight, variance_weight, covariance_weight)
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         first, second = self.embed(x).chunk(2)
-        invariance, variance, covariance = self.weights
-        similarity = invariance * invariance_loss(first, second)
+        invariance = invariance_loss(first, second)
         first, second = gathered(first), gathered(second)
-        return {
-            "invariance": similarity,
-            "variance": variance * (variance_loss(first) + variance_loss(second)) / 2,
-            "covariance": covariance * (covariance_loss(first) + covariance_loss(second)),
+        terms = {
+            "invariance": invariance,
+            "variance": (variance_loss(first) + variance_loss(second)) / 2,
+            "covariance": covariance_loss(first) + covariance_loss(second),
         }
+        return self.weighted(terms)

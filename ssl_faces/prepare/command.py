@@ -42,21 +42,20 @@ def run(arguments: Sequence[str]) -> None:
 
     out = Path(options.out).expanduser()
     lock = out / ".prepare.lock"
+    is_new = not out.exists()
     try:
-        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(lock, timeout=0):
-                _prepare(options, out)
-        except InputError:
-            if is_new and [*out.iterdir()] == [lock]:
-                lock.unlink()
-                out.rmdir()
-            raise
+        with FileLock(lock, timeout=0):
+            _prepare(options, out)
     except Timeout as error:
         raise InputError(
             f"{out}: another process is preparing to it; wait until it is done"
         ) from error
+    except InputError:
+        if is_new and {*out.iterdir()} <= {lock}:
+            lock.unlink(missing_ok=True)
+            out.rmdir()
+        raise
     except OSError as error:
         raise InputError(f"{error.filename or out}: {write_failure(error)}") from error
 
@@ -111,25 +110,24 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     store = Store(out / "sources")
     sources = [source for group in listed.values() for source in group]
     versions = {source.key: version_of(source) for source in sources}
-    todo = []
-    for source in sources:
-        known = store.read(source.key)
-        if known is None or known[0] != versions[source.key]:
-            todo.append(source)
-    about_text = json.dumps(about, indent=2).encode()
-    if todo:
-        reading = read_all(todo, settings, options.workers or _workers())
-        with tqdm(total=len(todo), desc="detecting faces", unit="files") as bar:
-            faces = 0
-            for position, (source, result) in enumerate(reading):
-                if position == 0:
-                    # Not earlier: a detector that can't be loaded should leave no settings.
-                    replace_file(out / _SETTINGS, about_text)
-                store.write(source.key, versions[source.key], result)
-                faces += len(result.crops)
-                bar.set_postfix_str(f"{faces:,} faces", refresh=False)
-                bar.update()
-    replace_file(out / _SETTINGS, about_text)
+
+    def is_known(key: str) -> bool:
+        known = store.read(key)
+        return known is not None and known[0] == versions[key]
+
+    todo = [source for source in sources if not is_known(source.key)]
+    reading = read_all(todo, settings, options.workers or _workers())
+    with tqdm(total=len(todo), desc="detecting faces", unit="files", disable=not todo) as bar:
+        faces = 0
+        for position, (source, result) in enumerate(reading):
+            if position == 0:
+                # Not earlier: a detector that can't be loaded should leave no settings.
+                replace_file(out / _SETTINGS, json.dumps(about, indent=2).encode())
+            store.write(source.key, versions[source.key], result)
+            faces += len(result.crops)
+            bar.set_postfix_str(f"{faces:,} faces", refresh=False)
+            bar.update()
+    replace_file(out / _SETTINGS, json.dumps(about, indent=2).encode())
     for key in set(store.sources()) - versions.keys():
         if key.partition("/")[0] in listed:
             store.drop(key)

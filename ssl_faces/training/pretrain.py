@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ssl_faces.common.config_files import CONFIGS
 from ssl_faces.common.errors import InputError, bad_input
+from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.sets.dataset import face_set_of
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 from ssl_faces.methods import methods
 from ssl_faces.methods.method import Method
 from ssl_faces.training.fit import run
-from ssl_faces.training.launch import is_first
 
 Settings = Mapping[str, Any]
 
@@ -60,7 +59,6 @@ def pretrain(
         InputError: an unknown method or setting, a value out of range, or faces that can't be used.
         SystemExit: Ctrl-C or another signal stopped the run; its state is saved.
     """
-    started = time.perf_counter()
     words = ["fit", *_method_words(method), "--out", os.fspath(out)]
     sets: list[FaceSet] = []
     if isinstance(faces, str | os.PathLike):
@@ -77,7 +75,7 @@ def pretrain(
     words += [*_words(groups), *_words(seeds), *_words(options)]
     words += ["--ckpt_path", "last"] if resume else []
     try:
-        trained = run(words, started, sets)
+        trained = run(words, sets)
     except InputError:
         raise
     except Exception as error:

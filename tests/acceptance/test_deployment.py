@@ -22,8 +22,8 @@ from ssl_faces import align, load_encoder, load_probe
 from ssl_faces.apps.serve.command import run as serve
 from ssl_faces.cli import main
 from ssl_faces.prepare import numpy_alignment
-from tests.acceptance.test_readme_commands import ROOT, commands
 from tests.support.images import EYES, astronaut
+from tests.support.pages import ROOT, commands
 from tests.support.types import Capsys, Patch
 
 pytest.importorskip("fastapi")

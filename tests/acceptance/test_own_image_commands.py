@@ -13,10 +13,10 @@ from PIL import Image
 
 import linear_probe.cli
 import ssl_faces.cli
-from tests.acceptance.test_readme_commands import ROOT, commands
-from tests.heads.test_head_command import SMALL
-from tests.linear_probe.test_saved_probes import own_images
+from tests.support.heads import SMALL
 from tests.support.images import astronaut, head, scene, write_video
+from tests.support.pages import ROOT, commands
+from tests.support.probing import own_images
 from tests.support.types import Capsys, Patch
 
 MAIN = {"ssl-faces": ssl_faces.cli.main, "linear-probe": linear_probe.cli.main}

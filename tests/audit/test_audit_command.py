@@ -20,11 +20,10 @@ from linear_probe.experiments.audit.tables import AS_IT_IS
 from linear_probe.experiments.job_files import parser
 from linear_probe.heads.cvt import CVT
 from linear_probe.heads.export import PredictingHead
-from linear_probe.heads.goals import Categories
+from linear_probe.heads.goals import Categories, Meaning, Part
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.mafer import MAFER
-from linear_probe.heads.meaning import Meaning, Part
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, read_records
@@ -182,10 +181,10 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="target: none given; UTKFace has gender, race: name one"):
         target_of(trained.task.task, None)
     # The file says what the head says of gender.
-    rows = subject.examples.test[:5]
+    rows = subject.test[:5]
     shown = OnnxModel(subject.file()).logits(subject.prepared(rows))
     with torch.no_grad():
-        whole = trained.head.predict(trained.head.prepare(subject.examples.images[rows]))
+        whole = trained.head.predict(trained.head.prepare(subject.images[rows]))
     place = subject.target.label
     goal: Any = trained.head.goal
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)

@@ -17,7 +17,7 @@ from linear_probe.experiments.audit.fairness import (
     ranked_groups,
 )
 from linear_probe.records.predictions import Predictions
-from linear_probe.stats.intervals import row_weights
+from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError
 
 
@@ -50,12 +50,12 @@ def naive(targets: list[int], predicted: list[int], names: list[str], draws: lis
 
 def test_score_and_replicates_by_a_loop() -> None:
     shown = some()
-    weights = row_weights(400, 20, 0)
-    fair, gap = fairness_figures(shown, weights, "sample", {"k": 1}, "a note", "gender")
+    sample = Sample(shown.keys, 20)
+    fair, gap = fairness_figures(sample, shown, {"k": 1}, "a note", "gender")
     names = shown.groups["race"]
     lists = shown.targets.tolist(), shown.predicted.tolist(), names
     assert fair.value == pytest.approx(naive(*lists, list(range(400))))
-    for replicate, row in zip(fair.replicates, weights, strict=True):
+    for replicate, row in zip(fair.replicates, sample.weights, strict=True):
         draws = np.repeat(np.arange(400), row.astype(int)).tolist()
         assert replicate == pytest.approx(naive(*lists, draws))
     assert (fair.metric, gap.metric) == (
@@ -105,11 +105,11 @@ def test_a_group_of_29_is_shown_and_not_ranked() -> None:
         groups={"race": names},
     )
     assert ranked_groups(names) == ["large", "other"]
-    fair, gap = fairness_figures(shown, row_weights(400, 5, 0), "s", {}, "")
+    fair, gap = fairness_figures(Sample(shown.keys, 5), shown, {}, "")
     assert fair.value > 0.8
     assert gap.value == pytest.approx(100 * 18 / 186)
     assert "not ranked, as too few: small" in fair.note
-    small = group_figures(shown, row_weights(400, 5, 0), "s", {})["race", "small"]
+    small = group_figures(Sample(shown.keys, 5), shown, {})["race", "small"]
     assert (small.value, small.n) == (0.0, 29)
     assert ranked_groups(["small"] * 30 + [UNKNOWN] * 40) == ["small"]
 

@@ -1,54 +1,20 @@
-"""The line about the time to the first step, and what `--help` must not import."""
+"""The line about the time that a run takes, and what `--help` must not import."""
 
 from __future__ import annotations
 
 import math
-import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ssl_faces.callbacks.first_step import ExpectedTime, FirstStep, StartClock
-from tests.support.fits import fit, settings
+from ssl_faces.callbacks.progress import ExpectedTime
 from tests.support.types import Capsys, Patch
 
 HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "torchvision")
-
-
-def test_the_parts_are_all_of_the_time(monkeypatch: Patch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    clock = StartClock(98.0)
-    for part, seconds in (("imports", 1.5), ("faces", 0.25), ("imports", 1.0)):
-        now[0] += seconds
-        clock.mark(part)
-    assert clock.parts == {"imports": 4.5, "faces": 0.25}
-    assert str(clock) == "first step after 4.8 s: imports 4.5, faces 0.2"
-
-
-def test_a_run_prints_it_once(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
-    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3")
-    message = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
-    assert len(message) == 1
-    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", message[0]))
-    assert len(parts) == 8
-    assert sum(parts) == pytest.approx(whole, abs=0.05 * (len(parts) + 1))
-
-
-def test_only_the_first_process_prints_it(capsys: Capsys) -> None:
-    module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
-    for first, lines in ((False, 0), (True, 1)):
-        trainer = SimpleNamespace(is_global_zero=first)
-        callback = FirstStep(StartClock(time.perf_counter()))
-        for step in range(2):
-            callback.on_train_batch_start(trainer, module, None, step)  # type: ignore[arg-type]
-            callback.on_train_batch_end(trainer, module, None, None, step)  # type: ignore[arg-type]
-        assert capsys.readouterr().out.count("first step after") == lines
 
 
 @pytest.mark.parametrize(
@@ -86,7 +52,8 @@ def test_the_expected_time(
         "ssl_faces.cli --help",
         "ssl_faces.cli methods --help",
         "ssl_faces.cli bench --help",
-        "ssl_faces.cli bench plan --help",
+        "ssl_faces.cli compare --help",
+        "ssl_faces.cli bench serve --help",
         "linear_probe.cli --help",
         "linear_probe.cli run --help",
         "linear_probe.cli report --help",

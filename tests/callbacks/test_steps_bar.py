@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import StepsBar
 from tests.support.fits import fit, settings
 from tests.support.types import Capsys, Patch
 
@@ -20,7 +20,7 @@ def drawn(text: str) -> list[tuple[int, int, int]]:
 
 @pytest.fixture
 def _drawn_always(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("ssl_faces.callbacks.steps_bar.ELSEWHERE", 0.0)
+    monkeypatch.setattr("ssl_faces.callbacks.progress.ELSEWHERE", 0.0)
 
 
 @pytest.mark.usefixtures("_drawn_always")

@@ -80,7 +80,7 @@ def test_records_of_a_config_that_has_changed_are_not_used(
         (call,) = fitted.calls({}, [0], Path("out"))
         return [
             *(arm.calls({}, [0], Path("out"))[0].folder for arm in (arms.idea, arms.without)),
-            *(call.folder, call.fits[0].folder),
+            *(call.folder, call.fits[0].out),
         ]
 
     before = out()
@@ -164,7 +164,7 @@ def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> N
             for call in arm.calls(of_file.arguments, [0], Path("out")):
                 commands.add((arm.command, *call.words))
                 for fit in call.fits:
-                    for config in fit.words[1:4:2]:
+                    for config in fit.argv[3:6:2]:
                         assert Path(config).is_file()
     for verb, *words in commands:
         if verb in VERBS:

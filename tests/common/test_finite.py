@@ -12,18 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from linear_probe.heads.fit import head_outputs, read_checkpoint
-from linear_probe.heads.goals import Categories, Several
+from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.records.measured import Measured, TaskFacts, records_of
 from linear_probe.sources.backbones import BackboneName, load_backbone
 from linear_probe.tasks.classification import class_figures, class_predictions
+from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError, embed, load_encoder, load_method, save_encoder
 from ssl_faces.encoders.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
 from ssl_faces.methods.released import read_state
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.trunk import VggTrunk
-from tests.linear_probe.conftest import ONE
 from tests.support.facecycle import motion, save
+from tests.support.records import ONE
 from tests.support.refusals import message_of
 
 Spoil = Callable[[Path], None]
@@ -135,8 +136,8 @@ def test_outputs_of_a_head() -> None:
     assert "outputs of 5 of 5 images are NaN or infinite" in message_of(head_outputs, head, images)
 
 
-@pytest.mark.parametrize("goal", [Categories(3), Several({"a": 3})])
-def test_certain_heads_are_averaged_over_crops(goal: Categories | Several) -> None:
+@pytest.mark.parametrize("goal", [Categories(3), Goal({"a": 3})])
+def test_certain_heads_are_averaged_over_crops(goal: Goal) -> None:
     """Probabilities too small for a float are no infinity."""
     certain = torch.tensor([[[500.0, 0.0, -500.0]]]).repeat(10, 1, 1)
     torch.testing.assert_close(goal.average(certain), torch.tensor([[0.0, -500.0, -1000.0]]))
@@ -156,13 +157,11 @@ def test_a_record(field: str, value: float) -> None:
 
 def test_predictions_whose_accuracy_is_finite() -> None:
     """The largest of NaN scores is a class like others."""
-    targets, weights = np.array([0, 1, 0]), np.ones((5, 3), np.float32)
+    targets, sample = np.array([0, 1, 0]), Sample(["a", "b", "c"], 5)
     row = Measured(TaskFacts("expression", "set", "split", "", 0), "e", "space", "probe", [])
     for scores in (torch.zeros(3, 2), torch.full((3, 2), torch.nan)):
-        message = class_predictions(["a", "b", "c"], targets, scores, ["x", "y"])
-        figures = class_figures(
-            {}, targets, message.predicted, weights, "s", "", predictions=message
-        )
+        message = class_predictions(sample.keys, targets, scores, ["x", "y"])
+        figures = class_figures(sample, message, {}, "")
         assert np.isfinite(figures[0].value)
         if bool(scores.isfinite().all()):
             records_of(row._replace(figures=figures), "CPU")

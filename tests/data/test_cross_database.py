@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,21 @@ from ssl_faces.data import (
     EXPRESSIONS,
     W300LP,
     AffectNet,
-    BadImage,
     CKPlus,
     ClassFolders,
     FaceRecord,
     FaceSet,
     Fer2013,
     FERPlus,
-    OuluCasia,
     UTKFace,
     cross_database,
 )
-from ssl_faces.rendered import RenderedFaces
 from tests.support.layouts import (
     affectnet_csv,
     ckplus,
     fer_folders,
     ferplus,
     keys,
-    oulucasia,
     put_picture,
     utkface,
     w300lp,
@@ -124,41 +119,6 @@ def test_people_of_one_name_in_two_sets_are_two(tmp_path: Path) -> None:
     both = cross_database(faces("one"), faces("two"))
     assert both.people == ["test/Ann", "train/Ann"]
     assert both[0]["person"] != both[2]["person"]
-
-
-def test_rendered_faces_on_either_side(tmp_path: Path) -> None:
-    rendered = RenderedFaces(70, 10, "all", size=16)
-    fer = Fer2013(fer_folders(tmp_path), "all")
-    for train, test in ((rendered, fer), (fer, rendered)):
-        faces = cross_database(train, test)
-        side = "train" if train is rendered else "test"
-        rows = [i for i, r in enumerate(faces.records) if r.key.startswith(f"{side}/")]
-        known = {r.key: i for i, r in enumerate(rendered.records)}
-        expected = [known[faces.records[i].key.removeprefix(f"{side}/")] for i in rows]
-        if side == "test":
-            assert expected == list(range(70))
-        else:
-            tested = {r.key for r in RenderedFaces(70, 10, "test", size=16).records}
-            assert tested
-            assert {r.key for r in rendered.records} - tested == {
-                rendered.records[i].key for i in expected
-            }
-        for one, other in zip(faces.read_many(rows), rendered.read_many(expected), strict=True):
-            assert not isinstance(one, BadImage)
-            np.testing.assert_array_equal(one, other)
-        for i, row in zip(rows, expected, strict=True):
-            name = faces.class_names["expression"][faces.records[i].labels["expression"]]
-            assert name == EXPRESSIONS[rendered.records[row].labels["expression"]]
-
-
-def test_it_goes_to_other_processes(tmp_path: Path) -> None:
-    faces = cross_database(
-        OuluCasia(oulucasia(tmp_path / "oulu", people=2), "all"),
-        Fer2013(fer_folders(tmp_path / "fer"), "all"),
-    )
-    sent = pickle.loads(pickle.dumps(faces))
-    np.testing.assert_array_equal(sent.read(50), faces.read(50))
-    assert len(sent.test_part()) == 14
 
 
 def test_sets_that_do_not_serve(tmp_path: Path) -> None:

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from ssl_faces.data import (
-    LFW,
     Fer2013,
     ImageFolder,
-    UTKFace,
-    YouTubeKeypoints,
     default_data_root,
     find_face_sets,
 )
@@ -21,45 +18,17 @@ from ssl_faces.data.store.selection import held_out_by
 from tests.support.layouts import (
     TWO_FOLDS,
     album,
-    ckplus,
     fer_csv,
     fer_folders,
-    ferplus,
     ferplus_labels,
     keys,
     lfw,
-    oulucasia,
     pixels_text,
     put_picture,
     rafdb,
-    sfew,
     utkface,
-    youtube,
 )
 from tests.support.refusals import message_of
-
-
-def four_sets(root: Path) -> Path:
-    fer_folders(root / "FER-2013")
-    lfw(root / "lfw", TWO_FOLDS)
-    utkface(root / "utk")
-    youtube(root / "kp" / "YouTube")
-    return root
-
-
-def test_goes_by_content(tmp_path: Path) -> None:
-    four_sets(tmp_path)
-    found = find_face_sets(tmp_path)
-    assert {type(faces) for faces in found} == {Fer2013, LFW, UTKFace, YouTubeKeypoints}
-    assert len(found) == 4
-    assert {faces.part for faces in found} == {"train"}
-    both = {type(f): len(f) for f in find_face_sets(tmp_path, "all")}
-    assert both == {Fer2013: 14, LFW: 10, UTKFace: 60, YouTubeKeypoints: 60}
-    for train, test in zip(found, find_face_sets(tmp_path, "test"), strict=True):
-        assert type(train) is type(test)
-        assert not set(keys(train)) & set(keys(test))
-        assert len(train) + len(test) == both[type(train)]
-        assert not set(train.people) & test.held_out_people
 
 
 def test_a_data_set_itself_may_be_given(tmp_path: Path) -> None:
@@ -126,25 +95,9 @@ def test_votes_of_ferplus_beside_images_of_other_names(
     assert f"{table} is left out: its rows can't be matched to the images beside" in caplog.text
 
 
-def test_expression_sets_side_by_side(tmp_path: Path) -> None:
-    ferplus(tmp_path / "fer")
-    oulucasia(tmp_path / "oulu", people=2)
-    sfew(tmp_path / "sfew")
-    ckplus(tmp_path / "ck")
-    names = {faces.name for faces in find_face_sets(tmp_path, "all")}
-    assert names == {"fer2013", "ferplus", "oulucasia", "sfew", "ckplus"}
-
-
 def test_empty_or_missing(tmp_path: Path) -> None:
     assert re.search(f"{tmp_path} holds no pictures; give a", message_of(find_face_sets, tmp_path))
     assert f"{tmp_path / 'gone'} does not exist" in message_of(find_face_sets, tmp_path / "gone")
-
-
-def test_passes_on_what_is_wrong_in_a_set(tmp_path: Path) -> None:
-    four_sets(tmp_path)
-    pairs = tmp_path / "lfw" / "pairs.txt"
-    pairs.write_text("1\t1\nAnn\tx\ty\nAnn\t1\tBen\t1\n")
-    assert f"{pairs}, line 2: " in message_of(find_face_sets, tmp_path)
 
 
 def test_default_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

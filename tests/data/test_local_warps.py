@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
 
 
 def test_bumps_as_a_loop_over_positions() -> None:
@@ -112,10 +112,8 @@ def test_draws_follow_from_torchs_seed() -> None:
 
 def test_strengths_that_can_not_be() -> None:
     for settings_, message in (
-        ({"bumps": 0}, "model.local.bumps: 0; give a whole number from 1"),
         ({"shift": (0.3, 0.1)}, "model.local.shift: 0.3 to 0.1; give the smaller number first"),
         ({"sigma": (0.0, 0.1)}, "model.local.sigma: 0; give a number above 0"),
-        ({"reach": 2.0}, "model.local.reach: 2"),
     ):
         with pytest.raises(InputError, match=message):
             LocalWarps(**settings_)  # type: ignore[arg-type]

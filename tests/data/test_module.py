@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import logging
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ssl_faces.data import (
     LFW,
@@ -26,64 +22,23 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.pairs.module import FaceData
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
+from tests.support.noise_sets import (
+    TESTED,
+    TRAINED,
+    about,
+    digest,
+    fer2013,
+    lfw,
+    met,
+    pictures_by_bytes,
+    put_picture,
+    utkface,
+    who,
+    youtube,
+)
 from tests.support.refusals import message_of
-
-NAMES = [f"Person_{i}" for i in range(40)]
-TESTED = [name for name in NAMES if in_test_share(name)]
-TRAINED = [name for name in NAMES if not in_test_share(name)]
-"""By the YouTube keypoints' rule for people."""
-
-
-def put_picture(path: Path, seed: int, size: int = 16) -> Path:
-    """A PNG of noise that no other seed gives."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.getvalue())
-    return path
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def fer2013(root: Path) -> Path:
-    for i, usage in enumerate(("Training", "PublicTest")):
-        for k, name in enumerate(("angry", "happy")):
-            for n in range(3):
-                put_picture(root / usage / name / f"{n}.png", 100 * i + 10 * k + n)
-    return root
-
-
-def lfw(root: Path, people: dict[str, int], tested: tuple[str, str]) -> Path:
-    seed = 1000
-    for person, count in people.items():
-        for n in range(1, count + 1):
-            put_picture(root / person / f"{person}_{n:04d}.png", seed := seed + 1)
-    first, second = tested
-    (root / "pairs.txt").write_text(f"1\t1\n{first}\t1\t2\n{first}\t1\t{second}\t1\n")
-    return root
-
-
-def utkface(root: Path, count: int = 40) -> Path:
-    for i in range(count):
-        put_picture(root / f"{i + 1}_0_0_2017{i:04d}.png", 2000 + i)
-    return root
-
-
-def youtube(root: Path, people: dict[str, int]) -> Path:
-    landmarks = [f"{axis}{i}" for i in range(68) for axis in "xy"]
-    lines = [",".join(["image", "person", "yaw", "pitch", "roll", "reprojection_px", *landmarks])]
-    seed = 3000
-    for person, count in people.items():
-        for n in range(count):
-            put_picture(root / "images" / f"{person}_{n}.png", seed := seed + 1)
-            lines.append(",".join([f"{person}_{n}.png", person, *["1"] * 140]))
-    (root / "labels.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.fixture(autouse=True)
@@ -125,11 +80,6 @@ def keys_of(data: FaceData, name: str) -> set[str]:
     keys = [key for found, key, _ in data.trained_on() if found == name]
     assert len(keys) == len(set(keys))
     return set(keys)
-
-
-def about(data: FaceData, name: str) -> dict[str, Any]:
-    (found,) = [d for d in data.description if d["name"] == name]
-    return found
 
 
 # What is left out -------------------------------------------------------------------------------
@@ -366,20 +316,6 @@ def test_faces_of_the_default_root(
     assert caplog.messages.count(warning) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"batch_size": 0}, "data.batch_size: 0; give a whole number from 1"),
-        ({"batch_size": -3}, "data.batch_size: -3"),
-        ({"flip_share": 1.5}, "data.flip_share: 1.5; give a number from 0 to 1"),
-        ({"flip_share": -0.1}, "data.flip_share: -0.1"),
-        ({"seed": -1}, "data.seed: -1"),
-    ],
-)
-def test_settings_out_of_range(arguments: dict[str, Any], reason: str) -> None:
-    assert reason in message_of(FaceData, **arguments)
-
-
 def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
     data = ready(album(tmp_path / "album"), batch_size=16)
     text = message_of(data.train_dataloader)
@@ -389,41 +325,6 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
 
 
 # Batches ----------------------------------------------------------------------------------------
-
-
-def pictures_by_bytes(data: FaceData) -> dict[bytes, tuple[str, str]]:
-    """(set, key) of each packed picture, by its pixels."""
-    found = {}
-    for pack in data.packs:
-        for number in range(len(pack.index.shards)):
-            with pack.open(number) as shard:
-                for image, which, key in zip(
-                    shard.images(), shard.column("sets"), shard.keys(), strict=True
-                ):
-                    found[image.tobytes()] = (pack.index.sets[which]["name"], key)
-    return found
-
-
-def who(picture: torch.Tensor, known: dict[bytes, tuple[str, str]]) -> tuple[tuple[str, str], bool]:
-    """(set, key) of a picture of a pair, and whether it is mirrored."""
-    upright = known.get(picture.contiguous().numpy().tobytes())
-    if upright is not None:
-        return upright, False
-    return known[picture.flip(-1).contiguous().numpy().tobytes()], True
-
-
-def met(data: FaceData) -> list[tuple[tuple[str, str], tuple[str, str], bool]]:
-    known, rows = pictures_by_bytes(data), []
-    for batch in data.train_dataloader():
-        for first, second in batch["pairs"]:
-            rows.append((who(first, known)[0], *who(second, known)))
-    return rows
-
-
-def test_an_epoch_is_the_pictures_that_are_trained_on(root: Path) -> None:
-    data = ready(root, batch_size=1)
-    firsts = [first for first, _, _ in met(data)]
-    assert sorted(firsts) == sorted((name, key) for name, key, _ in data.trained_on())
 
 
 def test_pairs_cross_sets_by_name(root: Path) -> None:
@@ -450,20 +351,6 @@ def test_pairs_cross_sets_by_name(root: Path) -> None:
         p for p in shared if {name for name, _ in partners[p]} == {"lfw", "youtube_keypoints"}
     ]
     assert crossing
-
-
-def test_without_people_all_pairs_are_mirror_images(root: Path) -> None:
-    data = ready(root, batch_size=1, positives="picture", flip_share=0.0)
-    assert all(first == second and mirrored for first, second, mirrored in met(data))
-    assert {d["pairs"] for d in data.description} == {"mirror images"}
-
-
-def test_the_seed_decides_the_batches(root: Path) -> None:
-    def seeds(seed: int) -> list[int]:
-        return [batch["seed"] for batch in ready(root, seed=seed).train_dataloader()]
-
-    assert seeds(1) == seeds(1)
-    assert not set(seeds(1)) & set(seeds(2))
 
 
 def test_augmentation_follows_the_batch_alone(root: Path) -> None:
@@ -525,15 +412,6 @@ def test_a_resumed_epoch_continues_where_it_stopped(root: Path, share: float | N
     )
 
 
-def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
-    data = ready(root)
-    batches = len(data.train_dataloader())
-    put_at(data, 2, 3)
-    assert len(list(data.train_dataloader())) == batches - 3
-    put_at(data, 3, 0)
-    assert len(list(data.train_dataloader())) == batches
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -587,7 +465,7 @@ def test_a_run_is_resumed_with_a_copy_of_its_pictures(
 
 def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
     data = ready(root)
-    order = {**data._order(), "faces": " ".join(pack.name for pack in data.packs)}
+    order = data._order()
     del order["size"]
     data.load_state_dict({"epoch": 0, "batch": 2, "order": order})
 
@@ -703,18 +581,3 @@ def test_real_faces_are_counted(real_data: Path, real: FaceData) -> None:
     in_test_parts["fer2013"] = 0  # PublicTest is not among those listed
     for name, total in listed.items():
         assert sum(counts[name]) + in_test_parts[name] == total
-
-
-def test_real_faces_hash_as_their_files(real_data: Path, real: FaceData) -> None:
-    rows = real.trained_on()
-    assert len({(name, key) for name, key, _ in rows}) == len(rows)
-    folders = {faces.name: faces for faces in find_face_sets(real_data)}
-    source = {
-        name: {record.key: record.source for record in faces.records}
-        for name, faces in folders.items()
-    }
-    for name, key, found in rows[:: len(rows) // 300]:
-        path = source[name][key]
-        assert isinstance(path, Path)
-        assert path.is_relative_to(real_data)
-        assert digest(path) == found

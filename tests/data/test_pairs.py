@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from ssl_faces.data.pairs.order import EpochOrder
-from ssl_faces.data.pairs.pairing import PairBatch, PairBatches, gather
+from ssl_faces.pairs.order import EpochOrder
+from ssl_faces.pairs.pairing import PairBatch, PairBatches, gather
 
 MARK = 255
 SHARD = 5
@@ -123,13 +122,6 @@ def test_of_more_candidates_the_partner_differs_more() -> None:
 # Whom each picture meets ------------------------------------------------------------------------
 
 
-def test_a_batch_is_pairs_of_uint8_pictures() -> None:
-    batch = next(iter(batches_of()))
-    assert batch["pairs"].shape == (4, 2, 3, 4, 4)
-    assert batch["pairs"].dtype == torch.uint8
-    assert isinstance(batch["seed"], int)
-
-
 @settings(max_examples=30, deadline=None)
 @given(
     count=st.integers(1, 60),
@@ -147,12 +139,6 @@ def test_each_picture_comes_first_once_an_epoch(
     firsts = [first for first, _, _ in pairs_of(found)]
     assert len(firsts) == len(set(firsts)) == count - count % batch_size
     assert set(firsts) <= set(range(count))
-
-
-def test_pictures_of_nobody_meet_their_mirror_image() -> None:
-    for first, second, mirrored in pairs_of(list(batches_of(flip_share=0.0))):
-        assert first == second
-        assert mirrored
 
 
 PEOPLE = [0] * 8 + [-1] * 4 + [2] * 3 + [1] + [0] * 2 + [7] * 6
@@ -301,14 +287,6 @@ def test_only_the_chosen_of_several_arrays_are_seen() -> None:
             assert second == first
 
 
-def test_pictures_are_not_changed() -> None:
-    array = pictures(range(24))
-    before = array.copy()
-    batches = PairBatches(ArrayFaces([array], np.full(24, -1)), batch_size=24)
-    next(iter(batches))["pairs"].zero_()
-    np.testing.assert_array_equal(array, before)
-
-
 # What it all follows from -----------------------------------------------------------------------
 
 
@@ -319,13 +297,6 @@ def test_an_epoch_can_be_had_again() -> None:
     torch.manual_seed(0)
     assert_same(list(batches), first)
     assert_same(list(batches_of(24, PEOPLE, 3, seed=7)), first)
-
-
-def test_an_epoch_does_not_follow_from_the_one_before() -> None:
-    batches = batches_of(24, PEOPLE)
-    list(islice(batches, 2))
-    batches.epoch = 4
-    assert_same(list(batches), list(batches_of(24, PEOPLE, 4)))
 
 
 @pytest.mark.parametrize("share", [None, 0.5])
@@ -355,7 +326,7 @@ def test_every_batch_has_a_seed_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("share", [None, 0.8])
-@pytest.mark.parametrize("start", range(7))
+@pytest.mark.parametrize("start", [0, 1, 5])
 def test_a_later_start_gives_the_tail(start: int, share: float | None) -> None:
     whole = list(batches_of(24, PEOPLE, 2, different_share=share))
     batches = batches_of(24, PEOPLE, 2, different_share=share)
@@ -380,13 +351,7 @@ def test_ranks_together_form_the_one_process_batch(world_size: int, share: float
         assert len({batches[i]["seed"] for batches in ranks}) == world_size
 
 
-def test_all_ranks_have_as_many_batches() -> None:
-    batches = [batches_of(23, batch_size=5, rank=rank, world_size=2) for rank in range(2)]
-    assert [len(b) for b in batches] == [len(list(b)) for b in batches] == [2, 2]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("start", "share"), [(0, None), (1, None), (1, 0.8)])
+@pytest.mark.parametrize(("start", "share", "workers"), [(0, None, 1), (1, None, 2), (1, 0.8, 2)])
 def test_loader_processes_change_nothing(start: int, workers: int, share: float | None) -> None:
     batches = batches_of(24, PEOPLE, 1, window=2, different_share=share)
     batches.start = start
@@ -394,9 +359,10 @@ def test_loader_processes_change_nothing(start: int, workers: int, share: float 
     assert_same(list(loader), list(batches))
 
 
-@pytest.mark.parametrize("window", [None, 1, 2])
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("world_size", "workers", "window"),
+    [(1, 0, None), (1, 2, 2), (2, 0, 1), (2, 1, None), (3, 0, None), (3, 2, 2)],
+)
 def test_ranks_and_workers_together_see_each_picture_once(
     world_size: int, workers: int, window: int | None
 ) -> None:
@@ -483,7 +449,7 @@ def test_partners_come_from_the_window() -> None:
         assert set(shards[:10]) == {int(m) for m in order.windows[0]}
 
 
-@pytest.mark.parametrize("start", range(8))
+@pytest.mark.parametrize("start", [1, 2, 6])
 def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
     """As a run that is resumed in the middle of an epoch, with other workers."""
     whole = list(batches_of(24, PEOPLE, 2, window=2, batch_size=3))
@@ -494,44 +460,6 @@ def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
 
 
 # Shuffling --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shuffling:
-    """How well an order is shuffled.
-
-    Attributes:
-        correlation: of a picture's stored place with its place in the order (Spearman's; 0 for a
-            random permutation, with a standard deviation of 1 / sqrt(n - 1); 1 unshuffled).
-        neighbours: the mean distance between the stored places of neighbours in the order, as a
-            share of a random permutation's, (n + 1) / 3; about 0 unshuffled, 1 at best.
-    """
-
-    correlation: float
-    neighbours: float
-
-
-def shuffling(order: np.ndarray) -> Shuffling:
-    """Measure an order: the stored places, 0 to n - 1, in the order they come in.
-
-    Both figures need n of 2 at least.
-    """
-    count = len(order)
-    places = np.arange(count)
-    correlation = float(np.corrcoef(places, order)[0, 1])
-    distance = float(np.abs(np.diff(order.astype(np.int64))).mean())
-    return Shuffling(correlation, distance / ((count + 1) / 3))
-
-
-def test_shuffling_figures_of_known_orders() -> None:
-    stored = shuffling(np.arange(1000))
-    assert stored.correlation == pytest.approx(1)
-    assert stored.neighbours == pytest.approx(1 / (1001 / 3))
-    assert shuffling(np.arange(1000)[::-1]).correlation == pytest.approx(-1)
-    # By Spearman's formula, 1 - 6 sum d^2 / (n (n^2 - 1)).
-    order = np.array([2, 0, 3, 1])
-    assert shuffling(order).correlation == pytest.approx(1 - 6 * (4 + 1 + 1 + 4) / (4 * 15))
-    assert shuffling(order).neighbours == pytest.approx((2 + 3 + 2) / 3 / (5 / 3))
 
 
 @pytest.mark.parametrize("window", [None, 10])
@@ -546,10 +474,12 @@ def test_orders_are_well_shuffled(window: int | None) -> None:
             ]
         )
         assert sorted(stored) == list(range(5000))
-        found = shuffling(stored)
         # Windows are five draws of ten shards: their means spread by 0.13.
-        assert abs(found.correlation) < (0.07 if window is None else 0.5)
-        assert found.neighbours > (0.95 if window is None else 0.75)
+        correlation = np.corrcoef(np.arange(5000), stored)[0, 1]
+        assert abs(correlation) < (0.07 if window is None else 0.5)
+        # Of neighbours in a random permutation the stored places are (n + 1) / 3 apart.
+        neighbours = np.abs(np.diff(stored.astype(np.int64))).mean() / (5001 / 3)
+        assert neighbours > (0.95 if window is None else 0.75)
 
 
 # On the device ----------------------------------------------------------------------------------

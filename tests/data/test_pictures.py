@@ -108,12 +108,6 @@ def test_jpeg_kinds_come_close(data: bytes, expected: np.ndarray) -> None:
     assert np.abs(pixels.astype(int) - expected).mean() < 3
 
 
-def test_a_file_decodes_as_its_bytes_do(tmp_path: Path) -> None:
-    file = tmp_path / "face.png"
-    file.write_bytes(encoded(COLOUR))
-    np.testing.assert_array_equal(decode_image(file), COLOUR)
-
-
 def test_an_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

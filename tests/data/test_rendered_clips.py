@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_faces.data.faces import EXPRESSIONS
-from ssl_faces.data.pairs.pairing import PairBatches
-from ssl_faces.data.store.caching import pack
+from ssl_faces.data.store.packing import pack
 from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.pairs.pairing import PairBatches
 from ssl_faces.rendered import ACTION_UNITS, FACTORS, RenderedClips, minimum_jerk
 from ssl_faces.rendered.clips import LEAST_INTENSITY, LONGEST, SHORTEST, SWAYS, Timing
 from ssl_faces.rendered.labels import AFFECT
@@ -162,11 +162,3 @@ def test_pairs_of_pretraining_are_frames_of_one_clip(clips: RenderedClips, tmp_p
     for batch in batches:
         for first, second in batch["pairs"].numpy():
             assert of_picture[first.tobytes()] == of_picture[second.tobytes()]
-
-
-def test_configurations_of_before_find_the_classes() -> None:
-    from ssl_faces import rendered
-    from ssl_faces.data import rendered as former
-
-    assert former.RenderedClips is rendered.RenderedClips
-    assert former.RenderedFaces is rendered.RenderedFaces

@@ -16,6 +16,7 @@ from PIL import Image
 from linear_probe.cli import main as linear_probe
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces.cli import main
+from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.common.yaml_settings import read_yaml
 from ssl_faces.data import ImageFolder, decode_image, find_face_sets
 from ssl_faces.data.pictures import MOST_BYTES, BadImage
@@ -25,7 +26,6 @@ from ssl_faces.data.sets.lfw import read_pairs
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import INDEX, Pack
 from ssl_faces.data.tables import read_table
-from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.methods.released import read_state
 from tests.support.refusals import message_of
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -298,21 +296,3 @@ def test_the_released_encoders_have_hashes() -> None:
 
 
 # Saving fails -----------------------------------------------------------------------------------
-
-
-def test_a_full_disk_leaves_no_half_encoder(tmp_path: Path) -> None:
-    """A process that may write no file beyond 4 kB stands for a full disk."""
-    program = (
-        "import resource, sys, torch\n"
-        "from ssl_faces import InputError, save_encoder\n"
-        "from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try:\n"
-        "    save_encoder(FaceCycleEncoder(4, 8, 32), sys.argv[1], {})\n"
-        "except InputError as error:\n"
-        "    print(error)\n"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "encoder")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"{tmp_path / 'encoder' / WEIGHTS_FILE}: the disk is full" in done.stdout
-    assert list((tmp_path / "encoder").iterdir()) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,7 +17,7 @@ import torch
 from linear_probe.cli import main as linear_probe
 from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import load_encoder, save_encoder
-from ssl_faces.encoders import release as module
+from ssl_faces.apps import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.commands import refusal, run
 
@@ -116,10 +118,19 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
 
 
 def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:
+    """Built of the files that the container copies."""
     root = Path(module.__file__).parents[2]
     released = sorted(card.parent.name for card in (root / "checkpoints").glob("*/card.json"))
+    container = (root / "configs/launch/Dockerfile").read_text()
+    for sources, target in re.findall(r"^COPY (.+) /ssl-faces/(\S*)$", container, re.MULTILINE):
+        for source in sources.split():
+            place = tmp_path / "sources" / (target or source)
+            copy = shutil.copytree if (root / source).is_dir() else shutil.copy
+            place.parent.mkdir(exist_ok=True)
+            copy(root / source, place)
     words = [*("pip", "wheel", "--no-build-isolation", "--no-deps", "-q", "-w"), str(tmp_path)]
-    subprocess.run([sys.executable, "-m", *words, str(root)], check=True, timeout=120)
+    command = [sys.executable, "-m", *words, str(tmp_path / "sources")]
+    subprocess.run(command, check=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(tmp_path / "site")

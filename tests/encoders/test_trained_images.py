@@ -14,12 +14,11 @@ from linear_probe.cli import main as linear_probe
 from linear_probe.experiments.probe import run_probes
 from linear_probe.sources.overlap import overlap_in_words
 from ssl_faces import load_encoder, save_encoder
+from ssl_faces.apps.release import release
 from ssl_faces.cli import main as ssl_faces
 from ssl_faces.data import ClassFolders, ImageFolder, JoinedFaces
 from ssl_faces.data.near_copies import Described
-from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE
-from ssl_faces.encoders.release import release
 from ssl_faces.encoders.saved_probe import load_probe
 from ssl_faces.encoders.trained_images import (
     BYTES,
@@ -29,6 +28,7 @@ from ssl_faces.encoders.trained_images import (
     save_trained_images,
 )
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.pairs.module import FaceData
 from tests.support.photographs import CHANGES, photographs_of_people, saved
 from tests.support.refusals import message_of
 

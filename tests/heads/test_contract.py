@@ -12,27 +12,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linear_probe.heads.cvt import CVT
-from linear_probe.heads.face_gcn.graph import adjacency, edges_of
-from linear_probe.heads.face_gcn.network import FaceGCN
-from linear_probe.heads.goals import AGES, Categories, Goal, Several
+from linear_probe.heads.face_gcn.network import FaceGCN, adjacency, edges_of
+from linear_probe.heads.goals import AGES, Categories, Goal
 from linear_probe.heads.hallucination import Hallucination
 from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import InceptionFER, PlainFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.heads.thin import THIN
-from linear_probe.heads.thin_beds import RotatedDigits
 from linear_probe.heads.two_level_attention import TwoLevelAttention
+from linear_probe.tasks.toy_sets import RotatedDigits
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.heads.conftest import SQUARE, thin_on_digits
 from tests.support.by_heart import learn_by_heart
+from tests.support.heads import SQUARE, thin_on_digits
 
 CLASSES = Categories(7)
-AFFECT = Several({"expression": 7, "valence": 1, "arousal": 1})
-VALUES = Several({"valence": 1, "arousal": 1})
+AFFECT = Goal({"expression": 7, "valence": 1, "arousal": 1})
+VALUES = Goal({"valence": 1, "arousal": 1})
 MOBILE = "mobilenetv3_small_050"
 
 
@@ -106,7 +105,7 @@ def test_an_encoder_stays_as_it_is_and_all_else_learns(name: str) -> None:
         ),
         (lambda: Hallucination(CLASSES, picture_size=8), r"head\.picture_size: 8"),
         (lambda: Hallucination(CLASSES, backbone(), space="face"), r"head\.space: 'face'; the"),
-        (lambda: Hallucination(Several({"age": 101})), "task: hallucination learns classes"),
+        (lambda: Hallucination(Goal({"age": 101})), "task: hallucination learns classes"),
         (
             lambda: MAFER(CLASSES, None, inner, least_side=48),
             r"head\.least_side: 48; give 2 at least, and less than the head's 48",
@@ -177,7 +176,7 @@ def digits() -> tuple[Tensor, Tensor]:
         ),
         (
             lambda: MultitaskLightweight(
-                Several({"age": AGES, "gender": 2}),
+                Goal({"age": AGES, "gender": 2}),
                 backbone=MOBILE,
                 picture_size=32,
                 margin=0,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from linear_probe.heads.goals import AGES, Categories, Several, expected_age
+from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
 
 
 def cross_entropy(logits: torch.Tensor, label: int) -> float:
@@ -33,7 +33,7 @@ def test_rare_classes_weigh_by_the_largest_count_over_their_own() -> None:
 
 def test_several_things_have_a_loss_each_and_unknown_classes_none() -> None:
     torch.manual_seed(1)
-    goal = Several({"expression": 3, "valence": 1, "arousal": 1})
+    goal = Goal({"expression": 3, "valence": 1, "arousal": 1})
     assert goal.outputs == 5
     labels = torch.tensor([[2.0, 0.5, -0.1], [-1.0, -0.3, 0.2], [0.0, 0.0, 0.9]])
     shown = torch.randn(3, 5)
@@ -52,7 +52,7 @@ def test_several_things_have_a_loss_each_and_unknown_classes_none() -> None:
 def test_views_are_averaged_classes_by_probability() -> None:
     torch.manual_seed(2)
     shown = torch.randn(4, 2, 4)
-    found = Several({"gender": 2, "age": 1, "arousal": 1}).average(shown)
+    found = Goal({"gender": 2, "age": 1, "arousal": 1}).average(shown)
     probabilities = shown[..., :2].softmax(-1).mean(0)
     assert torch.allclose(found[:, :2].softmax(1), probabilities, atol=1e-6)
     assert torch.allclose(found[:, 2:], shown[..., 2:].mean(0))

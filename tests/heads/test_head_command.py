@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -30,17 +27,13 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.fits import completed
+from tests.support.heads import SMALL
 from tests.support.pickles import Touch
 from tests.support.refusals import error_of
 from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
-SMALL = [
-    *("head", "-c", str(ROOT / "configs/head/inception_fer.yaml"), "--data", "rendered"),
-    *("--head.init_args.width", "0.0625", "--head.init_args.hidden", "[16, 8]"),
-    *("--training.epochs", "3", "--bootstrap", "20", "--accelerator", "cpu", "--max_train", "300"),
-    *("--precision", "32-true"),
-]
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -149,14 +142,9 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
     words = [*SMALL, "--encoder", str(encoder), "--training.epochs", "1", "--out"]
     assert main([*words, str(tmp_path / "1")]) == 0
-    command = [sys.executable, "-m", "linear_probe.cli", *words, str(tmp_path / "2")]
-    subprocess.run(  # it starts the other one
-        [*command, "--devices", "2"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=240,
-        stdout=subprocess.DEVNULL,
-    )
+    words += [str(tmp_path / "2"), "--devices", "2"]  # the first process starts the other one
+    done = completed(tmp_path / "printed", *words, command=main)
+    assert done.returncode == 0, done.stderr[-2000:]
     one, two = (read_records(tmp_path / devices / RECORDS_FILE) for devices in ("1", "2"))
     assert [(r.metric, r.n) for r in one] == [(r.metric, r.n) for r in two]
     steps = [
@@ -221,8 +209,8 @@ def test_bad_input(more: list[str], message: str, tmp_path: Path, capsys: Capsys
 
 @pytest.fixture
 def _few_rendered(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("linear_probe.experiments.probe.RENDERED_COUNT", 240)
-    monkeypatch.setattr("linear_probe.experiments.probe.RENDERED_PEOPLE", 60)
+    monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
+    monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
 
 @pytest.mark.usefixtures("_few_rendered")

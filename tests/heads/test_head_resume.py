@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from linear_probe.experiments.runner import Run, print_line
 from linear_probe.heads.fit import Trainer
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
@@ -20,7 +19,8 @@ from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import LabelledSplit
 from linear_probe.records.recorder import Recorder
-from ssl_faces.training.checkpoints import load_checkpoint
+from linear_probe.records.runner import Run, print_line
+from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
 from tests.support.resumes import KILLS, assert_same, kill_at, until_finished
 

@@ -10,7 +10,7 @@ import torch
 
 from linear_probe.cli import main
 from linear_probe.heads.cost import cost
-from linear_probe.heads.goals import AGES, Categories, Several
+from linear_probe.heads.goals import AGES, Categories, Goal
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.record import RECORDS_FILE, read_records
 from tests.support.images import write_picture
@@ -50,7 +50,7 @@ def test_a_map_of_small_pictures_keeps_its_size() -> None:
 
 def test_what_goes_on_to_the_next_stage_is_all_but_the_classifier() -> None:
     torch.manual_seed(0)
-    first = MultitaskLightweight(Several({"age": AGES, "gender": 2}), backbone=SMALLEST)
+    first = MultitaskLightweight(Goal({"age": AGES, "gender": 2}), backbone=SMALLEST)
     second = MultitaskLightweight(Categories(7), backbone=SMALLEST)
     own = {k: v.clone() for k, v in second.state_dict().items()}
     second.take_over(first)

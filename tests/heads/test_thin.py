@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.heads.goals import AGES, Categories, Several
+from linear_probe.heads.goals import AGES, Categories, Goal
 from linear_probe.heads.more_figures import READOUT, exogenous_readout, has_readout
 from linear_probe.heads.thin import (
     THIN,
@@ -20,14 +20,14 @@ from linear_probe.heads.thin import (
     TreeGate,
     WeakPredictors,
 )
-from linear_probe.heads.thin_beds import SHAPES, RotatedDigits, ScaledShapes
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous
+from linear_probe.tasks.toy_sets import SHAPES, RotatedDigits, ScaledShapes
 from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.heads.conftest import SMALL_THIN
-from tests.heads.conftest import thin_on_digits as own
+from tests.support.heads import SMALL_THIN
+from tests.support.heads import thin_on_digits as own
 from tests.support.refusals import error_of
 from tests.support.types import Capsys
 
@@ -156,7 +156,7 @@ def test_both_networks_start_from_the_exogenous_one() -> None:
 
 def test_it_says_several_things_too() -> None:
     torch.manual_seed(0)
-    head = THIN(Several({"age": AGES, "valence": 1}), **SMALL_THIN)  # type: ignore[arg-type]
+    head = THIN(Goal({"age": AGES, "valence": 1}), **SMALL_THIN)  # type: ignore[arg-type]
     head.take_over(ExogenousNetwork(Categories(6), **SMALL_THIN))  # type: ignore[arg-type]
     labels = torch.tensor([[30.0, 0.5], [40.0, -0.5]])
     assert set(head.losses(torch.rand(2, 3, 16, 16), labels)) == {"age", "valence", "dispelling"}

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linear_probe.cli import main
-from linear_probe.experiments.probe import rendered_faces
-from linear_probe.heads.goals import Categories, Goal, Several
+from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.layer_maps import layer_maps
 from linear_probe.heads.two_level_attention import AttentionPool, ConcordanceLoss, TwoLevelAttention
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.reports.thumbnails import Thumbnails
+from linear_probe.tasks.face_sets import rendered_faces
 from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
@@ -27,7 +27,7 @@ from tests.support.layouts import put_picture
 from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
-AFFECT = Several({"expression": 7, "valence": 1, "arousal": 1})
+AFFECT = Goal({"expression": 7, "valence": 1, "arousal": 1})
 SMALL: dict[str, Any] = {"picture_size": 32, "width": 0.0625, "dim": 8}
 
 
@@ -235,7 +235,7 @@ def test_values_rest_on_categories_with_two_stages_only(two_stages: bool) -> Non
 
 
 def test_outputs_are_in_the_goals_order() -> None:
-    goal = Several({"valence": 1, "expression": 3, "arousal": 1, "gender": 2})
+    goal = Goal({"valence": 1, "expression": 3, "arousal": 1, "gender": 2})
     head = small(goal).eval()
     features = head.embed(torch.rand(2, 3, 32, 32))
     found = goal.parts(head.classify(features))

@@ -14,16 +14,25 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.fit import head_outputs
-from linear_probe.heads.goals import AGES, Categories, Several, expected_age
+from linear_probe.heads.goals import (
+    AGES,
+    MEANING_FILE,
+    Categories,
+    Goal,
+    Meaning,
+    Part,
+    expected_age,
+    read_meaning,
+    save_meaning,
+)
 from linear_probe.heads.loading import load_head
-from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning, save_meaning
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged
-from tests.heads.test_head_command import SMALL
+from tests.support.heads import SMALL
 from tests.support.images import rendered, write_all
 from tests.support.types import Capsys
-from tests.training.test_wandb import logged
+from tests.support.wandb_server import logged
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,7 @@ def test_it_predicts_without_its_data(
 ) -> None:
     trained_head = load_head(trained)
     head = trained_head.head
-    assert read_meaning(trained) == trained_head.task.meaning()
+    assert read_meaning(trained) == trained_head.task.meaning
     crops = rendered(3, head.read_size)
     paths = write_all(tmp_path / "in", crops)
     expected = head_outputs(head, torch.from_numpy(crops).permute(0, 3, 1, 2)).softmax(1)
@@ -106,7 +115,7 @@ def test_outputs_of_several_kinds(tmp_path: Path) -> None:
     save_meaning(tmp_path, meaning)
     assert read_meaning(tmp_path) == meaning
     goal = meaning.goal()
-    assert isinstance(goal, Several)
+    assert isinstance(goal, Goal)
     assert goal.sizes == {"age": AGES, "race": 2, "valence": 1}
     outputs = torch.randn(4, goal.outputs)
     predicted = meaning.predicted(outputs)

@@ -27,7 +27,7 @@ from tests.inputs.bad import (
     stop_before_work,
     write_bad_files,
 )
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 from tests.support.types import Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]

@@ -26,16 +26,15 @@ from linear_probe.experiments.video.data import VideoData
 from linear_probe.heads.face_gcn.data import LandmarkData
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
-from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.cli import main
 from ssl_faces.common.arguments import Range
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import range_of
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.simclr import SimCLR
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import FaceCLI, build
 from tests.support.types import Capsys
@@ -146,7 +145,6 @@ class _Reader(FaceCLI):
 
 @cache
 def reader() -> Any:
-    FaceCLI.clock = StartClock(0.0)
     with pytest.raises(_Parsed):
         build(_Reader, FaceData, ["fit"])
     return _Reader.found

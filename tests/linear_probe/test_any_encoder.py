@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -170,10 +169,6 @@ class Opaque:
         (
             {"pytorch-lightning_version": "2", "state_dict": {"encoder.w": torch.ones(1)}},
             r"is a Lightning checkpoint, which holds .*: encoder\.; name the part with &prefix=",
-        ),
-        (
-            {"pytorch-lightning_version": "2", "state_dict": {}, "hyper_parameters": Opaque()},
-            "is a Lightning checkpoint, which needs code to be read",
         ),
         (b"<!DOCTYPE html><html>", "is a web page, not weights"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
@@ -352,25 +347,6 @@ def test_a_table_with_names(
 PAGE = (Path(__file__).parents[2] / "linear_probe/README.md").read_text()
 
 
-def test_the_pages_command(tmp_path: Path, monkeypatch: Patch, capsys: Any) -> None:
-    (line,) = [x for x in PAGE.splitlines() if x.startswith("linear-probe run") and "module:" in x]
-    package = tmp_path / "my_package"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "nets.py").write_text(MODULE.replace("FACTOR", "1") + "\nbuild = Net\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    from my_package.nets import build  # type: ignore[import-not-found]
-
-    torch.save(build().state_dict(), "mine.pth")
-    words = shlex.split(line)[2:]
-    code, _, error = run_probe(capsys, *words, "--data", "rendered:200", "--task", "pose")
-    assert code == 0, error
-    assert {"mine", "mine, untrained"} <= {
-        r.encoder for r in read_records("runs/mine/records.jsonl")
-    }
-
-
 def test_the_pages_python(tmp_path: Path, monkeypatch: Patch) -> None:
     (block,) = re.findall(r"```python\n(import timm.*?)```", PAGE, re.DOTALL)
     for name in ("one.jpg", "other.jpg"):
@@ -383,10 +359,3 @@ def test_the_pages_python(tmp_path: Path, monkeypatch: Patch) -> None:
         "layer3": (2, 256),
         "layer4@2x2": (2, 2048),
     }
-
-
-@pytest.mark.parametrize("line", [x for x in PAGE.splitlines() if "--encoder simclr=" in x])
-def test_the_pages_names(line: str) -> None:
-    words = shlex.split(line)
-    names = [split_name(words[i + 1])[0] for i, word in enumerate(words) if word == "--encoder"]
-    assert names == ["simclr", "byol"]

@@ -11,9 +11,9 @@ from sklearn.metrics import recall_score
 
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
-from linear_probe.tasks import Attributes, MissingData
+from linear_probe.tasks import Attributes
 from ssl_faces.data import find_face_sets
-from tests.linear_probe.conftest import noise, save_grey
+from tests.support.small_sets import noise, save_grey
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_labels_that_say_nothing_score_as_chance(root: Path) -> None:
 
 
 def test_mean_class_recall_is_scikit_learns(root: Path) -> None:
-    from linear_probe.probes.logistic import LogisticProbe
+    from linear_probe.probes.logistic import fit_logistic
 
     task, features, pictures = prepared(root)
     values = features.values + 0.5 * torch.randn(
@@ -86,19 +86,7 @@ def test_mean_class_recall_is_scikit_learns(root: Path) -> None:
     rows = task.rows(noisy, pictures)
     train, test, validation = rows.train, rows.test, rows.validation
     races = task.labels["race"][features.records]
-    probe = LogisticProbe().fit(values[train], torch.from_numpy(races[train]), validation)
+    probe = fit_logistic(values[train], torch.from_numpy(races[train]), validation)
     predicted = probe(values[test]).argmax(1)
     expected = 100 * recall_score(races[test], predicted, average="macro")
     assert found["race mean class recall"].value == pytest.approx(expected)
-
-
-def test_fewer_training_pictures(root: Path) -> None:
-    task, features, pictures = prepared(root, max_train=100)
-    train = task.rows(features, pictures).train
-    assert len(train) == 100
-    assert "100 training pictures" in task.split
-
-
-def test_without_utkface(small_data: Path) -> None:
-    with pytest.raises(MissingData, match="attributes needs UTKFace"):
-        Attributes(find_face_sets(small_data, "all"))

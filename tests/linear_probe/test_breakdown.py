@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from linear_probe.stats.breakdown import (
     recalls,
 )
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
 def some(n: int = 200) -> Predictions:
@@ -91,10 +92,11 @@ def test_groups_of_values_are_mean_absolute_errors() -> None:
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_records(tmp_path / RECORDS_FILE, [ONE])
+    record = replace(ONE, n=200)
+    write_records(tmp_path / RECORDS_FILE, [record])
     with pytest.raises(InputError, match="no predictions were kept"):
         breakdown(tmp_path)
-    write_predictions(predictions_path(tmp_path, ONE), some())
+    write_predictions(predictions_path(tmp_path, record), some())
     with pytest.raises(InputError, match="no row 'else'"):
         breakdown(tmp_path, "else")
     assert main(["breakdown", str(tmp_path), "runs/a=expression_map", "--markdown"]) == 0

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,11 +11,11 @@ import pytest
 
 from linear_probe.cli import main
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.records.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.stats.intervals import row_weights
 from linear_probe.stats.paired import compare, difference
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
 def save(folder: Path, rows: list[tuple[Record, np.ndarray]]) -> Path:
@@ -142,37 +138,3 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["compare", str(folder), "a", "c"]) == 2
     assert "delete it and run" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "none"), "a", "c"]) == 2
-
-
-def test_a_run_can_be_compared(
-    small_data: Path, tmp_path: Path, save_tiny: Callable[..., Path]
-) -> None:
-    out, tiny = tmp_path / "out", str(save_tiny(tmp_path / "tiny"))
-    arguments = ["run", "--encoder", tiny, "--data", str(small_data), "--out", str(out)]
-    assert main(arguments) == 0
-    replicates = read_replicates(out / REPLICATES_FILE)
-    found = compare(out, tiny, "pixels")
-    assert {d.one.task for d in found} == {"expression", "pose", "identity"}
-    for one in found:
-        assert one.low <= one.value <= one.high
-        assert (one.one.low, one.one.high) == pytest.approx(
-            tuple(np.nanpercentile(replicates[one.one.name], (2.5, 97.5)))
-        )
-    same = compare(out, f"{tiny}=expression", f"{tiny}=expression")
-    assert all((d.value, d.low, d.high, d.p) == (0, 0, 0, 1) for d in same)
-
-
-def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    save(tmp_path, [scored(name, draw.random(50) < 0.5) for name in ("a", "b")])
-    # Its output goes to a pipe that nobody reads from.
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "linear_probe.cli", "compare", str(tmp_path), "a", "b"],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")

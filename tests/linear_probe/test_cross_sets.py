@@ -13,9 +13,9 @@ from linear_probe.records.record import read_records
 from linear_probe.tasks import Expression
 from linear_probe.tasks.cross_sets import crossed
 from ssl_faces.data import CKPlus, Fer2013, OuluCasia, RafDb, cross_database
-from tests.linear_probe.conftest import write_fer2013, write_lfw
-from tests.linear_probe.test_probe_cli import refused, run
 from tests.support.layouts import ckplus, oulucasia, rafdb, sfew
+from tests.support.probing import refused, run
+from tests.support.small_sets import write_fer2013, write_lfw
 
 
 def test_scored_on_all_of_the_other_set_and_copies_are_not_learnt_from(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_figures_on_one_test_set_share_their_draws(tmp_path: Path) -> None:
     raf = RafDb(rafdb(tmp_path / "raf"), "all")
     ck = CKPlus(ckplus(tmp_path / "ck"), "all")
     found = [Expression([cross_database(train, ck)], replicates=20) for train in (fer, raf)]
-    drawn = [task.bootstrap(task.indices[task.is_test[task.indices]]) for task in found]
-    assert drawn[0][1] == drawn[1][1]
-    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    drawn = [task.sample(task.indices[task.is_test[task.indices]]) for task in found]
+    assert drawn[0].name == drawn[1].name
+    np.testing.assert_array_equal(drawn[0].weights, drawn[1].weights)
 
 
 def test_each_set_with_each_other(tmp_path: Path) -> None:

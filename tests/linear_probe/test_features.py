@@ -17,7 +17,7 @@ from linear_probe.features.frozen import EncoderSource, FeatureCache, Precision
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data.store.packing import square
-from tests.linear_probe.conftest import CountingEncoder, all_of
+from tests.support.probing import CountingEncoder, all_of
 
 
 def test_features_are_the_encoders(folder: Path, tmp_path: Path) -> None:
@@ -66,15 +66,6 @@ def test_features_in_bf16_are_near_and_kept_apart(
     assert gap < 0.02
 
 
-def test_grey_pixels(folder: Path, tmp_path: Path) -> None:
-    pictures, source = all_of(folder), PixelSource(16)
-    cache = FeatureCache(tmp_path / "features")
-    cache.fill([source], pictures)
-    found = cache.read(source, pictures, "grey 16x16").values
-    expected = np.asarray(Image.open(folder / "2.png").convert("L")) / 255
-    np.testing.assert_allclose(found[2].view(16, 16), expected, atol=1 / 255)
-
-
 def test_the_second_time_nothing_is_computed(folder: Path, tmp_path: Path) -> None:
     encoder = CountingEncoder()
     cache = FeatureCache(tmp_path / "features", batch_size=3)
@@ -103,14 +94,6 @@ def test_what_changes_the_features_is_seen(change: str, folder: Path, tmp_path: 
         (folder / "3.png").unlink()
     cache.fill([EncoderSource("counting", encoder)], all_of(folder))
     assert encoder.calls == 1
-
-
-def test_weights_decide_the_fingerprint(save_tiny: Callable[..., Path], tmp_path: Path) -> None:
-    one, same, other = (save_tiny(tmp_path / str(i), seed=s) for i, s in enumerate((0, 0, 1)))
-    prints = [EncoderSource("x", load_encoder(folder)).fingerprint for folder in (one, same, other)]
-    assert prints[0] == prints[1] != prints[2]
-    untrained = EncoderSource("x", load_encoder(one, untrained=True, seed=3)).fingerprint
-    assert untrained not in prints
 
 
 def test_damaged_features_are_computed_anew(folder: Path, tmp_path: Path) -> None:
@@ -150,19 +133,6 @@ def test_no_picture_whole(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of its 7 pictures can be decoded"):
         cache.fill([PixelSource(16)], all_of(folder))
     assert not (tmp_path / "features").exists()
-
-
-def test_an_interrupted_run_leaves_nothing(folder: Path, tmp_path: Path) -> None:
-    class Interrupted(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
-            if self.calls == 1:
-                raise KeyboardInterrupt
-            return super().__call__(images)
-
-    cache = FeatureCache(tmp_path / "features", batch_size=3)
-    with pytest.raises(KeyboardInterrupt):
-        cache.fill([EncoderSource("x", Interrupted())], all_of(folder))
-    assert not list((tmp_path / "features").glob("*"))
 
 
 def test_features_are_memory_mapped(folder: Path, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from torch import Tensor
 from linear_probe.cli import main
 from linear_probe.experiments import edits
 from linear_probe.experiments.edits import INPUT
-from linear_probe.experiments.frontal.judge import Judge, recogniser
-from linear_probe.experiments.frontal.pairs import ProfilePairs
+from linear_probe.experiments.frontal.judge import Judge, ProfilePairs, recogniser
 from linear_probe.experiments.frontal.run import (
     FRONTAL,
     MIRRORED,
@@ -25,10 +24,10 @@ from linear_probe.experiments.frontal.run import (
     TASK,
     score,
 )
-from linear_probe.experiments.runner import run_experiment
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.records.measured import Measured
 from linear_probe.records.record import read_records
+from linear_probe.records.runner import run_experiment
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces.data import CFP
 from tests.support.refusals import message_of

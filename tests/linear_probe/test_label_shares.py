@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from linear_probe.experiments.conditions import constant_note, scores_by_share
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.stats.conditions import constant_note, scores_by_share
 from linear_probe.tasks import Expression, Identity, Pose
 from linear_probe.tasks.classification import class_predictions
 from linear_probe.tasks.label_shares import share_of_labels
-from ssl_faces import InputError
-from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.sets.discover import find_face_sets
 
 
@@ -82,21 +79,6 @@ def test_poses_by_share_and_no_shares_of_pairs(small_data: Path) -> None:
     assert (~pose.is_test[fewer.records]).sum() == round(0.2 * (~pose.is_test).sum())
     identity = Identity(sets)
     assert share_of_labels(identity, features, 20) is None
-
-
-def test_a_single_class_is_refused(small_data: Path) -> None:
-    task, features, pictures = prepared(small_data)
-    sad = EXPRESSIONS.index("sad")
-    task.indices = task.indices[task.labels[task.indices] == sad]
-    with pytest.raises(InputError, match="every training picture has the expression 'sad'"):
-        task.score(features, pictures)
-
-
-def test_a_class_without_a_training_picture_is_refused(small_data: Path) -> None:
-    shutil.rmtree(small_data / "fer2013" / "Training" / "surprise")
-    task, features, pictures = prepared(small_data)
-    with pytest.raises(InputError, match="no training picture has the expression 'surprise'"):
-        task.score(features, pictures)
 
 
 def test_predictions_are_the_probes(small_data: Path) -> None:

@@ -13,7 +13,7 @@ from linear_probe.records.predictions import Predictions, predictions_path, writ
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.reports.leakage import leakage, scores
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 ANGLES = np.array([-30.0, 0.0, 10.0, 50.0, 20.0])  # median 10; mean distance 20
 
@@ -25,7 +25,7 @@ def keep(folder: Path, record: Record, targets: np.ndarray, kind: str) -> None:
 
 
 def some(folder: Path, space: str, recall: float, error: float, area: float, seed: int = 0) -> list:
-    base = replace(ONE, feature_space=space, seed=seed)
+    base = replace(ONE, feature_space=space, seed=seed, n=5)
     expression = [
         replace(base, value=70.0),
         replace(base, metric="mean class recall", value=recall),
@@ -52,7 +52,7 @@ def some(folder: Path, space: str, recall: float, error: float, area: float, see
     for record in pose:
         keep(folder, record, ANGLES, "regression")
     for record in identity[::2]:
-        keep(folder, record, np.array([0, 1]), "verification")
+        keep(folder, record, np.array([0, 1, 0, 1, 1]), "verification")
     return [*expression, *pose, *identity]
 
 

@@ -10,8 +10,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from linear_probe.probes import logistic_solver
-from linear_probe.probes.logistic import L2_GRID, LogisticProbe
-from linear_probe.probes.standardise import Standardiser
+from linear_probe.probes.linear import Standardiser
+from linear_probe.probes.logistic import L2_GRID, fit_logistic, fit_splits, solve
 
 
 def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -37,7 +37,7 @@ def test_solution_is_scikit_learns(
         monkeypatch.setattr(logistic_solver, "MOST_PRECONDITIONED", 0)
     features, targets = data()
     x = Standardiser.of(features)(features)
-    weight, bias = LogisticProbe(most_steps=2000, tolerance=1e-9).solve(x, targets, l2)
+    weight, bias = solve(x, targets, l2, most_steps=2000, tolerance=1e-9)
     oracle = LogisticRegression(C=1 / (len(x) * l2), tol=1e-10, max_iter=10000).fit(x, targets)
     torch.testing.assert_close(
         torch.softmax(x @ weight + bias, 1),
@@ -53,12 +53,14 @@ def test_with_fewer_rows_than_features_too(l2: float) -> None:
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(40, 90)))
     targets = torch.from_numpy(rng.integers(0, 5, 40))
-    weight, bias = LogisticProbe(most_steps=2000, tolerance=1e-9).solve(x, targets, l2)
+    weight, bias = solve(x, targets, l2, most_steps=2000, tolerance=1e-9)
     oracle = LogisticRegression(C=1 / (len(x) * l2), tol=1e-10, max_iter=10000).fit(x, targets)
     torch.testing.assert_close(weight, torch.from_numpy(oracle.coef_.T), rtol=1e-3, atol=1e-4)
     # From where it ended it starts: the directions that no row has lose nothing.
-    again = LogisticProbe(most_steps=0)._solve(
-        logistic_solver.Design(x), targets, x.new_tensor([l2]), None, (weight[None], bias[None])
+    start = (weight[None], bias[None])
+    design = logistic_solver.Design(x)
+    again = logistic_solver.solve_together(
+        design, targets, x.new_tensor([l2]), most_steps=0, start=start
     )
     torch.testing.assert_close(again[0][0], weight)
 
@@ -66,7 +68,7 @@ def test_with_fewer_rows_than_features_too(l2: float) -> None:
 def test_defaults_in_float32_are_as_good() -> None:
     features, targets = data(n=2000, d=60)
     validation = validation_of(len(features))
-    predictor = LogisticProbe().fit(features.float(), targets, validation)
+    predictor = fit_logistic(features.float(), targets, validation)
     oracle = LogisticRegression(C=1 / (len(features) * predictor.l2), tol=1e-8, max_iter=10000)
     scaler = StandardScaler()
     expected = oracle.fit(scaler.fit_transform(features), targets).predict_proba(
@@ -79,7 +81,7 @@ def test_defaults_in_float32_are_as_good() -> None:
 def test_choice_is_the_grids_best_on_validation_rows() -> None:
     features, targets = data(n=400)
     validation = validation_of(len(features))
-    predictor = LogisticProbe(most_steps=2000, tolerance=1e-8).fit(features, targets, validation)
+    predictor = fit_logistic(features, targets, validation, most_steps=2000, tolerance=1e-8)
     scaler = StandardScaler().fit(features)
     x = scaler.transform(features)
     accuracies = {}
@@ -87,7 +89,7 @@ def test_choice_is_the_grids_best_on_validation_rows() -> None:
         oracle = LogisticRegression(C=1 / ((~validation).sum() * l2), tol=1e-10, max_iter=10000)
         oracle.fit(x[~validation], targets[~validation])
         accuracies[l2] = oracle.score(x[validation], targets[validation])
-    assert predictor.validation_accuracy == pytest.approx(accuracies)
+    assert predictor.validation == pytest.approx(accuracies)
     assert predictor.l2 == max(L2_GRID, key=lambda l2: (accuracies[l2], l2))
 
 
@@ -95,11 +97,11 @@ def test_splits_together_are_splits_alone() -> None:
     features, targets = data(n=300)
     rng = np.random.default_rng(0)
     validations = rng.uniform(size=(3, 300)) < 0.2
-    probe = LogisticProbe(most_steps=2000, tolerance=1e-8)
-    together = probe.fit_splits(features, targets, validations)
+    solver = {"most_steps": 2000, "tolerance": 1e-8}
+    together = fit_splits(features, targets, validations, **solver)
     for found, validation in zip(together, validations, strict=True):
-        alone = probe.fit(features, targets, validation)
-        assert (found.l2, found.validation_accuracy) == (alone.l2, alone.validation_accuracy)
+        alone = fit_logistic(features, targets, validation, **solver)
+        assert (found.l2, found.validation) == (alone.l2, alone.validation)
         torch.testing.assert_close(found.weight, alone.weight, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(found.bias, alone.bias, rtol=1e-5, atol=1e-6)
 
@@ -107,9 +109,9 @@ def test_splits_together_are_splits_alone() -> None:
 @pytest.mark.parametrize("bytes_", [1, 1 << 30])
 def test_blocks_of_rows_change_nothing(bytes_: int, monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets = data(n=600)
-    weight, bias = LogisticProbe(tolerance=1e-8).solve(features, targets, 1e-2)
+    weight, bias = solve(features, targets, 1e-2, tolerance=1e-8)
     monkeypatch.setattr(logistic_solver, "_BLOCK_BYTES", bytes_)
-    again, again_bias = LogisticProbe(tolerance=1e-8).solve(features, targets, 1e-2)
+    again, again_bias = solve(features, targets, 1e-2, tolerance=1e-8)
     torch.testing.assert_close(again, weight, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(again_bias, bias, rtol=1e-6, atol=1e-8)
 
@@ -117,29 +119,17 @@ def test_blocks_of_rows_change_nothing(bytes_: int, monkeypatch: pytest.MonkeyPa
 def test_tells_when_the_choice_is_at_the_edge() -> None:
     features, targets = data()
     validation = validation_of(len(features))
-    assert LogisticProbe(grid=(1e-2,)).fit(features, targets, validation).at_grid_edge
-    free = LogisticProbe(grid=(1e6, 1e-2, 1e-12)).fit(features, targets, validation)
+    assert fit_logistic(features, targets, validation, l2_grid=(1e-2,)).at_grid_edge
+    free = fit_logistic(features, targets, validation, l2_grid=(1e6, 1e-2, 1e-12))
     assert free.at_grid_edge == (free.l2 != 1e-2)
 
 
 def test_constant_features_and_other_scales_do_no_harm() -> None:
     features, targets = data()
     validation = validation_of(len(features))
-    plain = LogisticProbe().fit(features, targets, validation)
+    plain = fit_logistic(features, targets, validation)
     constant = torch.full((len(features), 2), 1e4, dtype=torch.float64)
-    other = LogisticProbe().fit(torch.cat([features * 100, constant], 1), targets, validation)
+    other = fit_logistic(torch.cat([features * 100, constant], 1), targets, validation)
     assert other.l2 == plain.l2
     torch.testing.assert_close(other.weight[:-2], plain.weight, rtol=1e-2, atol=1e-3)
     assert other.weight.isfinite().all()
-
-
-def test_more_features_than_rows() -> None:
-    features, targets = data(n=40, d=90)
-    predictor = LogisticProbe().fit(features.float(), targets, validation_of(40))
-    assert predictor(features.float()).isfinite().all()
-
-
-def test_same_input_same_weights() -> None:
-    features, targets = data()
-    one, other = (LogisticProbe().fit(features, targets, validation_of(240)) for _ in range(2))
-    torch.testing.assert_close(one.weight, other.weight, rtol=0, atol=0)

@@ -12,8 +12,8 @@ from sklearn.metrics import recall_score, root_mean_squared_error
 from torchmetrics.regression import ConcordanceCorrCoef
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.probes.logistic import LogisticProbe
-from linear_probe.probes.ridge import RidgeProbe
+from linear_probe.probes.logistic import fit_logistic
+from linear_probe.probes.ridge import fit_ridge
 from linear_probe.stats.intervals import cluster_weights, row_weights
 from linear_probe.tasks import (
     TASKS,
@@ -40,7 +40,6 @@ from ssl_faces.data import (
     find_face_sets,
 )
 from ssl_faces.rendered import RenderedFaces
-from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
 from tests.support.layouts import (
     affectnet_csv,
     aflw2000,
@@ -52,6 +51,7 @@ from tests.support.layouts import (
     rafdb,
     w300lp,
 )
+from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw
 
 
 def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -> Features:
@@ -183,7 +183,7 @@ def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
         assert not set(people[rows.train]) & set(people[rows.test])
         train = people[rows.train]
         assert not set(train[rows.validation]) & set(train[~rows.validation])
-        probe = LogisticProbe().fit(
+        probe = fit_logistic(
             features.values[rows.train], torch.from_numpy(targets[rows.train]), rows.validation
         )
         assert (predicted[rows.test] == -1).all()
@@ -211,7 +211,7 @@ def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
     task.labels[features.records[rows.test]] = EXPRESSIONS.index("neutral")
     features.values[torch.from_numpy(rows.test)] = float("nan")
     after = task.fit(features, task.rows(features, pictures, 1))
-    assert (after.l2, after.validation_accuracy) == (before.l2, before.validation_accuracy)
+    assert (after.l2, after.validation) == (before.l2, before.validation)
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
 
 
@@ -233,7 +233,7 @@ def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path: Path) -> No
     assert held_out
     assert not held_out & set(photographs[~rows.validation])
     targets = torch.from_numpy(task.targets[features.records])
-    probe = RidgeProbe().fit(features.values[rows.train], targets[rows.train], rows.validation)
+    probe = fit_ridge(features.values[rows.train], targets[rows.train], rows.validation)
     errors = (probe(features.values[rows.test]) - targets[rows.test]).abs().numpy()
     assert [f.value for f in figures] == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-5)
     # No person is known there: pictures are drawn.

@@ -22,15 +22,15 @@ import ssl_faces.methods
 import ssl_faces.networks
 from linear_probe.probes import kinds
 from linear_probe.records.record import read_records
-from linear_probe.sources import source
+from linear_probe.sources import opening
 from linear_probe.tasks import TASKS, task
 from ssl_faces import load_encoder, load_method, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.data.sets import recognised
 from ssl_faces.encoders import encoder
 from ssl_faces.methods import loading
-from tests.linear_probe.conftest import noise, save_grey
-from tests.linear_probe.test_probe_cli import refused, run
+from tests.support.probing import refused, run
+from tests.support.small_sets import noise, save_grey
 from tests.support.types import Capsys, Patch
 
 SET = """
@@ -98,7 +98,7 @@ class NearestMean(ClassProbe):
 """
 
 SOURCE = """
-from linear_probe.sources.source import Opened, opens
+from linear_probe.sources.opening import Opened, opens
 
 
 class Brightness:
@@ -223,7 +223,7 @@ def test_a_new_probe_and_a_new_kind_of_encoder_are_one_file_each(
     tmp_path: Path, drop: Callable[..., ModuleType]
 ) -> None:
     drop(linear_probe.probes, "nearest_mean", PROBE, kinds._KINDS)
-    drop(linear_probe.sources, "brightness", SOURCE, source.KINDS)
+    drop(linear_probe.sources, "brightness", SOURCE, opening.KINDS)
     words = ("--no-baselines", "--data", "rendered", "--task", "expression")
     assert run("--encoder", "brightness:", *words, "--out", tmp_path / "out") == 0
     records = read_records(tmp_path / "out" / "records.jsonl")

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy.stats import t, ttest_ind, ttest_rel
 
 from linear_probe.stats.intervals import row_weights
-from linear_probe.stats.over_seeds import Estimate, OverSeeds, gap, holm
+from linear_probe.stats.over_seeds import Estimate, gap, holm
 from linear_probe.stats.paired import difference
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
-def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> OverSeeds:
+def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> Estimate:
     """Figures whose test rows stray by `noise`, alike for all seeds."""
     rows = noise * np.random.default_rng(seed).standard_normal(4000)
-    return OverSeeds(np.array(values), np.array(values)[:, None] + rows)
+    return Estimate(np.array(values), np.array(values)[:, None] + rows)
 
 
 def test_the_interval_of_seeds_alone_is_students() -> None:

@@ -17,9 +17,9 @@ from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.own_pairs import PairFaces
 from linear_probe.tasks.own_table import joined_tables, table_faces
 from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
-from tests.linear_probe.conftest import noise, save_grey
-from tests.linear_probe.test_probe_cli import refused
+from tests.support.probing import refused
 from tests.support.refusals import message_of
+from tests.support.small_sets import noise, save_grey
 
 
 def run(out: Path, tiny: Path, *arguments: str | Path) -> int:
@@ -139,9 +139,6 @@ LABELS = ["expression", "yaw", "pitch", "roll", "age", "gender", "race", "valenc
 HEADER = ["image", "person", *LABELS]
 
 
-SIDES = {"train": range(2), "test": range(2, 4)}
-
-
 def table(root: Path, side: str, people: range, change: dict[str, str] | None = None) -> str:
     """Yaw is how bright the left half is, valence the right one; four pictures a person."""
     rng = np.random.default_rng(people.start)
@@ -221,27 +218,6 @@ def test_labels_of_a_table(tmp_path: Path) -> None:
     assert sample["pose"][1:].tolist() == [1, 1]
     assert -1 <= sample["valence"] <= 1
     assert train.people == ["p0", "p1"]
-
-
-def as_excel_saves(path: Path) -> Path:
-    """A copy with semicolons, in UTF-16 and with capital headers."""
-    rows = list(csv.reader(path.open()))
-    copy = path.with_name(f"copy of {path.name}")
-    text = "\r\n".join(";".join(row) for row in [[n.title() for n in rows[0]], *rows[1:]])
-    copy.write_bytes(text.encode("utf-16"))
-    return copy
-
-
-def test_tables_and_pairs_that_excel_saved(tmp_path: Path) -> None:
-    paths = [Path(table(tmp_path, side, persons)) for side, persons in SIDES.items()]
-    for faces, copies in zip(
-        table_faces(*paths), table_faces(*map(as_excel_saves, paths)), strict=True
-    ):
-        for one, other in zip(faces, copies, strict=True):
-            assert one["expression"] == other["expression"]
-            assert one["pose"].tolist() == other["pose"].tolist()
-    pairs, images = pairs_csv(tmp_path / "pairs.csv", folds=3), people(tmp_path / "pairs")
-    assert PairFaces(as_excel_saves(pairs), images).pairs == PairFaces(pairs, images).pairs
 
 
 def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
@@ -527,20 +503,6 @@ def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path: Path) -> No
     assert "share 1 person(s)" in message_of(lambda: own.face_sets(out))
     rows = list(csv.DictReader((out / "leaks.csv").open()))
     assert {(r["reason"], r["shared"]) for r in rows} == {("same person", "P1")}
-
-
-def test_more_than_a_fifth_of_the_pairs_missing(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images, out = people(tmp_path), tmp_path / "out"
-    pairs = pairs_csv(tmp_path / "p.csv", folds=3)
-    for person in range(3):
-        (images / f"P{person}/P{person}_0001.png").unlink()  # two pairs each
-    message = refused(capsys, run(out, tiny, "--pairs", pairs, "--images", images))
-    assert "6 of 24 pairs lack a picture, more than 20%: 3 pictures are missing" in message
-    rows = list(csv.reader((out / "skipped.csv").open()))
-    assert [row[1] for row in rows[1:]] == [f"P{i}/P{i}_0001.png" for i in range(3)]
-    assert not (out / "records.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,7 +15,7 @@ from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.reports.latex import as_latex, latex_text
 from linear_probe.reports.text_tables import Cell, Table
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 from tests.support.types import Capsys
 
 PRINTED = {
@@ -87,16 +85,6 @@ def test_a_table_with_numbers_on_the_right_and_small_intervals() -> None:
     assert r"{}[w] & - \\" in lines
     assert lines[lines.index(r"\toprule") + 1] == r"{}[encoder & accuracy \% \\"
     assert [line for line in lines if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_a_table_compiles(tmp_path: Path) -> None:
-    evil = " ".join([*EVIL, "é ő 中 \udc80"])
-    table = Table(evil, ["a", evil], [["[z", evil], ["*", Cell(evil, 1.0, best=True)]], [evil])
-    body = rf"\begin{{document}}{as_latex(table)}\end{{document}}"
-    (tmp_path / "a.tex").write_text(rf"\documentclass{{article}}\usepackage{{booktabs}}{body}")
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "a.tex"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
 
 
 def test_reports_as_latex(tmp_path: Path, capsys: Capsys) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,23 +13,10 @@ import pytest
 from linear_probe.cli import main
 from linear_probe.features import frozen as features
 from linear_probe.records.record import read_records
+from tests.support.probing import refused, run
 from tests.support.types import Capsys, Patch
 
 pytestmark = pytest.mark.usefixtures("few_rendered")
-
-
-def run(*arguments: str | Path) -> int:
-    return main(["run", "--bootstrap", "20", "--device", "cpu", *map(str, arguments)])
-
-
-def refused(capsys: Capsys, code: int) -> str:
-    """The one sentence that a refused command prints."""
-    assert code == 2
-    error = capsys.readouterr().err
-    message = error[error.index("linear-probe: error: ") :]
-    assert message.count("\n") == 1
-    assert "Traceback" not in error
-    return message
 
 
 def test_rendered_end_to_end(tiny: Path, tmp_path: Path, capsys: Capsys) -> None:
@@ -201,19 +184,6 @@ def test_pictures_that_are_no_data_set(
     assert "scoring on rendered faces" in capsys.readouterr().out
 
 
-def test_fewer_training_pictures(tiny: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "100") == 0
-    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    expression = [r for r in records if r["task"] == "expression"]
-    assert {r["split"] for r in expression} == {"by person, 100 training pictures"}
-    trained = {
-        int(r["note"].split("trained on ")[1].split()[0].replace(",", "")) for r in expression
-    }
-    assert max(trained) <= 100  # fewer where copies of test pictures were drawn
-    assert min(trained) > 50
-
-
 def test_cuda_where_there_is_none(
     tiny: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
@@ -233,40 +203,3 @@ def test_damaged_records_are_told_before_anything_is_computed(
     assert [path.name for path in out.iterdir()] == ["records.jsonl"]
     assert (out / "records.jsonl").read_text() == "{}\n"
     assert "line 1" in refused(capsys, main(["report", str(out)]))
-
-
-def test_out_that_is_a_file(small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys) -> None:
-    (tmp_path / "out").write_text("mine")
-    code = run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
-    assert str(tmp_path / "out") in refused(capsys, code)
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_report_of_nothing(tmp_path: Path, capsys: Capsys) -> None:
-    assert "none" in refused(capsys, main(["report", str(tmp_path / "none")]))
-    assert "command" in refused(capsys, main([]))
-
-
-def test_full_disk(small_data: Path, tiny: Path, tmp_path: Path) -> None:
-    """A limit on file size stands in for the full disk: the write fails in the same place."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    words = ["run", "--encoder", tiny, "--data", small_data, "--out", tmp_path / "out"]
-    command = [sys.executable, "-m", "linear_probe.cli", *words, "--task", "expression"]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "the disk is full" in done.stderr
-    left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert all(path.suffix == ".safetensors" for path in left)
-    assert all(path.stat().st_size < 20_000 for path in left)

@@ -14,7 +14,7 @@ import yaml
 from linear_probe.cli import main
 from linear_probe.records.record import write_records
 from linear_probe.reports.readme import fill
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "checkpoints/tables.yaml"
@@ -103,10 +103,10 @@ def project(tmp_path: Path) -> Path:
         "first": "encoder",
         "columns": [{"heading": "accuracy %", "metric": "accuracy"}],
         "rows": [
-            {"label": "theirs", "encoder": "runs/b", "feature_space": "expression_map"},
+            {"label": "theirs †", "cells": ["12.00 [11.00, 13.00]"]},
             {"label": "ours", "encoder": "runs/a", "feature_space": "expression_map"},
         ],
-        "unkept": {"theirs": "of a run that was lost"},
+        "note": "†: of a run that was lost",
     }
     settings = {"pages": ["page.md"], "tables": {"one": table}}
     (folder / "tables.yaml").write_text(yaml.safe_dump(settings))
@@ -139,7 +139,7 @@ def test_a_stale_figure_is_told_and_mended(
     assert page.read_text() == before
     assert readme(project) == 0
     after = page.read_text()
-    # Its own row is as the record says; the one without records and the rest are as they were.
+    # Its own row is as the record says; the rest is as it was.
     assert after == before.replace("99.00 [98.00, 99.50]", "44.12 [42.50, 45.75]")
     assert readme(project, "--check") == 0
     capsys.readouterr()
@@ -157,7 +157,7 @@ def test_what_others_published_and_what_there_is_not(project: Path) -> None:
     rows = [{**row, "empty": ["x"]} for row in (ROW, PUBLISHED)]
     page = project / "page.md"
     page.write_text("<!-- table: one -->\n<!-- end of table -->\n")
-    changed(project, columns=columns, rows=rows, unkept={})
+    changed(project, columns=columns, rows=rows, note="")
     assert readme(project) == 0
     assert "| ours | 44.12 [42.50, 45.75] |  |\n| paper | 48.76 |  |\n" in page.read_text()
 
@@ -171,9 +171,6 @@ def test_of_two_files_with_the_same_figure_the_first_counts(project: Path) -> No
         assert f"| ours | {value} [" in (project / "page.md").read_text()
 
 
-LOST = {"theirs": "why"}
-
-
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
@@ -182,20 +179,12 @@ LOST = {"theirs": "why"}
         ({"records": ["page.json"]}, "page.json: no card with records"),
         ({"columns": [{"heading": "x", "metric": "none"}]}, "ours, x: 0 records"),
         ({"column": []}, "tables.one.column: unknown key"),
-        ({"rows": [ROW]}, "unkept: no row is called 'theirs'"),
-        ({"rows": [ROW], "unkept": {}}, "the page has a row 'theirs' that is made from no records"),
-        ({"unkept": {}}, "theirs, accuracy %: 0 records"),
-        ({"unkept": {**LOST, "ours": "why"}}, "ours: has records now; take it out of unkept"),
-        ({"columns": [COLUMN, COLUMN]}, "theirs: unkept, and the page has no row of 2 figures"),
+        ({"columns": [COLUMN, COLUMN]}, "theirs †: give 2 cells"),
         ({"rows": [{**ROW, "label": "theirs", "empty": ["y"]}]}, "theirs: no column is called 'y'"),
-        (
-            {"rows": [{**ROW, "empty": ["accuracy %"]}, {**ROW, "label": "theirs"}], "unkept": {}},
-            "ours, accuracy %: has a record; not empty",
-        ),
-        ({"rows": [{"label": "a"}]}, "give one of encoder, method and published"),
+        ({"rows": [{**ROW, "empty": ["accuracy %"]}]}, "ours, accuracy %: has a record; not empty"),
+        ({"rows": [{"label": "a"}]}, "give one of encoder, method, published and cells"),
         ({"comparison": "kept/some.jsonl.gz"}, "give either records or a comparison"),
         ({"rows": [{"label": "theirs", "method": "a"}]}, "of records name encoders"),
-        ({"records": [], "comparison": "kept/some.jsonl.gz"}, "of a comparison methods"),
     ],
 )
 def test_tables_that_can_not_be(

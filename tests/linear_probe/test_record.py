@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linear_probe.records.record import Record, merged, read_records, write_records
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 TEXT = st.text(max_size=20)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
@@ -77,7 +77,8 @@ def test_anything_else_is_refused_in_a_sentence(
         ({"value": "7"}, "'value' is not a number"),
         ({"value": None}, "'value' is not a number"),
         ({"value": True}, "'value' is not a number"),
-        ({"value": 10**400}, "'value' is not finite"),
+        ({"value": 10**400}, "int too large"),
+        ({"hyperparameters": {"l2": float("nan")}}, "'hyperparameters' is not finite"),
         ({"n": 1.5}, "'n' is not a whole number"),
         ({"n": True}, "'n' is not a whole number"),
         ({"task": 3}, "'task' is not text"),

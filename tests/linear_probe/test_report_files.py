@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
+from linear_probe.features.files import find_features
 from linear_probe.features.frozen import FeatureCache, Pictures
-from linear_probe.features.listing import find_features, write_listing
 from linear_probe.records.predictions import Predictions
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.records.recorder import RunFolder
@@ -23,7 +23,7 @@ from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
 from ssl_faces import InputError
 from ssl_faces.data.sets.fer2013 import Fer2013
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 BLUR = [
     replace(ONE, condition={"factor": "blur", "level": level, "unit": "px"}, value=value)
@@ -64,16 +64,6 @@ def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
     assert re.search(r"\| a \| expression_map \| 45.06 ± 1.33 \| 0, 1 \| 3,589 \|", text)
     assert "| a · expression_map | 40.50 [42.50, 45.75] | 30.25 [42.50, 45.75] | 45.06" in text
     assert "linear-probe run --encoder 'my run'" in text
-
-
-def test_commands_are_noted_once(folder: Path) -> None:
-    RunFolder(folder).add_command(["run", "--encoder", "b"])
-    RunFolder(folder).add_command(["run", "--encoder", "my run"])
-    assert RunFolder(folder).commands() == [
-        "linear-probe run --encoder 'my run'",
-        "linear-probe run --encoder b",
-    ]
-    assert RunFolder(folder / "none").commands() == []
 
 
 def test_wandb_offline_needs_no_account(
@@ -135,7 +125,7 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_intervals_are_drawn_in_proportion() -> None:
     bars = [plots.Bar("a", 10, 5, 20), plots.Bar("<b>", 15, 12.5, 17.5)]
-    svg = plots.interval_plot("t", bars, "%")
+    svg = plots.interval_plot("t", [(bar.name, [bar]) for bar in bars], "%")
     ends = [
         tuple(map(float, found))
         for found in re.findall(r'x1="([\d.]+)" y1="\d+" x2="([\d.]+)" y2="\d+" stroke', svg)
@@ -152,7 +142,7 @@ def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
         [plots.Bar("<old>", 10, 5, 20), plots.Bar("young", 15, 12.5, 17.5)],
         [plots.Bar("<old>", 11, 6, 21), plots.Bar("young", 16, 13.5, 18.5)],
     ]
-    svg = plots.grouped_interval_plot("t", ["first", "<second>"], rows, "%")
+    svg = plots.interval_plot("t", [*zip(["first", "<second>"], rows, strict=True)], "%")
     found = re.findall(r'x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="\2" stroke="(#\w+)"', svg)
     starts, heights, ends, colours = zip(*found, strict=True)
     assert [*map(float, heights)] == sorted({*map(float, heights)})  # each has its own
@@ -234,19 +224,15 @@ def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path)
     pictures = Pictures(faces, np.arange(20, 60))
     cache = FeatureCache(tmp_path)
     cache.fill([_Mean()], pictures)
-    write_listing(tmp_path, pictures, [_Mean()])
-    record = replace(ONE, feature_space="colour", fingerprint="f" * 16)
+    record = ("f" * 16, "colour")
     keys = [faces.records[i].key for i in (50, 21, 33)]
-    found = find_features(tmp_path, record, keys)
+    found = find_features(tmp_path, *record, keys)
     assert found is not None
     expected = [faces.read(i).reshape(-1, 3).mean(axis=0) / 255 for i in (50, 21, 33)]
     assert found == pytest.approx(np.array(expected), abs=0.02)
-    assert find_features(tmp_path, record, [faces.records[1].key]) is None
-    assert find_features(tmp_path, replace(record, fingerprint="e" * 16), keys) is None
-    assert find_features(tmp_path, replace(record, feature_space="other"), keys) is None
-    (listing,) = tmp_path.glob("*-listing.json")
-    listing.write_text("[]")
-    assert find_features(tmp_path, record, keys) is None
-    # It is made anew by the next run.
-    write_listing(tmp_path, pictures, [_Mean()])
-    assert find_features(tmp_path, record, keys) is not None
+    assert find_features(tmp_path, *record, [faces.records[1].key]) is None
+    assert find_features(tmp_path, "e" * 16, "colour", keys) is None
+    assert find_features(tmp_path, "f" * 16, "other", keys) is None
+    # Features of changed images are never those that a report shows.
+    FeatureCache(tmp_path / "changed").fill([_Mean()], Pictures(faces, pictures.indices, True))
+    assert find_features(tmp_path / "changed", *record, keys) is None

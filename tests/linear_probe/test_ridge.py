@@ -9,8 +9,8 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from linear_probe.probes.ridge import L2_GRID, RidgeProbe, ridge_path
-from linear_probe.probes.standardise import Standardiser
+from linear_probe.probes.linear import Standardiser
+from linear_probe.probes.ridge import L2_GRID, fit_ridge, ridge_path
 
 
 def data(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def test_every_l2_is_scikit_learns(n: int, d: int) -> None:
 def test_predictor_is_scikit_learns_on_other_rows() -> None:
     features, targets = data(90, 12)
     validation = np.arange(90) % 5 == 0
-    predictor = RidgeProbe().fit(features, targets, validation)
+    predictor = fit_ridge(features, targets, validation)
     scaler = StandardScaler().fit(features)
     oracle = Ridge(alpha=90 * predictor.l2, solver="svd").fit(scaler.transform(features), targets)
     others, _ = data(30, 12, seed=1)
@@ -43,7 +43,7 @@ def test_predictor_is_scikit_learns_on_other_rows() -> None:
 def test_choice_is_the_grids_best_on_validation_rows() -> None:
     features, targets = data(60, 50)
     validation = np.arange(60) % 5 == 0
-    predictor = RidgeProbe().fit(features, targets, validation)
+    predictor = fit_ridge(features, targets, validation)
     scaler = StandardScaler().fit(features[~validation])
     errors = {}
     for l2 in L2_GRID:
@@ -51,7 +51,7 @@ def test_choice_is_the_grids_best_on_validation_rows() -> None:
         oracle.fit(scaler.transform(features[~validation]), targets[~validation])
         predicted = oracle.predict(scaler.transform(features[validation]))
         errors[l2] = np.abs(predicted - targets[validation].numpy()).mean()
-    assert predictor.validation_error == pytest.approx(errors, rel=1e-5)
+    assert predictor.validation == pytest.approx(errors, rel=1e-5)
     assert predictor.l2 == min(L2_GRID, key=errors.__getitem__)
     assert not predictor.at_grid_edge
 
@@ -60,6 +60,6 @@ def test_tells_when_the_choice_is_at_the_edge() -> None:
     features, targets = data(60, 5)
     noise = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 3)))
     validation = np.arange(60) % 5 == 0
-    assert RidgeProbe(grid=(1e-3,)).fit(features, targets, validation).at_grid_edge
-    predictor = RidgeProbe(grid=(1e9, 1e-1, 1e-2)).fit(features, noise, validation)
+    assert fit_ridge(features, targets, validation, l2_grid=(1e-3,)).at_grid_edge
+    predictor = fit_ridge(features, noise, validation, l2_grid=(1e9, 1e-1, 1e-2))
     assert predictor.at_grid_edge == (predictor.l2 != 1e-1)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from linear_probe.experiments.robustness import DEGRADATIONS, degradations
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
 from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.sources.robustness import DEGRADATIONS, degradations
 from linear_probe.tasks import Expression, Identity
 from linear_probe.tasks.task import rows_of
 from ssl_faces.data import FaceRecord, FaceSet

@@ -17,13 +17,6 @@ def test_classes_are_taken_in_proportion() -> None:
     assert np.bincount(labels[chosen]).tolist() == [50, 20, 2]
 
 
-def test_same_seed_same_split() -> None:
-    labels = np.arange(90) % 3
-    one, other, third = (stratified_group_split(labels, np.arange(90), 0.2, s) for s in (1, 1, 2))
-    assert (one == other).all()
-    assert (one != third).any()
-
-
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), min_size=1, max_size=80),
     st.integers(0, 5),

@@ -29,13 +29,13 @@ from linear_probe.experiments.truth.faces import (
     truths,
 )
 from linear_probe.experiments.truth.left import LEFT, pairs_of
-from linear_probe.experiments.truth.measures import errors
 from linear_probe.experiments.truth.run import (
     MEAN_FACE,
     MEAN_TRUTH,
     OTHER,
     OTHER_FRAME,
     TRUTH,
+    errors,
     score,
 )
 from linear_probe.records.measured import Measured, records_of
@@ -169,7 +169,7 @@ def test_figures_are_means_of_naive_loops(faces: TruthFaces) -> None:
 
 def test_intervals_draw_people(faces: TruthFaces) -> None:
     """A metric that is the same for all pictures of a person can only take means over people."""
-    from linear_probe.experiments.truth.measures import figures
+    from linear_probe.experiments.truth.run import figures
 
     numbers = np.unique(faces.people, return_inverse=True)[1]
     found = figures({"L1": numbers.astype(float)}, faces, 50)[0]

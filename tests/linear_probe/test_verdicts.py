@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from linear_probe.stats.over_seeds import OverSeeds, Spread
+from linear_probe.stats.over_seeds import Estimate, Spread
 from linear_probe.stats.verdicts import MOST_SEEDS, Judged, corrected, judge, needed
 
 ROWS = np.random.default_rng(0).standard_normal(1000)
 
 
-def scored(values: list[float], noise: np.ndarray | float = 0.0) -> OverSeeds:
+def scored(values: list[float], noise: np.ndarray | float = 0.0) -> Estimate:
     draws = np.array(values)[:, None] + noise * np.ones(1000)
-    return OverSeeds(np.array(values), draws, tuple(range(len(values))))
+    return Estimate(np.array(values), draws, tuple(range(len(values))))
 
 
 def test_claims_without_an_effect_are_rarely_called_one() -> None:

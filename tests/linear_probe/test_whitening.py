@@ -12,7 +12,6 @@ from torch import Tensor
 from linear_probe.probes.verification import (
     pair_distances,
     pair_similarities,
-    roc,
     verify,
     whitened_similarities,
 )
@@ -134,15 +133,3 @@ def test_degraded_pairs_are_decided_by_clean_thresholds_and_means() -> None:
         mean = x[rows].mean(axis=0)
         assert asked[i] == pytest.approx(cosine(z[first[i]] - mean, z[second[i]] - mean))
         assert found.correct[i] == ((asked[i] >= found.thresholds[fold]) == same[i])
-
-
-def test_roc_goes_through_every_threshold() -> None:
-    _, _, _, same, _ = some_pairs()
-    scores = np.random.default_rng(1).normal(size=len(same)) + same
-    far, tar = roc(scores[:, None].astype(np.float32), same.astype(np.int64))
-    assert (far[0], tar[0], far[-1], tar[-1]) == (0, 0, 1, 1)
-    for threshold in scores[::7]:
-        accepted = scores >= threshold
-        here = accepted[~same].mean()
-        assert np.interp(here, far, tar) >= accepted[same].mean() - 1e-9
-    assert np.trapezoid(tar, far) == pytest.approx(roc_auc_score(same, scores))

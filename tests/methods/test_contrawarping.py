@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps
 from ssl_faces.methods.contrawarping import ContraWarping
+from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps
 from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 from tests.support.types import Patch

@@ -29,7 +29,6 @@ from ssl_faces.methods.swav import SwAV
 from ssl_faces.methods.vicreg import VICReg
 from ssl_faces.methods.w_mse import WMSE
 from ssl_faces.networks.backbone import EncoderSettings
-from tests.data.test_module import lfw
 from tests.support.fits import (
     ROOT,
     SMALL,
@@ -42,6 +41,7 @@ from tests.support.fits import (
     step_of,
     weights,
 )
+from tests.support.noise_sets import lfw
 from tests.support.refusals import message_of
 from tests.support.types import Patch
 
@@ -77,16 +77,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("moco_v3", "timm:test_vit"),
         ("byol", "timm:test_convnext"),
         ("simsiam", "resnet18"),
-        ("vicreg", "resnet18"),
         ("barlow_twins", "timm:test_vit2"),
-        ("dino", "timm:test_vit"),
         ("dino", "facecycle"),
-        ("swav", "facecycle"),
         ("lejepa", "timm:test_convnext"),
-        ("nnclr", "resnet18"),
-        ("w_mse", "resnet18"),
-        ("dinov2", "timm:test_vit"),
-        ("ijepa", "timm:test_vit"),
     ],
 )
 def test_trains_from_its_config_and_saves_an_encoder(
@@ -115,9 +108,7 @@ def test_trains_from_its_config_and_saves_an_encoder(
     assert any(not torch.equal(value, trained[name]) for name, value in untrained.items())
 
 
-@pytest.mark.parametrize(
-    "method", ["vicreg", "dino", "swav", "lejepa", "nnclr", "w_mse", "dinov2", "ijepa"]
-)
+@pytest.mark.parametrize("method", ["dino", "swav", "lejepa", "nnclr", "dinov2", "ijepa"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     method: str, cache: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:

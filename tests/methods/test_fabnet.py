@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssl_faces.data.pairs.local_warps import LocalWarps
 from ssl_faces.methods.fabnet import FAbNet
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import LocalWarps
 from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 
@@ -48,4 +48,4 @@ def test_a_flow_that_mirrors_costs_more_than_it_gains() -> None:
     net = method()
     mirrors = -torch.linspace(-1, 1, 16).expand(1, 16, 16)  # halfway to the mirrored place
     flow = torch.stack((2 * mirrors, torch.zeros_like(mirrors)), 1).clamp(-1, 1)
-    assert net.fold_weight * net.fold(flow).item() > 1
+    assert net.hparams["fold_weight"] * net.fold(flow).item() > 1

@@ -91,7 +91,7 @@ def test_with_nothing_hidden_the_encoder_is_itself() -> None:
     x = pictures(method)
     order = torch.randperm(17)[None].expand(len(x), -1)
     with torch.no_grad():
-        result = method._masked[0].encode(x, idx_keep=order)
+        result = method.masked._masked.encode(x, idx_keep=order)
         expected = method.encoder.network.forward_features(x)[:, order[0]]
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_all_that_is_trained_gets_a_gradient_and_is_listed_once() -> None:
     assert still == {"encoder.network.pos_embed", "decoder.pos_embed"}
     for name, p in method.named_parameters():
         assert (p.grad is not None) == p.requires_grad, name
-    assert not any(name.startswith("_masked") for name in method.state_dict())
+    assert not any(name.startswith("masked") for name in method.state_dict())
 
 
 def test_the_loss_falls_on_a_few_faces() -> None:
@@ -122,9 +122,8 @@ def test_the_loss_falls_on_a_few_faces() -> None:
 def test_panels_show_source_mask_and_reconstruction() -> None:
     method = built()
     pairs = mirrored_pairs(2, SIDE)
-    torch.manual_seed(4)
     panels = method.panels({"pairs": pairs})
-    torch.manual_seed(4)
+    torch.manual_seed(0)
     _, masked = method.draw(4)
     assert list(panels) == ["source", "masked", "reconstruction"]
     source, hidden, restored = panels.values()
@@ -181,4 +180,4 @@ def test_settings_that_depend_on_each_other() -> None:
 
 @pytest.mark.parametrize("name", ["timm:test_vit_relpos", "timm:test_convnext", "resnet18"])
 def test_other_encoders_that_are_no_plain_vit(name: str) -> None:
-    assert f"{name}, but mae leaves patches out" in message_of(MAE, EncoderSettings(name, SIDE))
+    assert f"{name}, but mae needs a ViT; set" in message_of(MAE, EncoderSettings(name, SIDE))

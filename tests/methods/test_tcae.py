@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.data.pairs.local_warps import LocalWarps
 from ssl_faces.methods.tcae import KINDS, TCAE
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import LocalWarps
 from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 

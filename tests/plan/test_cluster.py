@@ -20,22 +20,20 @@ from pydantic import TypeAdapter
 
 from ssl_faces.common import files
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.run_record import claim, read_run
 from ssl_faces.plan import command
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts, seat, slurm
-from ssl_faces.plan.cluster.attempts import Remote
+from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
 from ssl_faces.plan.steps import Step
-from ssl_faces.training import run_record
-from ssl_faces.training.run_record import claim, read_run
-from tests.plan.test_engine import WAIT, calls, run, send, step
 from tests.support.in_process import MAIN
+from tests.support.steps import WAIT, calls, run, send, step
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers
 
-LOCAL: dict[str, Any] = {"executor": "slurm", "address": "local"}
 WORKERS: dict[str, Any] = {"executor": "ray"}
 KILL_WORKER = "os.kill(os.getppid(), 9); time.sleep(60)"
 """As if the machine of the worker went down."""
@@ -105,7 +103,7 @@ def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(
 def abandoned(out: Path, workers: Workers) -> Step:
     """A step that waits, of a head that is gone."""
     waits = step(out, "waits", WAIT)
-    Remote(workers, out, {}).start(waits)
+    Attempt(Remote(workers, out, {}), waits)
     eventually((out / "ready").exists)
     return waits
 
@@ -156,30 +154,6 @@ def test_a_late_duplicate_ends_itself(workers: Workers, tmp_path: Path) -> None:
     assert launcher()(str(place.folder), order.token) == ""
     assert calls(tmp_path) == ["waits"]
     assert place.result(order.token) is None
-
-
-def test_a_killed_head_of_submitit(tmp_path: Path, monkeypatch: Patch, printed: list[str]) -> None:
-    program = (
-        "from pathlib import Path; from tests.plan.test_cluster import *\n"
-        f"run(Path({str(tmp_path)!r}), [step(Path({str(tmp_path)!r}), 'waits', WAIT)], **LOCAL)"
-    )
-    head = subprocess.Popen([sys.executable, "-c", program])
-    eventually((tmp_path / "ready").exists)
-    waits = step(tmp_path, "waits", WAIT)
-    with monkeypatch.context() as patch:
-        patch.setattr(run_record, "PATIENCE", 0.0)
-        with pytest.raises(InputError, match="another run is at work in it"):
-            run(tmp_path, [waits], **LOCAL)
-    head.kill()
-    head.wait()
-    sender = send(lambda: bool(printed), signal.SIGINT)
-    assert run(tmp_path, [waits], **LOCAL)[0] == 130
-    sender.join()
-    assert printed[0].startswith("  adopted: slurm job ")
-    assert (tmp_path / "saved").exists()
-    (tmp_path / "go").touch()
-    assert run(tmp_path, [waits], **LOCAL) == (0, {})
-    assert calls(tmp_path) == ["waits", "waits"]
 
 
 SLURM = {

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from ssl_faces.bench.cost import count
 from ssl_faces.cli import main
 from ssl_faces.common.durations import duration
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
-from ssl_faces.plan.comparison import read
+from ssl_faces.plan.comparison import best_run, read
 from ssl_faces.plan.stages import Probe
-from ssl_faces.plan.tuning import best_run
+from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
-from ssl_faces.training.run_record import is_held
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.commands import refusal
 from tests.support.in_process import InProcess
 from tests.support.types import Capsys, Patch
-from tests.support.waiting import eventually
 
 
 def two_stages() -> list[dict[str, Any]]:
@@ -270,43 +263,6 @@ def test_methods_that_fail_stop_no_others(
     assert "the table" in printed
 
 
-@pytest.mark.slow
-def test_killed_in_each_stage_and_scored(
-    write: Write, common: dict[str, Any], tmp_path: Path, capsys: Capsys
-) -> None:
-    """`kill -9` of all processes within each stage; the last command does all that is left."""
-    from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
-
-    for make in (write_fer2013, write_keypoints, write_lfw):
-        make(tmp_path / "data")
-    probe = {"task": "expression,pose,identity", "data": str(tmp_path / "data"), "bootstrap": 50}
-    path = write(
-        methods={"facecycle": two_stages(), "broken": [stage1(**{"model.input_size": 30})]},
-        budget_pflop=8e-5,
-        arguments={**common["arguments"], "checkpoint_every": 4},
-        seeds=[0],
-        probe={**probe, "precision": "32", "device": "cpu"},
-    )
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "ssl_faces.cli", "compare", "-c", str(path), "--out", str(out)]
-    for stage in (1, 2):
-        saved = out / f"facecycle/seed0/stage{stage}/checkpoints/last.ckpt"
-        parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        eventually(saved.exists, 300)
-        child = int((out / "run.lock").read_text().split()[1])
-        parent.kill()
-        os.kill(child, signal.SIGKILL)
-        parent.wait()
-        # An orphan's end is seen by the lock that it held.
-        eventually(lambda: not is_held(out))
-    assert compare(path, out) == 1
-    printed = capsys.readouterr().out
-    assert "failed: broken: model.input_size: 30" in printed
-    assert "| facecycle | " in printed
-    assert "| broken |  | failed: model.input_size: 30; give" in printed
-    assert (out / "comparison.csv").read_text().count("facecycle,method,") == 7
-
-
 def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
     monkeypatch.chdir(ROOT)
     small = read(Path("configs/compare/small.yaml"))
@@ -360,14 +316,14 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         ({"methods": {"a": [{**stage1(), "share": 0.5}]}}, "shares of its 1 stages don't sum to 1"),
         ({"methods": {"a": [stage1(**{"trainer.max_steps": 3})]}}, "'trainer.max_steps' follows"),
         ({"methods": {"a": [stage1(x="{previous}/y")]}}, "{previous} in the first stage"),
-        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the comparison"),
+        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the plan"),
         ({"probe": {"encoder": "x"}}, "probe.encoder: unknown key"),
         ({"probe": {"precision": "8"}}, "probe.precision: input should be '32', 'bf16' or 'auto'"),
         ({"spaces": {"b": {}}}, "spaces: no method 'b'"),
         ({"tuning": {"settings": {}}}, "'motion' is missing; name each of `methods` once"),
         ({"tuning": {"settings": {"motion": {}, "b": {}}}}, "'b' is no method"),
         ({"tuning": {"settings": {"motion": {"a": []}}}}, "tuning.settings.motion.a: list should"),
-        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the comparison"),
+        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the plan"),
         (
             {
                 "methods": {"a": [stage1()], "b": [stage1()]},
@@ -417,14 +373,6 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
             assert arguments.baselines == "none"
         else:
             assert getattr(arguments, name) == value, name
-
-
-def test_help_needs_no_torch() -> None:
-    code = "import sys; from ssl_faces.cli import main\n"
-    code += "try: main(['compare', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Stopped, the same command resumes" in " ".join(done.stdout.split())
-    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_amounts_and_times_as_text() -> None:

@@ -13,11 +13,11 @@ import yaml
 
 from linear_probe.parser import parser
 from ssl_faces.cli import main
+from ssl_faces.common.run_record import claim, read_run, state_of
 from ssl_faces.plan.job import read
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.training.catalogue import method_entries
 from ssl_faces.training.fit import check
-from ssl_faces.training.run_record import claim, read_run, state_of
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.commands import refusal
 from tests.support.in_process import InProcess
@@ -117,7 +117,7 @@ def test_stages_then_scores_then_nothing_anew(
         ({"stage": {}}, "stage: unknown key"),
         ({"stages": {"a": {"configs": ["configs/method/none.yaml"]}}}, "none.yaml: no such file"),
         ({"stages": {"probe": {"configs": ["x"]}}}, "'probe' is the folder of the scores"),
-        ({"arguments": {"out": "x"}}, "'out' follows from the job; leave it out"),
+        ({"arguments": {"out": "x"}}, "'out' follows from the plan; leave it out"),
         ({"probe": {"tasks": "pose"}}, "probe.tasks: unknown key"),
         ({"arguments": {"x": "{previous}/y"}}, "{previous} in the first stage"),
         # Of a later stage, before the first is trained.
@@ -162,7 +162,7 @@ def test_a_run_in_a_folder_that_another_has(
     write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     """It is refused before it builds or writes anything."""
-    monkeypatch.setattr("ssl_faces.training.run_record.PATIENCE", 0.0)
+    monkeypatch.setattr("ssl_faces.common.run_record.PATIENCE", 0.0)
     out = tmp_path / "out"
     motion, _ = read(write()).steps(out)
     held = claim(out / "motion")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,8 @@ import pytest
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts
 from ssl_faces.plan.cluster.resources import Resources
-from tests.plan.test_engine import WAIT, calls, run, send, step
+from tests.support.steps import calls, run, send, step
 from tests.support.types import Patch
-from tests.support.waiting import eventually
 
 LOOPBACK = {"node_ip_address": "127.0.0.2"}  # for 127.0.0.1 Ray takes the network's address
 QUICK = {
@@ -68,27 +65,6 @@ def test_steps_run_as_actors_and_free_their_resources(cluster: Any, tmp_path: Pa
     log = (tmp_path / "a.log").read_text()
     assert log.startswith("[attempt 1: ")
     assert log.endswith("here\n")
-
-
-@pytest.mark.slow
-def test_a_killed_heads_step_is_adopted(cluster: Any, tmp_path: Path) -> None:
-    program = (
-        "from pathlib import Path; from tests.plan.test_ray import *\n"
-        f"run_on({cluster.address!r}, Path({str(tmp_path)!r}), 'a', WAIT)"
-    )
-    head = subprocess.Popen([sys.executable, "-c", program])
-    eventually((tmp_path / "ready").exists)
-    head.kill()
-    head.wait()
-    printed: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attempts, "say", printed.append)
-        sender = send(lambda: bool(printed), signal.SIGTERM)
-        assert run_on(cluster.address, tmp_path, "a", WAIT) == 143
-        sender.join()
-    assert printed[0].startswith("  adopted: ray job ")
-    assert (tmp_path / "saved").exists()
-    assert calls(tmp_path) == ["a"]
 
 
 # The raylet is what a node consists of; both steps begin before one node is killed.

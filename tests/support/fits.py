@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ssl_faces.cli import main
+from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
-from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.networks.backbone import EncoderSettings
 from ssl_faces.rendered import RenderedFaces
+from tests.support.processes import begin
 from tests.support.refusals import error_of
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +84,8 @@ def trained(name: str, folder: Path, *more: str) -> tuple[FaceEncoder, Path]:
     """The encoder of a run of `configs/method/NAME.yaml`, and its last panel."""
     assert run(*method_run(name, "resnet18", folder, folder / "run", *more)) == 0
     # Everything in a checkpoint is plain: it is read without running code.
-    saved = read_checkpoint(folder / "run/checkpoints/last.ckpt", name)
+    saved = read_checkpoint(folder / "run/checkpoints/last.ckpt")
+    assert saved["method"] == name
     assert saved["hyper_parameters"]["encoder"]["input_size"] == SIZE
     return load_encoder(folder / "run"), max((folder / "run/panels").glob("*.png"))
 
@@ -111,26 +117,47 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return error_of(run, capsys, *arguments)
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    """Start `ssl-faces` in another process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_faces.cli", *arguments],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _as_main(
+    command: Callable[[list[str]], int],
+    arguments: Sequence[str],
+    variables: dict[str, str],
+    printed: Path,
+) -> None:
+    os.setsid()
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(variables)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(printed / name, os.O_WRONLY | os.O_CREAT), number)
+    torch.set_num_threads(1)
+    # By these Lightning starts the other processes of a run.
+    sys.modules["__main__"].__spec__ = find_spec(command.__module__)
+    sys.argv = [command.__module__, *arguments]
+    try:
+        raise SystemExit(command(list(arguments)))
+    finally:
+        atexit._run_exitfuncs()
 
 
-def completed(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `ssl-faces` to its end in another process, with more environment variables."""
-    return subprocess.run(
-        [sys.executable, "-m", "ssl_faces.cli", *arguments],
-        env=environment() | variables,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+def start(
+    printed: Path,
+    *arguments: str,
+    command: Callable[[list[str]], int] = main,
+    **variables: str,
+) -> BaseProcess:
+    """Start `ssl-faces` or another command in a process and a session of its own, with more
+    environment variables. It prints to the files `out` and `err` of the folder `printed`."""
+    printed.mkdir(exist_ok=True)
+    return begin(_as_main, command, arguments, environment() | variables, printed)
+
+
+def completed(printed: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command as `start` does, to its end."""
+    process = start(printed, *arguments, **more)
+    process.join(500)
+    assert process.exitcode is not None, "it has not ended"
+    out, err = ((printed / name).read_text() for name in ("out", "err"))
+    return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
 
 
 def checkpoint(out: Path) -> dict[str, Any]:

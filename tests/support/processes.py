@@ -1,11 +1,13 @@
-"""Two processes of one training step, as DistributedDataParallel runs them."""
+"""Processes that begin at once: two of one training step, and any others."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 from collections.abc import Callable
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -16,6 +18,17 @@ from torch import Tensor, nn
 from tests.support import threads
 from tests.support.waiting import eventually
 
+# A server imports what takes long once, and forks for each process.
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["ssl_faces.training.fit", "linear_probe.cli"])
+
+
+def begin(work: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Start a function of a module in another process, with the environment of the first one."""
+    process = _server.Process(target=work, args=arguments)
+    process.start()
+    return process
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -24,7 +37,7 @@ def free_port() -> int:
         return port
 
 
-__all__ = ["eventually", "free_port", "gradients", "one_thread", "results_of_two"]
+__all__ = ["begin", "eventually", "free_port", "gradients", "one_thread", "results_of_two"]
 
 # As processes of a run have: L1 and ReLU turn last digits into jumps.
 one_thread = contextmanager(threads.one_thread)
@@ -49,5 +62,6 @@ def _process(rank: int, port: int, work: Callable[[int], object], folder: str) -
 def results_of_two(work: Callable[[int], object], folder: Path) -> list[object]:
     """What `work(rank)` returns in each of two processes of a group; a function of a module, or
     a partial of one."""
-    mp.spawn(_process, (free_port(), work, str(folder)), nprocs=2)
+    arguments = (free_port(), work, str(folder))
+    mp.start_processes(_process, arguments, nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]

@@ -16,14 +16,13 @@ from typing import Any
 
 import pytest
 
+from ssl_faces.common.run_record import claim
 from ssl_faces.plan import engine
 from ssl_faces.plan.processes import Command
 from ssl_faces.plan.sweep import search, trials
-from ssl_faces.plan.sweep import storage as storages
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
-from ssl_faces.plan.sweep.study import SweepStudy, read_notes
-from ssl_faces.training.run_record import claim
+from ssl_faces.plan.sweep.study import Place, SweepStudy, read_notes
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers
@@ -186,28 +185,6 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     assert "trial 0000: resumes: x=1" in capsys.readouterr().out
 
 
-def test_a_stopped_sweep_resumes(write: Write, tmp_path: Path, capsys: Capsys) -> None:
-    out, gate = tmp_path / "out", tmp_path / "gate"
-    path = write((f"--wait={gate}",), parameters={"x": {"values": [2, 3, 4]}})
-
-    def send() -> None:
-        eventually(lambda: len(list(out.glob("trials/*/checkpoints/last.ckpt"))) == 2)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    inherited = signal.signal(signal.SIGTERM, lambda number, frame: None)
-    sender = threading.Thread(target=send)
-    sender.start()
-    assert sweep(path, out, "--workers", "2") == 128 + signal.SIGTERM
-    sender.join()
-    signal.signal(signal.SIGTERM, inherited)
-    assert "the same command resumes: ssl-faces sweep" in capsys.readouterr().out
-    assert {note["state"] for note in read_notes(out)} == {"waiting"}
-    gate.touch()
-    assert sweep(path, out) == 0
-    assert Counter(one["folder"] for one in begun(out)) == {"0000": 2, "0001": 2, "0002": 1}
-    assert sorted(row[METRIC] for row in table(out)) == ["101.0", "101.0", "102.0"]
-
-
 def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = write(("--steps=1", "--sleep=0.1"), method="random", parameters=UNIFORM, run_cap=8)
@@ -228,7 +205,7 @@ def test_a_trial_that_another_has_continued_is_left_to_it(
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
 
     def start(*arguments: Any) -> Command:
-        study = SweepStudy(read(path), path, storages.Place(out, None, "sweep"), 0, 1)
+        study = SweepStudy(read(path), path, Place(out, None, "sweep"), 0, 1)
         if len(study.trials()) == 1:
             study.retry(0)
         return Command(*arguments)
@@ -266,7 +243,7 @@ def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
 
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     path = write(("--steps=1",), method="random", parameters=UNIFORM, run_cap=3, name="s.yaml")
-    there = storages.Place(tmp_path / "there", url, "s")
+    there = Place(tmp_path / "there", url, "s")
     study = SweepStudy(read(path), path, there, 0, 3)
     study.add({})
     trial = study.study.ask()

@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader
 
 from linear_probe.heads import fit
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.common.checkpoints import load_checkpoint, read_checkpoint, save_checkpoint
 from ssl_faces.common.errors import InputError
-from ssl_faces.methods.method import read_checkpoint
-from ssl_faces.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
 from tests.support.types import Patch

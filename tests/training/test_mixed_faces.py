@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from tests.data.test_module import lfw, utkface
+from ssl_faces.pairs.pairing import PairBatch
 from tests.support.fits import ROOT, run, settings
+from tests.support.noise_sets import lfw, utkface
 
 CONFIG = ROOT / "configs/data/mixed.yaml"
 

@@ -86,8 +86,8 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
     """The metrics again, from the saved encoder and the set's images."""
     from ssl_faces.callbacks.collapse import CollapseWatch, lidar
     from ssl_faces.callbacks.online_probe import LIDAR_VIEWS, figures_of, lidar_views
-    from ssl_faces.data.pairs.online import keep_back
     from ssl_faces.data.store.selection import held_out_by
+    from ssl_faces.pairs.online import keep_back
 
     faces = RenderedFaces(count=COUNT, people=PEOPLE, size=32)
     (kept,) = keep_back([faces], held_out_by([faces]), KEPT, 32).faces
@@ -122,7 +122,7 @@ def test_a_resumed_run_continues_with_it(probed: Path, cache: Path, tmp_path: Pa
 
 def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path: Path) -> None:
     more = ("--trainer.max_steps", "4", "--trainer.devices", "2")
-    done = completed(*twins(cache, tmp_path, *more))
+    done = completed(tmp_path / "printed", *twins(cache, tmp_path, *more))
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("online probe: ") == 1
     assert sorted(logged(tmp_path)) == [3, 4]

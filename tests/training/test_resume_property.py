@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.stop_signals import StopSignals
-from ssl_faces.data.pairs.module import FaceData
+from ssl_faces.callbacks.wandb_logger import CSVRows
+from ssl_faces.common.checkpoints import load_checkpoint
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
-from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
-from ssl_faces.training.log_once import CSVRows
 from ssl_faces.training.logged import read_logged
 from tests.support.resumes import KILLS, assert_same, kill_at, until_finished
 

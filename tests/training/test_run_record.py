@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ssl_faces.cli import main
+from ssl_faces.common import run_record
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.run_record import RunRecord, git_state, read_run, state_of
 from ssl_faces.plan.runs import as_text, find_runs
-from ssl_faces.training import run_record
-from ssl_faces.training.run_record import RunRecord, git_state, read_run, state_of
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 from tests.support.types import Capsys, Patch
 
 

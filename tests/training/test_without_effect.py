@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ssl_faces.data.pairs.module import FaceData
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.training import without_effect as module
 from ssl_faces.training.fit import check
 from ssl_faces.training.without_effect import RULES, changed_without_effect, flat, without_effect

@@ -24,6 +24,7 @@ from tests.support.facecycle import SIDE
 from tests.support.images import (
     as_images,
     bad_folder,
+    frames_of,
     photo,
     rendered,
     write_all,
@@ -103,15 +104,6 @@ def test_names_that_are_too_long_are_cut() -> None:
     assert len(picture_name(f"in/{long}.jpg").split("/")[-1].encode()) < 120
     assert picture_name(f"in/{long}.jpg") != picture_name(f"in/{long}.png")
     assert picture_name("in/a b.jpg#1") == "pictures/in/a b.jpg#1.png"
-
-
-def frames_of(path: Path) -> tuple[np.ndarray, list[float]]:
-    import av
-
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
-    return pixels, [float(frame.time or 0) for frame in frames]
 
 
 def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from linear_probe.cli import main as linear_probe
 from linear_probe.records.record import read_records
 from ssl_faces import InputError, load_encoder, load_method, save_encoder
-from ssl_faces.encoders import release as module
+from ssl_faces.apps import release as module
 from ssl_faces.encoders.encoder import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import TWO_FACE_EDITS, Method

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from linear_probe.records.measured import Figure
 from linear_probe.records.predictions import Predictions
 from linear_probe.stats.breakdown import FEWEST
-from linear_probe.tasks.task import Figure, percentage
+from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError
 
 UNKNOWN = "not known"
@@ -27,18 +28,15 @@ def ranked_groups(names: Sequence[str]) -> list[str]:
     Args:
         names: of each row's group.
     """
-    found, counts = np.unique(np.array(names), return_counts=True)
+    groups, counts = np.unique(np.array(names), return_counts=True)
     return [
-        str(name) for name, n in zip(found, counts, strict=True) if n >= FEWEST and name != UNKNOWN
+        str(name) for name, n in zip(groups, counts, strict=True) if n >= FEWEST and name != UNKNOWN
     ]
 
 
 def check_grouping(grouping: str, names: Sequence[str]) -> None:
-    """Check that groups can be compared.
-
-    Raises:
-        InputError: all rows belong to one group, or fewer than two groups are large enough.
-    """
+    """Check that groups can be compared; InputError if all rows belong to one group, or fewer than
+    two groups are large enough."""
     there = sorted(set(names))
     if len(there) < 2:
         raise InputError(
@@ -66,12 +64,12 @@ def group_recalls(
     which: Sequence[str],
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Mean over `common_classes` of the recall of each class, in each group: float [B, G].
+    """Mean over `common_classes` of the recall of each class, in each of G groups `which`: float
+    [B, G].
 
     Args:
         targets, predicted: int [N].
         names: of each row's group, N.
-        which: G groups.
         weights: [B, N], how often each row is drawn; ones for the figure itself.
 
     Raises:
@@ -113,68 +111,62 @@ def fairness_score(recalls: np.ndarray) -> np.ndarray:
 
 
 def fairness_figures(
-    predictions: Predictions,
-    weights: np.ndarray,
-    sample: str,
-    chosen: dict[str, Any],
-    note: str,
-    of: str = "",
+    sample: Sample, predictions: Predictions, chosen: dict[str, Any], note: str, of: str = ""
 ) -> list[Figure]:
     """For each grouping the fairness score, and the best group's accuracy less the worst's.
 
     Only groups of `FEWEST` rows or more count. Both rest on the draws of the other figures.
 
     Args:
-        weights: [B, N], the bootstrap's draws.
-        sample, chosen, note: fields of the figures.
+        chosen, note: fields of the figures.
         of: what is classified, where a task has several such figures.
 
     Raises:
         InputError: a grouping that has nothing to compare.
     """
-    found = []
-    targets, predicted = predictions.targets, predictions.predicted
+    figures = []
+    targets, predicted, weights = predictions.targets, predictions.predicted, sample.weights
     n = len(targets)
     once = np.ones((1, n), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         check_grouping(grouping, names)
         which = ranked_groups(names)
-        more = _left_out(predictions, grouping, which)
-        notes = "; ".join(filter(None, (note, more)))
+        notes = "; ".join(filter(None, (note, _left_out(predictions, grouping, which))))
         fair, drawn = (
             fairness_score(group_recalls(targets, predicted, names, which, w))
             for w in (once, weights)
         )
         metric = f"{of} fairness across {grouping}".strip()
-        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=notes))
+        about = (metric, float(fair[0]), "", True, n, sample.name)
+        figures.append(Figure(*about, drawn, chosen, note=notes))
         members = _members(names, which)
         gap, gaps = (
             np.ptp(_shares(w, members, predicted == targets), axis=1) for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
-        found.append(
-            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=notes)
-        )
-    return found
+        more: dict[str, Any] = {"hyperparameters": chosen, "note": notes}
+        figures.append(sample.percentage(metric, gap[0], gaps, False, **more))
+    return figures
 
 
 def group_figures(
-    predictions: Predictions, weights: np.ndarray, sample: str, chosen: dict[str, Any], of: str = ""
+    sample: Sample, predictions: Predictions, chosen: dict[str, Any], of: str = ""
 ) -> dict[tuple[str, str], Figure]:
     """The accuracy of each group, small ones too, by grouping and group; arguments as of
     `fairness_figures`."""
-    found = {}
+    figures = {}
     right = predictions.predicted == predictions.targets
     once = np.ones((1, len(right)), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         which = sorted(set(names))
-        values, drawn = (_shares(w, _members(names, which), right) for w in (once, weights))
+        values, drawn = (_shares(w, _members(names, which), right) for w in (once, sample.weights))
         for i, group in enumerate(which):
-            found[grouping, group] = percentage(
-                *(f"{of} accuracy".strip(), values[0, i], drawn[:, i], names.count(group), sample),
+            figures[grouping, group] = sample.percentage(
+                *(f"{of} accuracy".strip(), values[0, i], drawn[:, i]),
+                n=names.count(group),
                 hyperparameters=chosen,
             )
-    return found
+    return figures
 
 
 def _left_out(predictions: Predictions, grouping: str, which: Sequence[str]) -> str:

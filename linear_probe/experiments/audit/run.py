@@ -7,7 +7,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,103 +17,33 @@ from torch import Tensor, nn
 from linear_probe.experiments.audit.compression import Compression, pruned, shared, weights_that_run
 from linear_probe.experiments.audit.fairness import fairness_figures, group_figures
 from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
+from linear_probe.experiments.audit.settings import AuditJob
 from linear_probe.experiments.audit.subjects import (
     FileSubject,
     HeadSubject,
-    NetworkSubject,
     ProbeSubject,
     Subject,
     groups_of,
 )
-from linear_probe.experiments.audit.tables import AS_IT_IS, AUDIT_FILE, AUDIT_PAGE, write_audit
-from linear_probe.experiments.probe import FEATURES_FOLDER, face_sets_by_seed, serving_tasks
-from linear_probe.experiments.runner import Experiment, Run
-from linear_probe.heads.head_tasks import head_task
+from linear_probe.experiments.audit.tables import AS_IT_IS, write_audit
+from linear_probe.features.files import FEATURES_FOLDER
+from linear_probe.heads.head_tasks import learnable
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.pictures import EpochBatches
 from linear_probe.heads.run import safe_name
 from linear_probe.records.measured import Measured, TaskFacts
-from linear_probe.records.record import Record
-from linear_probe.reports.text_tables import as_text
+from linear_probe.records.runner import Run
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import class_figures, class_predictions
+from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.tasks.own_data import OwnData
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
-from ssl_faces.common.ranges import PositiveFloat, PositiveInt, Seed, check_fields
 from ssl_faces.encoders.onnx_files import CALIBRATED, need_onnx, quantised
 
 MODELS_FOLDER = "models"
 _AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Training after pruning: AdamW at one rate, on the training part, with the statistics of batch
-    normalisation as they were.
-
-    Attributes:
-        learning_rate: of all steps.
-        batch_size: pictures a step.
-    """
-
-    learning_rate: PositiveFloat = 1e-4
-    batch_size: PositiveInt = 64
-
-    def __post_init__(self) -> None:
-        check_fields(self, "tuning")
-
-
-@dataclass(frozen=True)
-class AuditJob(Experiment):
-    """Settings of one config in `configs/audit`: one of `head`, `encoder` and `onnx`, and data.
-
-    Attributes:
-        head: folder of a trained head, `OUT/heads/NAME/seedN` of `linear-probe head`, or its OUT,
-            for the head of `seed`; it brings its task and its data.
-        encoder: an encoder, as `linear-probe run --encoder` takes it: a linear probe is fitted on
-            it, and both are compressed as one network.
-        space: the encoder's feature space.
-        onnx: an ONNX file of a classifier, that can be quantised: pictures [B, 3, S, S] in [0, 1]
-            to logits in the order of the task's classes.
-        task: `expression`, `attributes` or `classes`.
-        target: of attributes, `gender` or `race`.
-        data: a folder, `rendered`, or None for the usual one; of a head None is its own.
-        train_csv, test_csv: tables of labels instead, as `linear-probe run` takes them.
-        max_train: training pictures of a probe, and those that calibration and training after
-            pruning draw from; None is all. A head has its own.
-        groups: groupings to compare, perhaps none; None is all there are, such as `race` and
-            `age band`.
-        compressions: each is applied to the uncompressed classifier.
-        tuning: how a network is trained after pruning, where a compression asks for it.
-        seed: of what compressing draws: pictures of the calibration, order of the training. Splits
-            and bootstrap are those of seed 0, as heads' are, so that figures of several seeds (and
-            of heads of several seeds) into one folder rest on the same draws.
-        bootstrap: replicates behind the intervals.
-    """
-
-    head: str | None = None
-    encoder: str | None = None
-    space: str | None = None
-    onnx: str | None = None
-    task: str = "expression"
-    target: str | None = None
-    data: str | None = None
-    train_csv: str | None = None
-    test_csv: str | None = None
-    max_train: PositiveInt | None = None
-    groups: list[str] | None = None
-    compressions: list[Compression] = field(default_factory=list)
-    tuning: Tuning = field(default_factory=Tuning)
-    seed: Seed = 0
-    bootstrap: PositiveInt = 1000
-
-    module = __name__
-
-    def summary(self, out: Path, records: list[Record]) -> str:
-        shown = "".join(f"\n{as_text(table)}\n" for table in write_audit(out))
-        return f"{shown}\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}"
 
 
 PROTOCOL = (
@@ -140,18 +69,20 @@ def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
 
 
 def _check(job: AuditJob) -> None:
-    given = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
-    if len(given) != 1:
+    named = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
+    if len(named) != 1:
         raise InputError(
-            f"{' and '.join(given) or 'no classifier'} given; name one of head, encoder and onnx"
+            f"{' and '.join(named) or 'no classifier'} given; name one of head, encoder and onnx"
         )
     if not job.compressions:
         raise InputError("compressions: none given; name some, such as [{quantise: static}]")
-    names = [one.name for one in job.compressions]
+    names = [compression.name for compression in job.compressions]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"compressions: '{twice[0]}' is there twice; take one out")
-    if job.onnx and any(one.sparsity or one.clusters for one in job.compressions):
+    if job.onnx and any(
+        compression.sparsity or compression.clusters for compression in job.compressions
+    ):
         raise InputError(
             "compressions: an ONNX file can be quantised only; to prune it or share its weights, "
             "audit the network that it was written of"
@@ -172,7 +103,7 @@ def _subject(job: AuditJob, run: Run) -> Subject:
 
 def _task(job: AuditJob, run: Run) -> LabelTask:
     kind = TASKS.get(job.task)
-    if kind is None or head_task(kind) is None:
+    if kind is None or not learnable(kind):
         raise InputError(f"task: '{job.task}'; audits are of expression, classes and attributes")
     own = OwnData(train_csv=job.train_csv, test_csv=job.test_csv).face_sets(run.out)
     sets = own or face_sets_by_seed(job.data, False, [0], run.say)[0]
@@ -189,14 +120,14 @@ class _Audit:
 
     def __init__(self, subject: Subject, job: AuditJob, run: Run) -> None:
         self.subject, self.job, self.run = subject, job, run
-        examples, faces = subject.examples, subject.task.faces
-        keys = (faces.records[i].key for i in examples.records)
-        run.folder.skip(faces.name, keys, examples.skipped)
-        self.records = examples.records[examples.test]
+        faces = subject.task.faces
+        keys = (faces.records[i].key for i in subject.records)
+        run.folder.skip(faces.name, keys, subject.skipped)
+        self.records = subject.records[subject.test]
         self.groups = groups_of(faces, subject.target, self.records, job.groups, run.say)
-        self.weights, self.sample = subject.task.bootstrap(self.records)
+        self.sample = subject.task.sample(self.records)
         draw = np.random.default_rng(job.seed)
-        self.calibration = np.sort(draw.permutation(examples.learnt)[:CALIBRATED])
+        self.calibration = np.sort(draw.permutation(subject.learnt)[:CALIBRATED])
         self._pruned: dict[tuple[float, int], nn.Module] = {}  # trained once for several
         self.file = subject.file()
         self.digest = hashlib.sha256(self.file).hexdigest()[:16]
@@ -216,8 +147,9 @@ class _Audit:
         replace_file(self.run.out / MODELS_FOLDER / file, model.data)
         logits = self._logits(model)
         targets = target.numbers[self.records]
-        keys = [subject.task.faces.records[i].key for i in self.records]
-        predictions = class_predictions(keys, targets, logits, target.classes, self.groups)
+        predictions = class_predictions(
+            self.sample.keys, targets, logits, target.classes, self.groups
+        )
         learnt, nonzero = model.counts()
         chosen = {
             **subject.chosen,
@@ -228,30 +160,26 @@ class _Audit:
                 **({} if compression else {"float16_bytes": model.float16_bytes}),
                 "parameters": learnt,
                 "nonzero": nonzero,
-                "milliseconds": round(
-                    model.milliseconds(subject.prepared(subject.examples.test[:1])), 4
-                ),
+                "milliseconds": round(model.milliseconds(subject.prepared(subject.test[:1])), 4),
             },
             "as_it_was": self._as_it_was(model, compression),
         }
-        trained = f"trained on {subject.examples.taught:,} pictures"
-        draws = (self.weights, self.sample)
+        trained = f"trained on {subject.taught:,} pictures"
         figures = class_figures(
-            *({"hyperparameters": chosen}, targets, predictions.predicted, *draws),
-            *(trained, target.of, predictions),
+            *(self.sample, predictions, {"hyperparameters": chosen}, trained, target.of)
         )
-        figures += fairness_figures(predictions, *draws, chosen, trained, target.of)
+        figures += fairness_figures(self.sample, predictions, chosen, trained, target.of)
         task = subject.task
-        asked = TaskFacts(
+        facts = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
         )
         seconds = time.perf_counter() - started
         row = Measured(
-            asked, subject.name, subject.space, name, figures, subject.fingerprint, seconds
+            facts, subject.name, subject.space, name, figures, subject.fingerprint, seconds
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
-        by_group = group_figures(predictions, *draws, chosen, target.of)
+        by_group = group_figures(self.sample, predictions, chosen, target.of)
         for (grouping, group), figure in by_group.items():
             condition = {"factor": grouping, "level": group, "unit": ""}
             yield row._replace(figures=[figure], condition=condition)
@@ -259,21 +187,21 @@ class _Audit:
 
     def _settings(self, compression: Compression | None) -> dict[str, Any]:
         """The settings, beside the sample, that decide a compression's figures, as JSON values."""
-        found: dict[str, Any] = {"classifier": self.digest}
+        settings: dict[str, Any] = {"classifier": self.digest}
         if compression is not None:
-            found["compression"] = dataclasses.asdict(compression)
-            found["drawn_by"] = self.job.seed
+            settings["compression"] = dataclasses.asdict(compression)
+            settings["drawn_by"] = self.job.seed
             if compression.epochs:
-                found["tuning"] = dataclasses.asdict(self.job.tuning)
-        found["groups"] = sorted(self.groups)
-        return json.loads(json.dumps(found))
+                settings["tuning"] = dataclasses.asdict(self.job.tuning)
+        settings["groups"] = sorted(self.groups)
+        return json.loads(json.dumps(settings))
 
     def _is_there(self, name: str, settings: dict[str, Any]) -> bool:
         subject = self.subject
         return any(
             (r.encoder, r.feature_space, r.probe, r.seed, r.sample, r.task, r.data_set)
             == (
-                *(subject.name, subject.space, name, subject.seed, self.sample),
+                *(subject.name, subject.space, name, subject.seed, self.sample.name),
                 *(subject.task.name, subject.task.data_set),
             )
             and not r.condition
@@ -284,8 +212,8 @@ class _Audit:
     def _compressed(self, compression: Compression) -> bytes:
         data = self.file
         if compression.sparsity or compression.clusters:
-            network = self._network().network
-            example = self.subject.prepared(self.subject.examples.test[:2])
+            network = self._network
+            example = self.subject.prepared(self.subject.test[:2])
             if compression.sparsity:
                 key = compression.sparsity, compression.epochs
                 if key not in self._pruned:
@@ -299,13 +227,14 @@ class _Audit:
             data = quantised(data, compression.quantise, shown)
         return data
 
-    def _network(self) -> NetworkSubject:
-        assert isinstance(self.subject, NetworkSubject)  # files are only quantised: `_check`
-        return self.subject
+    @property
+    def _network(self) -> nn.Module:
+        assert self.subject.network is not None  # files are only quantised: `_check`
+        return self.subject.network
 
     def _train(self, network: nn.Module, epoch: int) -> None:
         """One epoch, in place."""
-        tuning, rows = self.job.tuning, self.subject.examples.learnt
+        tuning, rows = self.job.tuning, self.subject.learnt
         if len(rows) < tuning.batch_size:
             raise InputError(
                 f"tuning.batch_size: {tuning.batch_size}; there are {len(rows):,} training pictures"
@@ -317,7 +246,7 @@ class _Audit:
         for step, batch in enumerate(order):
             torch.manual_seed(self.job.seed + 7919 * (epoch * len(order) + step + 1))
             optimizer.zero_grad()
-            loss = self._network().losses(network, rows[batch])
+            loss = self.subject.losses(network, rows[batch])
             if not bool(loss.isfinite()):
                 raise InputError(
                     f"tuning.learning_rate: {tuning.learning_rate}: the loss is not finite at step "
@@ -327,20 +256,19 @@ class _Audit:
             optimizer.step()
 
     def _logits(self, model: OnnxModel) -> Tensor:
-        parts = np.array_split(
-            self.subject.examples.test, -(-len(self.subject.examples.test) // _AT_ONCE)
-        )
+        test = self.subject.test
+        parts = np.array_split(test, -(-len(test) // _AT_ONCE))
         return torch.cat([model.logits(self.subject.prepared(part)) for part in parts])
 
     def _as_it_was(self, model: OnnxModel, compression: Compression | None) -> list[str]:
         """Layers with weights that a compression leaves as they were."""
         if compression is None:
             return []
-        found = []
+        layers = []
         if compression.sparsity or compression.clusters:
-            example = self.subject.prepared(self.subject.examples.test[:2])
-            found = weights_that_run(self._network().network, example)[1]
-        return found + (model.in_float() if compression.quantise else [])
+            example = self.subject.prepared(self.subject.test[:2])
+            layers = weights_that_run(self._network, example)[1]
+        return layers + (model.in_float() if compression.quantise else [])
 
 
 def _slug(name: str) -> str:

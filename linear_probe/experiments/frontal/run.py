@@ -14,6 +14,7 @@ from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edit
 from linear_probe.experiments.frontal.judge import (
     HOG_SIDE,
     Judge,
+    ProfilePairs,
     decide,
     features_of,
     figures,
@@ -21,14 +22,13 @@ from linear_probe.experiments.frontal.judge import (
     recogniser,
     yaw_probe,
 )
-from linear_probe.experiments.frontal.pairs import ProfilePairs
-from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.experiments.truth.faces import FRONTAL, MOTION, NEUTRAL
-from linear_probe.probes.ridge import RidgePredictor
+from linear_probe.probes.linear import LinearPredictor
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Run
 from linear_probe.sources.baselines import HogSource
-from linear_probe.tasks.task import DRAWS_SEED
+from linear_probe.tasks.sample import DRAWS_SEED
 from ssl_faces import InputError
 from ssl_faces.data import CFP, default_data_root, find_face_sets
 
@@ -42,19 +42,16 @@ def score(
     judge: Judge,
     size: int,
     methods: Mapping[str, Editor],
-    probe: tuple[RidgePredictor, str] | None = None,
+    probe: tuple[LinearPredictor, str] | None = None,
     replicates: int = 1000,
 ) -> tuple[list[Measured], dict[str, Tensor]]:
-    """Score methods of one image size, beside what needs no method.
+    """Score methods of one image size, beside what needs no method: the rows, and images [8, 3, S,
+    S] to look at, by name.
 
     Args:
         size: side of the images that the methods take.
         methods: by the name of their rows.
         probe: of yaw, see `yaw_probe`.
-        replicates: of the bootstrap.
-
-    Returns:
-        The rows, and images [8, 3, S, S] to look at, by name.
 
     Raises:
         InputError: a method makes no frontal faces.
@@ -115,7 +112,7 @@ def score(
 
 
 def _task(
-    pairs: ProfilePairs, judge: Judge, size: int, probe: tuple[RidgePredictor, str] | None
+    pairs: ProfilePairs, judge: Judge, size: int, probe: tuple[LinearPredictor, str] | None
 ) -> TaskFacts:
     people, gallery = (len(np.unique(pairs.people_of[of])) for of in (pairs.profile, pairs.frontal))
     yaw = ""

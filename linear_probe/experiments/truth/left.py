@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.truth import faces as truth_faces
 from linear_probe.experiments.truth.faces import FRONTAL, TruthFaces
-from linear_probe.probes.logistic import LogisticProbe
-from linear_probe.probes.ridge import RidgeProbe
+from linear_probe.probes.logistic import fit_logistic
+from linear_probe.probes.ridge import fit_ridge
 from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.baselines import HogSource
+from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.rendered import RenderedFaces
@@ -33,12 +33,8 @@ _FOLDS = 5
 
 
 class LeftProbes:
-    """Probes of HOG features, fitted on source faces of training people.
-
-    Args:
-        faces: the test faces whose edited versions are scored; the probes are fitted on training
-            people of the same set.
-    """
+    """Probes of HOG features, fitted on source faces of training people of the same set as
+    `faces`."""
 
     def __init__(self, faces: TruthFaces) -> None:
         count = 2 * truth_faces._TRAINING
@@ -58,33 +54,23 @@ class LeftProbes:
         expressions = np.array([record.labels["expression"] for record in labels])
         people = np.array([record.person for record in labels])
         validation = stratified_group_split(expressions, people, _VALIDATION, faces.seed)
-        self.yaw = RidgeProbe().fit(x, train.factors(rows)["yaw"][:, None], validation)
-        self.expression = LogisticProbe().fit(x, torch.from_numpy(expressions), validation)
+        self.yaw = fit_ridge(x, train.factors(rows)["yaw"][:, None], validation)
+        self.expression = fit_logistic(x, torch.from_numpy(expressions), validation)
 
     def features(self, images: Tensor) -> Tensor:
         """HOG features float32 [B, D] of images float [B, 3, S, S] in [0, 1]."""
         return self.hog(images.clamp(0, 1))[self.hog.space]
 
     def row(self, name: str, features: Tensor, replicates: int) -> Measured:
-        """The figures of one edit of all test faces.
-
-        Args:
-            name: of the row.
-            features: [N, D], of the edited faces in the order of `faces`.
-            replicates: of the bootstrap.
-        """
+        """The figures of one edit of all test faces, by its features [N, D] in the order of
+        `faces`."""
         faces, labels = self.faces, self.faces.labels()
-
-        def sample(rows: np.ndarray, names: list[str]) -> PeopleSample:
-            return PeopleSample(faces.people[rows], names, replicates, faces.seed)
-
         near = np.flatnonzero(np.abs(labels.yaw) <= MOST_YAW)
         yaw = self.yaw(features)[:, 0].abs().cpu().numpy()[near]
         hits = self.expression(features).argmax(1).cpu().numpy() == labels.expression
-        everyone = np.arange(len(faces))
         figures = [
-            sample(near, faces.row_names(near)).mean("mean |yaw|", yaw, "°", False),
-            sample(everyone, faces.row_names()).mean(
+            faces.sample(replicates, near).mean("mean |yaw|", yaw, "°", False),
+            faces.sample(replicates).mean(
                 "expression accuracy", hits.astype(float), higher_is_better=False
             ),
         ]
@@ -94,11 +80,8 @@ class LeftProbes:
             similarities = pair_similarities(features, first, second, folds)
             hits = verify(similarities, same, folds).correct
             people = np.stack([faces.people[first], faces.people[second]], axis=1)
-            keys = (
-                f"{faces.keys[a]} {faces.keys[b]} {who}"
-                for a, b, who in zip(first, second, people.tolist(), strict=True)
-            )
-            of_pairs = PeopleSample(people, keys, replicates, faces.seed, same)
+            keys = [f"{faces.keys[a]} {faces.keys[b]}" for a, b in zip(first, second, strict=True)]
+            of_pairs = Sample(keys, replicates, people, same, seed=faces.seed)
             figures.append(of_pairs.mean("verification accuracy", hits.astype(float)))
         task = TaskFacts(
             LEFT,
@@ -118,25 +101,22 @@ class LeftProbes:
 
 def pairs_of(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Pairs to verify: first and second rows int [M], bool [M] whether they show one person, and
-    folds int [M] that share no person. None where too few people have two pictures.
+    folds int [M] that share no person. None where too few of the `people` [N] have two images.
 
-    Every picture meets the person's next one, and one of another person of the fold.
-
-    Args:
-        people: [N], the person of each picture.
+    Every image meets the person's next one, and one of another person of the fold.
     """
     rows_of = [np.flatnonzero(people == person) for person in np.unique(people)]
     rows_of = [rows for rows in rows_of if len(rows) > 1]
     folds = min(_FOLDS, len(rows_of) // 2)
     if folds < 2:
         return None
-    found: list[tuple[int, int, bool, int]] = []
+    pairs: list[tuple[int, int, bool, int]] = []
     for fold in range(folds):
         members = rows_of[fold::folds]
         for k, rows in enumerate(members):
             other = members[(k + 1) % len(members)]
             for i, row in enumerate(rows.tolist()):
-                found.append((row, int(rows[(i + 1) % len(rows)]), True, fold))
-                found.append((row, int(other[(i + 1) % len(other)]), False, fold))
-    first, second, same, fold_of = (np.array(column) for column in zip(*found, strict=True))
+                pairs.append((row, int(rows[(i + 1) % len(rows)]), True, fold))
+                pairs.append((row, int(other[(i + 1) % len(other)]), False, fold))
+    first, second, same, fold_of = (np.array(column) for column in zip(*pairs, strict=True))
     return first, second, same, fold_of

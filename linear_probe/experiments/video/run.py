@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.probe import FEATURES_FOLDER
-from linear_probe.experiments.runner import Experiment, Run, Say
 from linear_probe.experiments.video.data import VideoData
-from linear_probe.experiments.video.sequences import NO_FACE, VALIDATION_SHARE, Sequences
-from linear_probe.experiments.video.statistics import (
+from linear_probe.experiments.video.sequences import (
+    NO_FACE,
     STATISTICS,
+    VALIDATION_SHARE,
+    Sequences,
     Statistic,
     known_statistics,
     sequence_statistics,
 )
+from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import (
     EncoderSource,
     FeatureCache,
@@ -30,11 +31,13 @@ from linear_probe.features.frozen import (
     Precision,
     Source,
 )
-from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.probes.linear import LinearPredictor, how_chosen
+from linear_probe.probes.logistic import fit_splits
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Experiment, Run, Say
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.overlap import Overlaps
-from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
+from linear_probe.tasks.classification import class_figures, class_predictions
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.ranges import PositiveInt, Seed
 
@@ -85,12 +88,12 @@ class VideoJob(Experiment):
 class _Fitted(NamedTuple):
     """A probe of one seed on one space: the predictors of all folds, and their outputs."""
 
-    predictors: list[LogisticPredictor]
+    predictors: list[LinearPredictor]
     logits: Tensor  # [M, K], the test sequences of all folds
 
     @property
     def validation(self) -> float:
-        return float(np.mean([p.validation_accuracy[p.l2] for p in self.predictors]))
+        return float(np.mean([p.validation[p.l2] for p in self.predictors]))
 
 
 def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
@@ -127,20 +130,15 @@ def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
         seconds = (time.perf_counter() - started) / len(seeds)
         test = np.concatenate([rows for _, rows in splits])
         targets = sequences.labels[test]
-        # Of seed 0 whatever the seed: figures of all seeds rest on the same draws.
-        weights, sample = sequences.bootstrap(test, job.bootstrap)
-        keys = [sequences.keys[i] for i in test]
+        sample = sequences.sample(test, job.bootstrap)
         note, how = _note(sequences, len(bad)), _protocol(job, sequences, features)
         probe = f"logistic regression on {', '.join(statistics)}"
         for place, seed in enumerate(seeds):
             # Of equals the first, in the encoder's order.
             space = max(fitted, key=lambda name, place=place: fitted[name][place].validation)  # type: ignore[misc]
             predictors, logits = fitted[space][place]
-            predictions = class_predictions(keys, targets, logits, sequences.class_names)
-            figures = class_figures(
-                *(how_chosen(*predictors), targets, predictions.predicted, weights, sample, note),
-                predictions=predictions,
-            )
+            predictions = class_predictions(sample.keys, targets, logits, sequences.class_names)
+            figures = class_figures(sample, predictions, how_chosen(predictors), note)
             title = sequences.faces.title
             task = TaskFacts(sequences.name, title, sequences.split, how, seed)
             frames = np.unique(np.concatenate([sequences.frames[i] for i in test]))
@@ -182,13 +180,12 @@ def _fit(
 ) -> list[_Fitted]:
     """For each seed."""
     labels = torch.from_numpy(sequences.labels)
-    probe = LogisticProbe(device=device)
     by_split = []
     logits: list[list[Tensor]] = [[] for _ in seeds]
     for train, test in splits:
         learnt = torch.from_numpy(train)
         validations = np.stack([sequences.validation(train, seed) for seed in seeds])
-        by_split.append(probe.fit_splits(vectors[learnt], labels[learnt], validations))
+        by_split.append(fit_splits(vectors[learnt], labels[learnt], validations, device=device))
         for of_seed, predictor in zip(logits, by_split[-1], strict=True):
             of_seed.append(predictor(vectors[torch.from_numpy(test)]).cpu())
     return [

@@ -105,14 +105,13 @@ class RenderedLandmarks(LandmarkData):
 
     Args:
         people: how many.
-        clips: of each person, each with another expression: 2 to 6.
+        clips: of each person: 2 to 6.
         frames, fps: of a clip, and a second.
-        noise: standard deviation of the error of each frame's landmarks, in
-            hundredths of the face's height: exact ones would give everybody away. 2 is what
-            detectors reach. Texture is taken from where the erroneous landmarks lie in the image.
-        bias: standard deviation of an error of each landmark that stays through a clip, as
-            detectors' do with this face in this light; in the same unit. Frames don't average it
-            away.
+        noise: standard deviation of the error of each frame's landmarks, in hundredths of the
+            face's height: exact ones would give everybody away. 2 is what detectors reach. Texture
+            is taken from where the erroneous landmarks lie in the image.
+        bias: of an error of each landmark that stays through a clip, as detectors' do with this
+            face in this light; in the same unit. Frames don't average it away.
         nuisances, seed: as in `RenderedClips`.
     """
 
@@ -166,11 +165,8 @@ class RenderedLandmarks(LandmarkData):
 
 def places_of(points: np.ndarray, places: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     """Where points `noisy` [T, V, 3] lie in the images, in which the exact `points` [T, V, 3] lie
-    at `places` [T, V, 2].
-
-    By each frame's affine map from points to places with the least squares, which the errors pass
-    through; a face is flat enough for it.
-    """
+    at `places` [T, V, 2]: by each frame's affine map from points to places with the least
+    squares; a face is flat enough for it."""
     ones = np.ones((*points.shape[:2], 1))
     solution = np.linalg.pinv(np.concatenate((points, ones), axis=2)) @ places  # [T, 4, 2]
     return places + (noisy - points) @ solution[:, :3]
@@ -179,7 +175,7 @@ def places_of(points: np.ndarray, places: np.ndarray, noisy: np.ndarray) -> np.n
 class LandmarkFolder(LandmarkData):
     """Folders `PERSON/CLIP/FRAME`, as BU-4DFE has `F001/Angry/000`: a file of landmarks a frame.
 
-    A file is CSV with the columns x, y, z, and perhaps u, v (where they are in the picture of that
+    A file is CSV with the columns x, y, z, and perhaps u, v (where they are in the image of that
     name, in shares of its width and height), or BU-4DFE's `.bnd`: number, x, y, z in each line.
 
     Args:
@@ -247,11 +243,8 @@ class LandmarkFolder(LandmarkData):
 
 
 def _read_clip(frames: list[Path]) -> np.ndarray:
-    """float64 [T, V, 3] or [T, V, 5].
-
-    Raises:
-        InputError: a frame can't be read, or has other landmarks than the first.
-    """
+    """float64 [T, V, 3] or [T, V, 5]; InputError where a frame can't be read, or has other
+    landmarks than the first."""
     points = [_read(path) for path in frames]
     for path, frame in zip(frames, points, strict=True):
         if frame.shape != points[0].shape:
@@ -271,11 +264,7 @@ def _in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """float64 [V, 3] or [V, 5].
-
-    Raises:
-        InputError: the file can't be read; says which line.
-    """
+    """float64 [V, 3] or [V, 5]; InputError where the file can't be read."""
     rows = _read_bnd(path) if path.suffix.lower() == ".bnd" else _read_csv(path)
     if not rows:
         raise InputError(f"{path}: holds no landmark; give a point in each line")

@@ -12,23 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.runner import Run
 from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
-from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
-from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
+from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN, Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.pictures import LabelledSplit
 from linear_probe.records.measured import Measured, TaskFacts
-from linear_probe.stats.intervals import cluster_weights
+from linear_probe.records.runner import Run
 from linear_probe.tasks.classification import class_figures, class_predictions
-from linear_probe.tasks.task import DRAWS_SEED, sample_of
+from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.ranges import LayerCount, LayerWidth, UnitBelow1
+from ssl_faces.common.ranks import is_first
 from ssl_faces.training.fit import quiet
-from ssl_faces.training.launch import is_first
 
 TASK = "landmark identity"
 Node = Literal["coordinates", "shape", "texture"]
@@ -77,10 +75,8 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
     test = np.concatenate(tests)
     name = job.label or f"{FaceGCN.name}, {' + '.join(job.nodes)}"
     targets = labels[test].numpy()
-    weights = cluster_weights(targets, job.bootstrap, DRAWS_SEED)
-    keys = [clips.keys[i] for i in test]
-    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, test, strict=True))
-    sample = sample_of(drawn, job.bootstrap, DRAWS_SEED)
+    tested = np.array([clips.people[i] for i in test])
+    sample = Sample([clips.keys[i] for i in test], job.bootstrap, tested)
     trainer = Trainer(job, run)
     learnt = len(clips.folds) - len(tests[-1])
     note = f"trained on {learnt:,} clips of {len(people)} people, {geometry.frames} frames"
@@ -102,31 +98,20 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
             logits.append(trainer.outputs(head, nodes[torch.from_numpy(tests[fold])]))
         if not is_first():
             continue  # one process writes
-        predictions = class_predictions(keys, targets, torch.cat(logits), people)
+        predictions = class_predictions(sample.keys, targets, torch.cat(logits), people)
         chosen = {"hyperparameters": dataclasses.asdict(job.training)}
-        figures = class_figures(
-            *(chosen, targets, predictions.predicted, weights, sample, note),
-            predictions=predictions,
-        )
         yield Measured(
             TaskFacts(TASK, clips.title, clips.split, _protocol(job, head), seed),
             name if job.encoder is None else job.encoder,
             "end to end" if job.encoder is None else f"{name} on map",
             FaceGCN.name,
-            figures,
+            class_figures(sample, predictions, chosen, note),
             seconds=time.perf_counter() - started,
         )
 
 
 class Geometry:
     """Node features of all clips, with as many frames as the shortest has, evenly spaced.
-
-    Args:
-        clips: of the job's data.
-        job: which features, and of which frames.
-
-    Attributes:
-        frames: of a clip.
 
     Raises:
         InputError: a clip shorter than the kernel along time, or nodes that the data lack.
@@ -170,21 +155,21 @@ class Geometry:
         if self.texture is not None:
             parts.append(self.texture.reshape(count * frames, places, -1))
         nodes = np.concatenate(parts, axis=-1).astype(np.float32)
-        found = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
-        return found.contiguous(), reference
+        together = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
+        return together.contiguous(), reference
 
 
 def _texture(clips: LandmarkClips, rows: list[np.ndarray], encoder: str | None) -> np.ndarray:
     """[N, T, V, C]."""
     loaded = None if encoder is None else load_encoder(encoder).eval()
-    found = []
+    features_of_clips = []
     for number, row in enumerate(rows):
         images = clips.images(number)[torch.from_numpy(row)]
         assert clips.places is not None  # where there are pictures
         where = torch.from_numpy(clips.places[number][row]).float() * images.shape[-1]
         features = patches(images, where) if loaded is None else sampled(loaded, images, where)
-        found.append(features.float().numpy())
-    return np.stack(found)
+        features_of_clips.append(features.float().numpy())
+    return np.stack(features_of_clips)
 
 
 def _protocol(job: LandmarksJob, head: FaceGCN) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from linear_probe.plans.claims.settings import Call, Claim
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
-from linear_probe.stats.over_seeds import OverSeeds, bounds_of
+from linear_probe.stats.over_seeds import Estimate, bounds_of
 from ssl_faces import InputError
 
 _ONE_OF = (
@@ -45,7 +45,7 @@ def _seed(call: Call, record: Record) -> int:
 
 def figure(
     calls: Sequence[Call], claim: Claim, seeds: Collection[int]
-) -> tuple[OverSeeds, list[Record]]:
+) -> tuple[Estimate, list[Record]]:
     """The claim's metric in the folders of an arm, over these seeds, and records of one metric.
 
     Both are in the order of the seeds.
@@ -58,25 +58,21 @@ def figure(
         records, of_records = [], []
         for call in {one.folder: one for one in calls}.values():
             replicates = read_replicates(call.folder / REPLICATES_FILE)
-            of_call = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
-            records += of_call
-            for record in of_call:
+            for record in meant(call, claim, metric):
+                if _seed(call, record) not in seeds:
+                    continue
                 if record.name not in replicates:
                     raise InputError(
                         f"{call.folder / REPLICATES_FILE}: has none of {record.encoder}, "
                         f"{record.metric}; delete the folder, and run it anew"
                     )
+                records.append(record)
                 of_records.append(replicates[record.name])
         values.append([record.value for record in records])
         # Draws of test rows are the same for all metrics.
         draws.append(of_records)
-    of_seeds = OverSeeds(
-        np.mean(values, axis=0),
-        np.mean(draws, axis=0),
-        tuple(sorted(seeds)),
-        bounds_of(records[0]),
-    )
-    return of_seeds, records
+    mean, mean_draws = np.mean(values, axis=0), np.mean(draws, axis=0)
+    return Estimate(mean, mean_draws, tuple(sorted(seeds)), bounds_of(records[0])), records
 
 
 def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
@@ -96,24 +92,17 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
     ]
     if not records:
         raise InputError(f"{call.folder}: no record of {metric} as the claim needs it")
-    for field, mend in _ONE_OF:
-        several = {getattr(record, field) for record in records}
-        if len(several) > 1:
-            there = ", ".join(sorted(several))
-            raise InputError(f"{call.folder}: {metric} of {there}; a claim needs one {mend}")
-    by_seed: dict[int, list[Record]] = {}
+    by_seed: dict[int | None, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         by_seed.setdefault(record.seed, []).append(record)
     # Each seed may have chosen its own feature space, on its training part.
-    for seed, of_seed in by_seed.items():
-        for field, mend in _ONE_OF_A_SEED:
-            several = {str(getattr(record, field)) for record in of_seed}
+    for seed, part in ({None: records} | by_seed).items():
+        for field, mend in _ONE_OF if seed is None else _ONE_OF_A_SEED:
+            several = {str(getattr(record, field)) for record in part}
             if len(several) > 1:
-                there = ", ".join(sorted(several))
-                raise InputError(
-                    f"{call.folder}: {metric} of {there} by seed {seed}; a claim needs one {mend}"
-                )
-    return [record for of_seed in by_seed.values() for record in of_seed]
+                there = ", ".join(sorted(several)) + ("" if seed is None else f" by seed {seed}")
+                raise InputError(f"{call.folder}: {metric} of {there}; a claim needs one {mend}")
+    return [record for part in by_seed.values() for record in part]
 
 
 def _matches(value: str, wanted: str) -> bool:

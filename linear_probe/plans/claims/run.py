@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from linear_probe.plans.claims.figures import meant
-from linear_probe.plans.claims.settings import Arm, Call, Claim, Claims, Fit
+from linear_probe.plans.claims.figures import meant, seeds_there
+from linear_probe.plans.claims.settings import Arm, Call, Claim, Claims
 from linear_probe.plans.claims.table import CLAIMS_FILE, CLAIMS_PAGE, ClaimTable
 from linear_probe.records.record import RECORDS_FILE, Record
 from linear_probe.records.recorder import RunFolder
@@ -19,7 +19,6 @@ from linear_probe.reports.wandb_tables import log_table
 from ssl_faces import InputError
 from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
-from ssl_faces.plan.stages import finished_card
 from ssl_faces.plan.steps import Step
 
 NO_DATA = 3
@@ -35,11 +34,9 @@ def run(
     command: Sequence[str],
     *,
     only_table: bool = False,
-    jobs: int | None = None,
-    executor: str = "local",
-    address: str | None = None,
     keep_in: Path | None = None,
     target: tuple[str, str | None] | None = None,
+    **plan: Any,
 ) -> int:
     """Run claims, print their table and the files; returns the exit code.
 
@@ -47,10 +44,9 @@ def run(
         out: folder for the runs, the table and the page.
         command: as it was typed.
         only_table: run nothing.
-        jobs: arms at once.
-        executor, address: where arms run, as of `run_plan`.
         keep_in: folder for copies of the records.
         target: W&B project and run name to log the table to.
+        plan: `jobs`, `executor` and `address`, as of `run_plan`.
 
     Raises:
         InputError: as `run_claims`.
@@ -70,13 +66,7 @@ def run(
 
     if only_table:
         return work(None)
-    return run_plan(
-        *(command, out, work),
-        executor=executor,
-        address=address,
-        resources=claims.resources,
-        jobs=jobs,
-    )
+    return run_plan(command, out, work, resources=claims.resources, **plan)
 
 
 def run_claims(claims: Claims, out: Path, engine: Engine | None = None) -> Table:
@@ -102,24 +92,19 @@ def run_claims(claims: Claims, out: Path, engine: Engine | None = None) -> Table
 
     def write(over: set[str]) -> None:
         """Rows of the next claims, in the file's order, whose steps are over."""
+        failures = engine.failures if engine else {}
         for name, claim in list(waiting.items()):
             if not over.issuperset(needed[name]):
                 return
             del waiting[name]
-            errors = (
-                [engine.failures[step] for step in needed[name] if step in engine.failures]
-                if engine
-                else []
-            )
+            errors = [failures[step] for step in needed[name] if step in failures]
             if errors and errors[0].code == NO_DATA:
                 table.add_missing(name, claim, str(errors[0]), "no data")
                 continue
             try:
                 if errors:
                     raise InputError(str(errors[0]))
-                arms = (
-                    arm.calls_there(claims.arguments, out) for arm in (claim.idea, claim.without)
-                )
+                arms = (arm.calls_there(claims.arguments, out) for arm in claim.arms)
                 table.add(name, claim, *arms)
             except InputError as error:
                 table.add_missing(name, claim, str(error), "not run")
@@ -148,13 +133,11 @@ def _add_steps(
         needed.append(step.name)
         return step.name
 
-    for kind, arm in (("idea", claim.idea), ("without", claim.without)):
+    for kind, arm in zip(("idea", "without"), claim.arms, strict=True):
         seeds = _missing(claims, claim, arm, out)
         calls = arm.calls(claims.arguments, seeds, out) if seeds else []
         for number, call in enumerate(calls, start=1):
-            before: list[str] = []
-            for fit in call.fits:
-                before = [add(_fit_step(fit, out, before))]
+            before = [add(fit) for fit in call.fits][-1:]
             title = f"{name}: {kind}" + (f", {number} of {len(calls)}" if len(calls) > 1 else "")
             if call.trained is not None:
                 before = [add(_call_step(f"{title}, its head", "head", call.trained, before))]
@@ -175,31 +158,15 @@ def _call_step(title: str, command: str, call: Call, after: list[str]) -> Step:
     )
 
 
-def _fit_step(fit: Fit, out: Path, after: list[str]) -> Step:
-    return Step(
-        str(fit.folder.relative_to(out)),
-        ["ssl-faces", "fit", *fit.words],
-        fit.folder.with_name(f"{fit.folder.name}.log"),
-        fit.folder,
-        after=after,
-        is_whole=partial(finished_card, fit.folder, fit.steps),
-    )
-
-
 def _missing(claims: Claims, claim: Claim, arm: Arm, out: Path) -> list[int]:
     """Seeds without the records of an arm that the claim needs. Records are enough: the encoder
     that was trained for them may be gone, as it isn't archived with them."""
 
     def there(seed: int) -> bool:
-        [call] = arm.calls(claims.arguments, [seed], out)
         try:
-            of_metrics = [meant(call, claim, metric) for metric in claim.metrics]
+            return seed in seeds_there(arm.calls(claims.arguments, [seed], out), claim)
         except InputError:
             return False  # or ambiguous; its row will say so
-        # Encoders of several seeds have a folder each.
-        return bool(arm.fit) or all(
-            seed in [record.seed for record in records] for records in of_metrics
-        )
 
     return [seed for seed in claims.seeds if not there(seed)]
 
@@ -216,7 +183,7 @@ def keep(claims: Claims, out: Path, to: Path) -> int:
     """
     kept: dict[Path, dict[str, tuple[Record, np.ndarray, None]]] = {}
     for claim in claims.claims.values():
-        for arm in (claim.idea, claim.without):
+        for arm in claim.arms:
             for call in arm.calls_there(claims.arguments, out):
                 folder = to / call.folder.relative_to(out)
                 replicates = RunFolder(call.folder).replicates()
@@ -226,16 +193,15 @@ def keep(claims: Claims, out: Path, to: Path) -> int:
                     except InputError:
                         continue  # of a run that was stopped
                     for record in records:
-                        named = _named_from(out, call, record)
+                        named = _named_from(call, record)
                         row = named, replicates[record.name], None
                         kept.setdefault(folder, {})[named.name] = row
     return sum(len(RunFolder(folder).add(rows.values())) for folder, rows in kept.items())
 
 
-def _named_from(out: Path, call: Call, record: Record) -> Record:
-    """The record, with an encoder that was trained for it named by its folder relative to `out`."""
+def _named_from(call: Call, record: Record) -> Record:
+    """The record, with an encoder that was trained for it named by its folder within `out`."""
     for fit in call.fits:
-        name = str(fit.folder.relative_to(out))
-        if record.encoder.endswith(f"/{name}"):
-            return dataclasses.replace(record, encoder=name)
+        if record.encoder.endswith(f"/{fit.name}"):
+            return dataclasses.replace(record, encoder=fit.name)
     return record

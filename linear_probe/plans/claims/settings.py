@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from ssl_faces.common.ranges import FiniteFloat, PositiveFloat, Seed
 from ssl_faces.common.yaml_settings import PREVIOUS, Strict, read_as
 from ssl_faces.plan import stages as plan_stages
 from ssl_faces.plan.cluster.resources import PlanResources
+from ssl_faces.plan.steps import Step
 
 FIT = "{fit}"
 """In arguments and rows: the folder of the encoder that was trained first."""
@@ -57,26 +59,18 @@ class Stage(plan_stages.Stage):
         return int(self.arguments["trainer.max_steps"])
 
 
-class Fit(NamedTuple):
-    """A stage by one seed: its folder, and the arguments of `ssl-faces fit`."""
-
-    folder: Path
-    words: list[str]
-    steps: int
-
-
 class Call(NamedTuple):
     """A call of `linear-probe`.
 
     Attributes:
-        fits: runs that are trained before.
+        fits: runs of `ssl-faces fit` before it.
         words: the verb's arguments.
         folder: of the records.
         row: fields of the records that the claim is about, or how they end.
         trained: the call of `linear-probe head` before it, if any.
     """
 
-    fits: list[Fit]
+    fits: list[Step]
     words: list[str]
     folder: Path
     row: dict[str, str]
@@ -136,18 +130,20 @@ class Arm(Strict):
         if self.command in _SEVERAL_SEEDS:
             words = [*words_of_all, f"--seeds={list(seeds)}", f"--out={folder}"]
             return [Call([], words, folder, self.row)]
-        calls, rows = [], self.row.items()
+        calls = []
         for seed in seeds:
             here = folder / f"seed{seed}" if self.fit else folder
             fits = self._fits(seed, out)
-            of_fit = str(fits[-1].folder) if fits else ""
+            of_fit = str(fits[-1].out) if fits else ""
             words = [word.replace(FIT, of_fit) for word in words_of_all]
             trained = None
             if self.trained is not None:
                 [trained] = self.trained.calls(common, [seed], out)
                 words = [word.replace(TRAINED, str(trained.folder)) for word in words]
             words += [f"--out={here}"] if self.fit else [f"--seed={seed}", f"--out={here}"]
-            row = {field: value.replace(FIT, _within(out, of_fit)) for field, value in rows}
+            # Relative: records are the same wherever `out` is.
+            name = fits[-1].name if fits else ""
+            row = {field: value.replace(FIT, name) for field, value in self.row.items()}
             calls.append(Call(fits, words, here, row, trained))
         return calls
 
@@ -197,22 +193,24 @@ class Arm(Strict):
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
 
-    def _fits(self, seed: int, out: Path) -> list[Fit]:
-        fits: list[Fit] = []
+    def _fits(self, seed: int, out: Path) -> list[Step]:
+        """Runs of `ssl-faces fit` by one seed, each named by its folder within `out`."""
+        fits: list[Step] = []
         of_all: list[str] = []
         for stage in self.fit:
             words = [word for config in stage.configs for word in ("-c", config)]
             for key, value in stage.arguments.items():
                 words += [f"--{key}", _text(value)]
             # Of all stages so far: arms with the same first stages share them.
-            of_all += [*words, *(_content(config) for config in stage.configs)]
+            of_all += [*words, *map(_content, stage.configs)]
             name = "-".join(Path(config).stem for config in stage.configs)
             folder = out / "fits" / f"{name}-{_digest(of_all)}" / f"seed{seed}"
-            before = str(fits[-1].folder) if fits else ""
+            before = str(fits[-1].out) if fits else ""
             words = [word.replace(PREVIOUS, before) for word in words]
             words += ["--seed_everything", str(seed), "--data.seed", str(seed)]
-            words += ["--out", str(folder), "--ckpt_path", "last"]
-            fits.append(Fit(folder, words, stage.steps))
+            done = partial(plan_stages.finished_card, folder, stage.steps)
+            name = str(folder.relative_to(out))
+            fits.append(plan_stages.fit_step(name, words, folder, fits, is_whole=done))
         return fits
 
 
@@ -247,6 +245,11 @@ class Claim(Strict):
     at_least_smaller: float | None = Field(default=None, gt=1)
     tried: str = ""
     note: str = ""
+
+    @property
+    def arms(self) -> tuple[Arm, Arm]:
+        """With the idea, and without it."""
+        return self.idea, self.without
 
     @property
     def metrics(self) -> list[str]:
@@ -322,11 +325,6 @@ def read_claims(path: Path) -> Claims:
         InputError: it can't be read, or has invalid settings.
     """
     return read_as(Claims, path, EXAMPLE)
-
-
-def _within(out: Path, folder: str) -> str:
-    """A folder relative to `out`: records are the same wherever `out` is."""
-    return str(Path(folder).relative_to(out)) if folder else ""
 
 
 def _content(config: str) -> str:

@@ -11,7 +11,6 @@ from linear_probe.plans.claims.settings import Call, Claim, Claims
 from linear_probe.records.collect import find_records
 from linear_probe.reports.page import Part, Section, page
 from linear_probe.reports.text_tables import Cell, Table, as_text
-from linear_probe.stats.over_seeds import OverSeeds
 from linear_probe.stats.verdicts import LEVEL, MOST_SEEDS, Judged, Verdict, corrected, judge
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
@@ -46,17 +45,23 @@ _NOTES = [
 
 @dataclass(frozen=True)
 class _Row:
-    """A claim's row: its cells from `gain` to `without`, and what was found."""
+    """A claim's row.
+
+    Attributes:
+        figures: its cells from `gain` to `without`.
+        by_size: the verdict is by the file's size.
+        reason: of missing figures.
+    """
 
     name: str
     claim: Claim
-    cells: Sequence[str]
-    seeds: str
-    judged: Judged | None
     verdict: Verdict
+    judged: Judged | None = None
+    figures: Sequence[str] = ("-",) * 4
+    seeds: str = "-"
     settled_by: str = "-"
     by_size: bool = False
-    reason: str = ""  # of missing figures
+    reason: str = ""
 
 
 class ClaimTable:
@@ -101,7 +106,6 @@ class ClaimTable:
         digits = 2 if records[0].unit else 3
         parts = (judged.gain.value, judged.gain.low, judged.gain.high)
         gain = "{} [{}, {}]".format(*(f"{x:+.{digits}f}" for x in parts))
-        verdict = judged.verdict
         too_large = False
         if claim.at_least_smaller is not None:
             smaller = times_smaller(records, of_without)
@@ -109,19 +113,21 @@ class ClaimTable:
             if "float16" in smaller:
                 gain += f", {smaller['float16']:.1f} than in float16"
             too_large = smaller["float32"] < claim.at_least_smaller
-            verdict = "contradicted" if too_large else verdict
-        effect = f"{smallest:.{digits}f}"
-        if claim.at_most_worse is not None:
-            effect = f"{-claim.at_most_worse:.{digits}f}"
+        verdict: Verdict = "contradicted" if too_large else judged.verdict
         settled_by = "-"
         if verdict == "inconclusive" and judged.needed is not None:
             count, times = judged.needed
             settled_by = f"{count:,}{' or more' if count == MOST_SEEDS else ''} seeds"
             settled_by += f", n {records[0].n * times:,.0f}" if times > 1 else ""
-        cells = [Cell(gain, judged.gain.value), Cell(effect)]
-        cells += [_cell(mean, digits), _cell(mean_without, digits)]
-        of_all = (str(len(seeds)), judged, verdict, settled_by, too_large)
-        self.rows.append(_Row(name, claim, cells, *of_all))
+        effect = smallest if claim.at_most_worse is None else -claim.at_most_worse
+        cells = [Cell(gain, judged.gain.value), Cell(f"{effect:.{digits}f}")]
+        for side in (mean, mean_without):
+            low, high = (f"{end:.{digits}f}" for end in side.interval)
+            cells.append(Cell(f"{side.value:.{digits}f} [{low}, {high}]", side.value))
+        count_of_seeds = str(len(seeds))
+        self.rows.append(
+            _Row(name, claim, verdict, judged, cells, count_of_seeds, settled_by, too_large)
+        )
         # Seeds may have been run on several machines.
         machines = " and ".join(dict.fromkeys(record.hardware for record in both))
         self.notes[f"{records[0].data_set}, n {records[0].n:,}; {machines}"] = None
@@ -129,7 +135,7 @@ class ClaimTable:
 
     def add_missing(self, name: str, claim: Claim, reason: str, result: Verdict) -> None:
         """A row without figures."""
-        self.rows.append(_Row(name, claim, ["-"] * 4, "-", None, result, reason=reason))
+        self.rows.append(_Row(name, claim, result, reason=reason))
 
     @property
     def table(self) -> Table:
@@ -139,7 +145,7 @@ class ClaimTable:
         for row in self.rows:
             verdicts = [row.verdict, row.verdict if row.by_size else after.get(row.name, "-")]
             start = [row.name, row.claim.says, *verdicts]
-            body.append([*start, *row.cells, row.seeds, row.settled_by, row.claim.published])
+            body.append([*start, *row.figures, row.seeds, row.settled_by, row.claim.published])
         # What several claims share is printed once.
         shared: dict[str, list[str]] = {}
         for row in self.rows:
@@ -208,9 +214,3 @@ def _about_chance(tested: int, after: Sequence[Verdict]) -> list[str]:
         f"among all claims is to be at most {100 * LEVEL:g} % ({kept} of supported or "
         "contradicted); the others are inconclusive"
     ]
-
-
-def _cell(figure: OverSeeds, digits: int) -> Cell:
-    low, high = figure.interval
-    text = f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-    return Cell(text, figure.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.apps.dashboard.gather import Gathered, short, varied
+from ssl_faces.apps.dashboard.gather import GROUPS, Gathered, group_of, short, varied
 from ssl_faces.common.errors import InputError, reason_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def workspace(found: Gathered, entity: str, project: str) -> Workspace:
             "a workspace needs wandb-workspaces, which is not installed; pip install "
             '"ssl-faces[dashboard]"'
         ) from error
-    names = sorted({name for run in found.runs for name in run.curves})
+    names = found.figures
     if not names:
         raise InputError("the runs have logged nothing yet; give one that has")
     objective = found.objective
@@ -40,10 +40,9 @@ def workspace(found: Gathered, entity: str, project: str) -> Workspace:
     def line(name: str, **more: Any) -> Any:
         return wr.LinePlot(title=name, x=STEP, y=[name], title_x="training step", **more)
 
-    losses = [name for name in names if name.startswith("loss")]
-    measures = ("online/rank/", "online/std/", "online/lidar/")
-    collapse = [name for name in names if name.startswith(measures)]
-    probes = [name for name in names if name.startswith("online/") and name not in collapse]
+    losses, probes, collapse, _ = (
+        [name for name in names if group_of(name) == group] for group in GROUPS
+    )
     columns = [
         wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key)
         for key in config_keys(found)

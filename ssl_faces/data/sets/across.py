@@ -95,11 +95,8 @@ def _training_rows(faces: FaceSet, label: str) -> np.ndarray:
 
 
 def _classes_of(faces: FaceSet, rows: np.ndarray, label: str) -> list[str]:
-    """The names of those classes that some of the records are of, in the set's order.
-
-    Raises:
-        InputError: the label has no classes.
-    """
+    """The names of those classes that some of the records are of, in the set's order. Raises
+    InputError: the label has no classes."""
     names = faces.class_names.get(label)
     if names is None:
         raise InputError(f"{faces.title}: its label {label} has no classes; give one that has")

@@ -29,13 +29,10 @@ def expression_of(name: str) -> int | None:
 
 
 def expression_folder(folder: Path, title: str, what: str = "class") -> int:
-    """`expression_of` a folder's name.
+    """`expression_of` a folder's name. Raises InputError: the name is not an expression.
 
     Args:
         title: the data set's name, for the message.
-
-    Raises:
-        InputError: the name is not an expression.
     """
     expression = expression_of(folder.name)
     if expression is None:
@@ -54,14 +51,12 @@ def count_expressions(folder: Path | None) -> int:
 
 
 def records_of_classes(side: Path, root: Path, title: str) -> Iterator[FaceRecord]:
-    """The images of the class folders in `side`, with the label `expression`.
+    """The images of the class folders in `side`, with the label `expression`. Raises InputError: a
+    folder is not named as an expression.
 
     Args:
         root: what keys are relative to.
         title: the data set's name, for the message.
-
-    Raises:
-        InputError: a folder is not named as an expression.
     """
     for folder in subfolders(side):
         labels = {"expression": expression_folder(folder, title)}

@@ -106,11 +106,8 @@ class FERPlus(RecognisedSet):
         )
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        table, pixels, home = entry_of(folder, LABEL_FILE), csv_of(folder), _images_in(folder)
-        if table is None:
-            raise InputError(
-                f"ferplus: {folder} has no {LABEL_FILE}; get it from the owner of FERPlus"
-            )
+        table = self.need(folder, LABEL_FILE, beside=CSV_FILE)
+        pixels, home = csv_of(folder), _images_in(folder)
         if pixels is None and home is None:
             raise InputError(
                 f"ferplus: {folder} has no {CSV_FILE} and no {_FOLDERS['Training']}/ beside "

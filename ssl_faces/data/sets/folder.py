@@ -12,13 +12,11 @@ from ssl_faces.data.pictures import IMAGE_SUFFIXES
 
 
 def existing_folder(root: str | Path, what: str) -> Path:
-    """`root` as a path with `~` expanded.
+    """`root` as a path with `~` expanded. Raises InputError: `root` is missing, no folder, or can't
+    be listed.
 
     Args:
         what: the name of the data set, for the message.
-
-    Raises:
-        InputError: `root` is missing, no folder, or can't be listed.
     """
     folder = Path(root).expanduser()
     if not folder.exists():

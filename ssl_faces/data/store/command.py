@@ -22,11 +22,7 @@ resumes behind the last whole shard. Run again after images were added, it packs
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces pack` with these arguments.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces pack` with these arguments. Raises InputError: bad input."""
     parser = Parser(
         prog="ssl-faces pack",
         description=ABOUT,
@@ -81,9 +77,8 @@ def _verify(place: str) -> None:
 
     pack = Pack(place)
     pack.verify(again=True)
-    kept = sum(entry.pictures - len(entry.dropped) for entry in pack.index.shards)
-    shards = plural(len(pack.index.shards), "shard")
-    print(f"{place}: whole, {shards} with {plural(kept, 'picture')} to train on")
+    kept = int((~pack.index.images.dropped).sum())
+    print(f"{place}: {len(pack.index.shards)} shards are whole, with {kept:,} pictures to train on")
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -98,7 +93,7 @@ def _pack(options: argparse.Namespace) -> None:
     index = out / INDEX
     size = options.size
     if size is None:
-        size = Index.read(index).size if index.exists() else _SIZE
+        size = Index.read(out).size if index.exists() else _SIZE
     sets: list[FaceSet] = []
     for source in options.sources:
         for faces in find_face_sets(source, "all" if options.include_tests else "train"):
@@ -108,7 +103,7 @@ def _pack(options: argparse.Namespace) -> None:
     if options.include_tests and index.exists() and not Pack(out).held_out.is_empty:
         raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
     done = pack_sets(sets, out, size, held_out=held_out, workers=options.workers)
-    for line in recognised(sets, Index.read(index).sets, "--include-tests packs them too"):
+    for line in recognised(sets, Index.read(out).sets, "--include-tests packs them too"):
         print(line)
     print(f"{out}: {plural(done.pictures, 'picture')} to train on, {done.added:,} of them new")
     if done.repaired:

@@ -8,19 +8,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.run_record import Held, claim
 from ssl_faces.plan.processes import Failed
-from ssl_faces.plan.steps import Step, say
+from ssl_faces.plan.steps import Source, Step, say
 from ssl_faces.plan.sweep import search
-from ssl_faces.plan.sweep import storage as storages
-from ssl_faces.plan.sweep.storage import database
-from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
+from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, database, folder_of, index_of, write_note
 from ssl_faces.plan.sweep.words import command_of
 from ssl_faces.training.logged import Curve, read_logged
-from ssl_faces.training.run_record import Held, claim
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -37,44 +34,32 @@ MOST_FAILED = 3
 
 @dataclass
 class _Running:
-    """A trial that runs.
-
-    Attributes:
-        lock: of its folder.
-        reported: values of the metric that the study knows.
-        state: as its note has it; `lost`: another command has it.
-    """
+    """A trial that runs."""
 
     trial: Trial
     folder: str
-    lock: int
+    lock: int  # of its folder
     settings: dict[str, Any]
     command: list[str]
-    reported: list[float] = field(default_factory=list)
-    state: str = "running"
+    reported: list[float] = field(default_factory=list)  # values of the metric that the study knows
+    state: str = "running"  # as its note has it; `lost`: another command has it
     value: float | None = None
     error: str | None = None
     began: float = field(default_factory=time.monotonic)
     looked: float = 0.0
-    heartbeat: float = 0.0
     size: int = -1
 
 
-class Trials:
-    """A `Source` of the engine."""
+class Trials(Source):
+    """The trials of a sweep, for the engine."""
 
     def __init__(self, study: SweepStudy) -> None:
         self.trials, self.study = study, study.study
         self.sweep, self.place = study.sweep, study.place
         self._running: dict[str, _Running] = {}
         self._held: list[Trial] = []  # whose folders other processes have
-        self._over = self._waits = False
+        self._over = False
         self._looked = 0.0
-
-    # Starting ------------------------------------------------------------------------------
-
-    def progress(self) -> str:
-        return ""
 
     def is_over(self) -> bool:
         return self._over
@@ -93,16 +78,12 @@ class Trials:
                     return step
             fail_stale_trials(self.study)
             trials = self.trials.trials()
-            if not any(trial.state == TrialState.WAITING for trial in trials):
-                is_grid = self.sweep.method == "grid"
-                if is_grid or len(self.trials.originals()) >= self.trials.most:
-                    self._looked = time.monotonic()
-                    self._over = not any(t.state == TrialState.RUNNING for t in trials)
-                    if not self._over and not busy and not self._waits:
-                        say("no trial is left to begin; waiting for those of other commands")
-                        self._waits = True
-                    return None
-                self.trials.add({})
+            waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not waiting and not self.trials.add_next():
+                # Those that run may be queued again, also by other commands.
+                self._looked = time.monotonic()
+                self._over = not any(t.state == TrialState.RUNNING for t in trials)
+                return None
             return self._start(self.study.ask())
 
     def _start(self, trial: Trial) -> Step | None:
@@ -141,11 +122,7 @@ class Trials:
     def _beat(self, trial: Trial) -> None:
         self.trials.storage.record_heartbeat(trial._trial_id)
 
-    # While it runs -------------------------------------------------------------------------
-
     def watch(self, step: Step) -> bool:
-        from optuna.exceptions import UpdateFinishedTrialError
-
         running, now = self._running[step.out.name], time.monotonic()
         if now - running.looked < LOOK:
             return True
@@ -153,40 +130,36 @@ class Trials:
         files = (step.out / "csv").glob("version_*/metrics.csv")
         size = sum(path.stat().st_size for path in files)
         with database(self.place):
-            if now - running.heartbeat > storages.HEARTBEAT:
-                self._beat(running.trial)
-                running.heartbeat = now
-            if size == running.size:
-                return True
-            running.size = size
-            try:
-                return self._may_continue(running, read_logged(step.out))
-            except UpdateFinishedTrialError:
-                running.state = "lost"
-                return False
+            self._beat(running.trial)
+            if size != running.size:
+                running.size = size
+                self._look(running, read_logged(step.out))
+        return running.state == "running"
 
-    def _may_continue(self, running: _Running, logged: dict[str, Curve]) -> bool:
+    def _look(self, running: _Running, logged: dict[str, Curve]) -> None:
         metric = self.sweep.metric.name
-        if metric not in logged:
-            group = metric.rpartition("/")[0].partition("/")[0]
-            if group and any(name.startswith(f"{group}/") for name in logged):
-                # What is logged together with it is there.
-                self._refuse_metric(logged)
-            return True
-        if self._is_bad(running, list(logged[metric].values())):
-            running.state, running.value = "pruned", running.reported[-1]
-            return False
-        return True
+        group = metric.rpartition("/")[0].partition("/")[0]
+        if metric in logged:
+            if self._is_bad(running, list(logged[metric].values())):
+                running.state, running.value = "pruned", running.reported[-1]
+        elif group and any(name.startswith(f"{group}/") for name in logged):
+            # What is logged together with it is there.
+            self._refuse_metric(logged)
 
     def _is_bad(self, running: _Running, values: list[float]) -> bool:
         """Report the new values; whether the pruner ends the trial at one of them."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
         bad = False
-        for value in values[len(running.reported) :]:
-            running.reported.append(value)
-            running.trial.report(value, len(running.reported))
-            # Asked at each value, as the pruner notes there what later trials are compared with.
-            bad |= running.trial.should_prune()
-        return bad
+        try:
+            for value in values[len(running.reported) :]:
+                running.trial.report(value, len(running.reported) + 1)
+                running.reported.append(value)
+                # At each value, as the pruner notes there what later trials are compared with.
+                bad |= running.trial.should_prune()
+        except UpdateFinishedTrialError:
+            running.state = "lost"
+        return bad and running.state != "lost"
 
     def _refuse_metric(self, logged: dict[str, Curve]) -> None:
         """Raises InputError if no trial has logged the metric."""
@@ -200,31 +173,28 @@ class Trials:
             f"{', '.join((near or names)[:24])}"
         )
 
-    # When it ends --------------------------------------------------------------------------
-
     def ended(self, step: Step, error: Failed | None) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         running = self._running[step.out.name]
         self._looked = 0.0
+        ends = {
+            "complete": TrialState.COMPLETE,
+            "pruned": TrialState.PRUNED,
+            "failed": TrialState.FAIL,
+        }
         try:
             with database(self.place):
                 if running.state == "running":
                     self._judge(running, step, error)
-                if running.state == "complete":
-                    self.study.tell(running.trial, running.value)
-                elif running.state in ("pruned", "failed"):
-                    ends = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-                    self.study.tell(running.trial, state=ends[running.state])
-                elif running.state == "waiting":
+                if running.state == "waiting":
                     self.trials.retry(running.trial.number)
-        except UpdateFinishedTrialError:
-            running.state = "lost"
-        except ValueError as wrong:
-            if "Cannot tell" not in str(wrong):
-                raise
-            running.state = "lost"
+                elif running.state != "lost":
+                    state = ends[running.state]
+                    value = running.value if running.state == "complete" else None
+                    known = self.study.tell(running.trial, value, state, skip_if_finished=True)
+                    if known.state != state:
+                        running.state = "lost"
         except BaseException:
             # Such as a wrong metric, or a full disk: the trial is queued again.
             self.stopped(step)
@@ -267,13 +237,12 @@ class Trials:
             # Later trials are compared with it; it has ended, so that it can't be pruned.
             self._is_bad(running, values)
             running.value = values[-1]
-        else:
-            running.value = _figure_of_card(step.out, metric)
         if running.value is None:
             if logged:
                 self._refuse_metric(logged)
             running.error = f"its run has logged no '{metric}'; see {step.log}"
-        running.state = "failed" if running.value is None else "complete"
+        if running.state != "lost":
+            running.state = "failed" if running.value is None else "complete"
 
     def stopped(self, step: Step) -> None:
         running = self._running.pop(step.out.name, None)
@@ -310,13 +279,3 @@ class Trials:
                 "seconds": round(time.monotonic() - running.began, 1),
             },
         )
-
-
-def _figure_of_card(run: Path, metric: str) -> float | None:
-    """Of a run that was killed after its last checkpoint, before its files were written."""
-    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
-
-    try:
-        return float(read_card(run / "encoder")["online"]["figures"][metric])
-    except (InputError, KeyError, TypeError, ValueError):
-        return None

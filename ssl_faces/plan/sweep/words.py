@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -122,18 +120,11 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     from ssl_faces.training.fit import check
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            settings = check(words)
-    except SystemExit as ended:
-        if ended.code:
-            raise InputError("command: `ssl-faces fit` refuses it; try it by itself") from ended
-        return {}  # of --help
+        return check(words)
     except Exception as error:
-        message = bad_input(error)
-        if message is None:
+        if (message := bad_input(error)) is None:
             raise
         raise InputError(message) from error
-    return settings
 
 
 def examples(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:

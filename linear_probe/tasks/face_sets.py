@@ -1,0 +1,79 @@
+"""The face sets that the arguments name, and the tasks that they serve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from linear_probe.tasks.task import MissingData, Task
+from linear_probe.tasks.toy_sets import TEST_BEDS
+from ssl_faces import InputError
+from ssl_faces.data import FaceSet, ImageFolder, default_data_root, find_face_sets, usual_faces
+from ssl_faces.rendered import RenderedFaces
+
+T = TypeVar("T", bound=Task)
+RENDERED = "rendered"
+RENDERED_COUNT = 1400
+RENDERED_PEOPLE = 140
+
+
+def face_sets_by_seed(
+    data: str | Path | None, or_rendered: bool, seeds: Sequence[int], say: Callable[[str], None]
+) -> dict[int, Sequence[FaceSet]]:
+    """By seed; real ones are the same for all."""
+    if data is None:
+        data = usual_faces()
+        if data is None:
+            say(f"no real faces in {default_data_root()}: scoring on rendered faces")
+            data = RENDERED
+    if str(data) in TEST_BEDS:
+        bed = [TEST_BEDS[str(data)]()]
+        return dict.fromkeys(seeds, bed)
+    if rendered_faces(data, 0) is None:
+        sets = find_face_sets(data, "all")
+        if not or_rendered or not all(isinstance(faces, ImageFolder) for faces in sets):
+            return dict.fromkeys(seeds, sets)
+        say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
+        data = RENDERED
+    return {s: [faces] for s in seeds if (faces := rendered_faces(data, s)) is not None}
+
+
+def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
+    """The set that `rendered`, of `RENDERED_COUNT` faces, or `rendered:COUNT` names; None where
+    `data` is a folder. All of a smaller set's faces are in a larger one.
+
+    Raises:
+        InputError: a count that can't be.
+    """
+    name, colon, count = str(data).partition(":")
+    if name != RENDERED:
+        return None
+    if colon and not (count.isdecimal() and int(count)):
+        raise InputError(
+            f"data: '{data}'; give {RENDERED}, or {RENDERED}:COUNT with how many faces, such as "
+            f"{RENDERED}:20000"
+        )
+    faces = int(count) if colon else RENDERED_COUNT
+    # As many pictures of each person, or one less, in sets of any size.
+    people = math.ceil(faces * RENDERED_PEOPLE / RENDERED_COUNT)
+    return RenderedFaces(faces, people, "all", seed=seed)
+
+
+def serving_tasks(
+    kind: type[T], face_sets: Sequence[FaceSet], *arguments: Any, **more: Any
+) -> list[T]:
+    """A task of a kind on each face set that serves it; further arguments are the task's.
+
+    Raises:
+        MissingData: no set serves.
+    """
+    try:
+        # Without a set that serves, the task's own error names what it needs.
+        return [
+            kind(sets, *arguments, **more)
+            for sets in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]
+        ]
+    except MissingData as error:
+        raise MissingData(f"task {error}; add it to the data folder") from error
