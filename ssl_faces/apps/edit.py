@@ -14,7 +14,6 @@ from ssl_faces.common.arguments import existing
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
-from ssl_faces.data.tables import read_table
 
 if TYPE_CHECKING:
     import argparse
@@ -91,6 +90,8 @@ def picture_name(key: str) -> str:
 
 def _earlier_pictures(out: Path) -> set[str]:
     """The images in the table of an earlier command."""
+    from ssl_faces.data.tables import read_table
+
     try:
         names = {row["picture"] for _, row in read_table(out / TABLE, ["picture"])}
     except InputError:

@@ -298,6 +298,10 @@ class FaceReader:
             track = tracks[i] if tracks else -1
             yield Face(name, source, crop.pixels, crop.box, crop.score, time, number, track)
 
+    def counted(self, faces: int) -> str:
+        """How many faces of how many files, in words."""
+        return f"{plural(faces, 'face')} of {plural(self.files, 'file')}"
+
     def summary(self) -> str:
         """How many files were skipped, taken whole or read in part; empty if none."""
         from ssl_faces.prepare.manifest import counted

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,15 @@ from ssl_faces import align, load_encoder, load_probe
 from ssl_faces.apps.serve.command import run as serve
 from ssl_faces.cli import main
 from ssl_faces.prepare import numpy_alignment
+from tests.support import pages
 from tests.support.fits import start
 from tests.support.images import EYES, astronaut
-from tests.support.pages import ROOT, commands
+from tests.support.pages import commands
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 
 pytest.importorskip("fastapi")
-APPS = (ROOT / "ssl_faces/apps/README.md").read_text()
-
-
-def section(title: str) -> str:
-    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", APPS, re.DOTALL | re.MULTILINE)
-    return str(text)
+section = partial(pages.section, "ssl_faces/apps/README.md")
 
 
 def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:

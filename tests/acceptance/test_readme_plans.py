@@ -17,11 +17,9 @@ import yaml
 from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.plan import engine
-from tests.acceptance.test_own_image_commands import MAIN, section
-from tests.acceptance.test_readme_commands import ROOT, commands
-from tests.audit.test_audit_command import write_utkface
-from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
-from tests.support.in_process import InProcess
+from tests.support.in_process import MAIN, InProcess
+from tests.support.pages import ROOT, commands, section
+from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw, write_utkface
 from tests.support.types import Capsys
 
 FEW_CLIPS = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}

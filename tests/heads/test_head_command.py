@@ -125,7 +125,8 @@ def test_own_labels_from_tables(tmp_path: Path, capsys: Capsys) -> None:
         tables[side] = tmp_path / f"{side}.csv"
         tables[side].write_text("\n".join(lines))
     words = [*SMALL[:3], *SMALL[5:], "--task", "classes", "--out", str(tmp_path / "out")]
-    words += ["--training.epochs", "1", "--train-csv", str(tables["train"])]
+    words += ["--training.epochs", "1", "--training.batch_size", "8"]
+    words += ["--train-csv", str(tables["train"])]
     assert error_of(main, capsys, words).endswith("--train-csv goes with --test-csv; name both")
     words += ["--test-csv", str(tables["test"])]
     assert "leave one out" in error_of(main, capsys, [*words, "--data", "rendered"])
