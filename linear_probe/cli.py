@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from linear_probe.arguments import call
+from docstring_parser import parse as parse_docstring
+
+from linear_probe.arguments import add_arguments, call
+from linear_probe.commands import COMMANDS
 from linear_probe.experiments.verbs import VERBS
-from linear_probe.parser import parser
 from linear_probe.records.runner import Experiment, run_experiment
 from ssl_faces import InputError
-from ssl_faces.common.arguments import check_files
+from ssl_faces.common.arguments import Parser, check_files
 from ssl_faces.common.children import exit_code
 from ssl_faces.common.errors import out_of_memory
 from ssl_faces.common.passwords import hidden
@@ -46,10 +48,10 @@ def _main(words: list[str]) -> int:
         sys.stdout.flush()
         return code
     except InputError as error:
-        from linear_probe.tasks import MissingData
-
+        # Without the tasks, which take long to import, no error is of their data.
+        tasks = sys.modules.get("linear_probe.tasks")
         # For missing data the exit code that the plan which runs this command asks for.
-        lacks = isinstance(error, MissingData)
+        lacks = tasks is not None and isinstance(error, tasks.MissingData)
         return _fail(str(error), int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if lacks else 2)
     except OSError as error:
         from ssl_faces.common.files import path_failure
@@ -68,14 +70,43 @@ def _main(words: list[str]) -> int:
         )
 
 
+def parser() -> Parser:
+    """The parser of all commands; those with a settings file are read by
+    `linear_probe.experiments.job_files`, `suite` by its own."""
+    reader = Parser(
+        prog="linear-probe",
+        description="Score frozen features: linear probes of expression, head pose, identity and "
+        "attributes, with 95 % intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
+    )
+    commands = reader.add_subparsers(dest="command", required=True, parser_class=Parser)
+    for verb, experiment in VERBS.items():
+        commands.add_parser(verb, help=experiment.says)
+    commands.add_parser(
+        "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
+    )
+    for name, target in COMMANDS.items():
+        says = parse_docstring(target.__doc__ or "").short_description or ""
+        command = commands.add_parser(name, help=says.rstrip("."), description=says)
+        add_arguments(command, target)
+        if isinstance(target, type) and issubclass(target, Experiment):
+            command.add_argument("--out", required=True, metavar="DIR", help=target.writes)
+        if name == "run":
+            command.add_argument(
+                "--no-baselines",
+                dest="baselines",
+                action="store_const",
+                const="none",
+                help="the same as --baselines none",
+            )
+    return reader
+
+
 def run(words: Sequence[str]) -> int:
     """Run a command that has no settings file with its arguments; its exit code.
 
     Raises:
         InputError: bad input.
     """
-    from linear_probe.commands import COMMANDS
-
     given = parser().parse_args(words)
     given.words = list(words)
     experiment = call(COMMANDS[given.command], given)

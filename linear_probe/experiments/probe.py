@@ -25,11 +25,11 @@ from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_n
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
-from linear_probe.tasks.cross_sets import crossed_by_seed
-from linear_probe.tasks.face_sets import RENDERED, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import RENDERED, crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
 from ssl_faces import InputError
+from ssl_faces.common.plurals import plural
 from ssl_faces.data import FaceSet
 
 
@@ -85,7 +85,8 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         features = cache.read(source, pictures, space)
         for task in job.tasks:
             for reference in task.references(features, pictures) if job.first else []:
-                yield Measured(task, reference.name, "", reference.probe, reference.figures)
+                row = Measured(task, reference.name, "", reference.probe, reference.figures)
+                yield row._replace(note=task.few_people_note())
             task.seen = [changed.read(task, source, space, view) for view in task.views()]
         note = constant_note(features.values)
         if note:
@@ -96,8 +97,10 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         for task, figures in zip(job.tasks, together, strict=True):
             encoder = getattr(source, "encoder", None)
             overlap = overlaps.of(source.name, encoder, task.faces, task.scored())
+            of_row = "; ".join(filter(None, (note, task.few_people_note())))
             row = Measured(
-                *(task, source.name, space, task.probe, figures, source.fingerprint, seconds, note),
+                *(task, source.name, space, task.probe, figures, source.fingerprint, seconds),
+                of_row,
                 overlap=overlap,
                 origin=origins.get(source.name, ""),
             )
@@ -106,7 +109,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
                 scores_by_share(task, features, pictures, settings.label_shares, figures, run.say),
                 changed.scores(task, source, space, features, pictures, changes),
             ):
-                notes = "; ".join(filter(None, (note, condition_note(condition))))
+                notes = "; ".join(filter(None, (of_row, condition_note(condition))))
                 yield row._replace(figures=worse, condition=condition, note=notes)
 
 
@@ -200,19 +203,14 @@ def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
     count, listed = 0, None
     for faces in {id(task.faces): task.faces for task in plan.all_tasks()}.values():
         # Tasks on one face set share its features.
-        here = {
-            seed: [t for t in of_seed if t.faces is faces] for seed, of_seed in plan.tasks.items()
-        }
-        wanted = [task.indices for of_seed in here.values() for task in of_seed]
-        pictures = Pictures(faces, np.unique(np.concatenate(wanted)))
-        pictures_of[id(faces)] = pictures
-        sources = [
-            source for seed, of_seed in here.items() for source, _ in plan.spaces(seed, of_seed)
-        ]
-        skipped = [*dict.fromkeys([*faces.skipped, *cache.fill(sources, pictures)])]
+        tasks = [task for task in plan.all_tasks() if task.faces is faces]
+        wanted = np.concatenate([task.indices for task in tasks])
+        pictures = pictures_of[id(faces)] = Pictures(faces, np.unique(wanted))
+        filled = cache.fill(plan.sources(tasks), pictures)
+        skipped = [*dict.fromkeys([*faces.skipped, *filled])]
         keys = (faces.records[i].key for i in pictures.indices)
         listed = run.folder.skip(faces.name, keys, skipped)
         count += len(skipped)
     if count:
-        run.say(f"{count} pictures skipped: see {listed}")
+        run.say(f"{plural(count, 'picture')} skipped: see {listed}")
     return pictures_of

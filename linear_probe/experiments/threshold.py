@@ -29,12 +29,8 @@ SPACE = "identity"
 
 def keep_threshold(encoder: str, data: str | Path, say: Say = print_line) -> Verification:
     """Choose mean and threshold on LFW's pairs, and what finds people on half of their people, and
-    put them into the encoder's card as `verification` and `identification`.
-
-    Raises:
-        InputError: no such encoder, no LFW with pairs in the folder `data`, or the encoder has no
-            identity code.
-    """
+    put them into the encoder's card as `verification` and `identification`. Raises InputError:
+    no such encoder, no LFW with pairs in the folder `data`, or the encoder has no identity code."""
     directory = find_encoder(encoder)
     loaded = load_encoder(directory)
     if SPACE not in loaded.feature_dims:

@@ -65,10 +65,7 @@ def write_features(
 
 def read_features(path: Path) -> tuple[Tensor, Tensor]:
     """Features float32 [N, D] and records int64 [N], memory-mapped: the system can reclaim them.
-
-    Raises:
-        InputError: the file can't be read.
-    """
+    Raises InputError: the file can't be read."""
     try:
         with safe_open(regular(path), framework="pt") as file:
             return file.get_tensor("features"), file.get_tensor("records")

@@ -65,11 +65,7 @@ class KeyedSource(ABC):
 
     @abstractmethod
     def missing(self, pictures: Pictures) -> list[Skipped]:
-        """Images that it has no features of.
-
-        Raises:
-            InputError: too many.
-        """
+        """Images that it has no features of. Raises InputError: too many."""
 
     @abstractmethod
     def read(self, pictures: Pictures, space: str) -> Features:
@@ -184,6 +180,7 @@ class FeatureCache:
             InputError: no image can be decoded, features are not finite or not of the length
                 that their source declares, or can't be written.
         """
+        sources = [*{(s.fingerprint, *s.dims): s for s in sources}.values()]
         computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
         skipped: dict[str, str] = {}
         # Before anything is computed: it may be the reason to stop.

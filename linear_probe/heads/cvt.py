@@ -108,11 +108,8 @@ class Block(nn.Module):
 
 def started_from(name: str, least_side: int) -> BackboneEncoder:
     """The network of a trained ResNet, by its released name or folder, up to its deepest map of
-    `least_side` places or more a side, to be trained on.
-
-    Raises:
-        InputError: an encoder without such a map, or of another kind.
-    """
+    `least_side` places or more a side, to be trained on. Raises InputError: an encoder without
+    such a map, or of another kind."""
     from timm.models.resnet import ResNet  # takes a second
 
     encoder = load_encoder(name)

@@ -99,10 +99,7 @@ def _parity(
     network: PredictingHead, names: Sequence[str], content: bytes, images: Tensor
 ) -> dict[str, float]:
     """The largest difference of a file from torch by prediction, in batches of several sizes.
-
-    Raises:
-        InputError: one is over `TOLERANCE`.
-    """
+    Raises InputError: one is over `TOLERANCE`."""
     file = onnx_features(content, names)
     largest = dict.fromkeys(names, 0.0)
     for batch in images.split(batch_sizes(len(images))):

@@ -151,11 +151,7 @@ def save_meaning(folder: Path, meaning: Meaning) -> None:
 
 
 def read_meaning(folder: Path) -> Meaning:
-    """The meaning saved in a head's folder.
-
-    Raises:
-        InputError: the file is missing or broken.
-    """
+    """The meaning saved in a head's folder. Raises InputError: the file is missing or broken."""
     path = folder / MEANING_FILE
     try:
         kept = json.loads(regular(path).read_text())

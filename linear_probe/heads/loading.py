@@ -59,8 +59,8 @@ def load_head(
     folder = _of_seed(Path(folder), seed)
     job, seed = _job_of(folder)
     if data is not None:
-        job = dataclasses.replace(job, data=data)
-    task = _task_in(folder, tasks_of(job.last_stage, job.bootstrap, say))
+        job = dataclasses.replace(job, data=data, train_csv=None, test_csv=None)
+    task = _task_in(folder, tasks_of(job.last_stage, job.bootstrap, folder, say))
     if task.task.folds is not None:
         raise InputError(
             f"{folder}: {task.task.faces.title} is scored in folds, each by a head of its own; "
@@ -71,14 +71,8 @@ def load_head(
 
 def open_head(folder: str | Path) -> tuple[Head, Meaning, dict[str, Any]]:
     """A trained head to predict by, without its data; the meaning of its outputs; and facts of its
-    training.
-
-    Args:
-        folder: of the head's run, or the `--out` of `linear-probe head` with one head of seed 0.
-
-    Raises:
-        InputError: as of `load_head`.
-    """
+    training. `folder`: of the head's run, or the `--out` of `linear-probe head` with one head of
+    seed 0. Raises InputError: as of `load_head`."""
     folder = _of_seed(Path(folder), 0)
     job, seed = _job_of(folder)
     if not learnable(TASKS[job.task]):

@@ -13,6 +13,8 @@ from linear_probe.heads.loading import open_head
 from ssl_faces.apps.expressions import ProbeOnEncoder
 from ssl_faces.apps.faces import Detect, FaceFinder, FaceReader
 from ssl_faces.apps.predictions import Output, Targets, write_predictions
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import is_encoder
 
 
 class HeadPredictor:
@@ -43,16 +45,16 @@ def predict_files(
     detector: str,
 ) -> str:
     """Write the predictions of each face (see `write_predictions`); what was predicted, in words.
-
-    Args:
-        model: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
-
-    Raises:
-        InputError: the model or the images can't be used, or a file can't be written.
-    """
+    `model`: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
+    Raises InputError: the model or the images can't be used, or a file can't be written."""
     targets.check(sources)
     folder = Path(model).expanduser()
     of_head = (folder / SETTINGS_FILE).exists() or (folder / HEADS_FOLDER).is_dir()
+    if not of_head and not is_encoder(model):
+        raise InputError(
+            f"{model}: holds neither a trained head nor an encoder; give the --out of "
+            "`linear-probe head`, an encoder's folder with a saved probe, or a released name"
+        )
     predictor = HeadPredictor(folder) if of_head else ProbeOnEncoder(model)
     reader = FaceReader(
         sources,

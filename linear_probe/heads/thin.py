@@ -311,7 +311,7 @@ class THIN(Head):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if isinstance(self.exogenous, Trunk):
-            # Its batch statistics stay those of its own training.
+            # It keeps the batch statistics of its training.
             self.exogenous.eval()
         return self
 

@@ -59,12 +59,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     Raises:
         InputError: the folder can't be written, or the disk is full.
     """
-    about = {
-        "kind": predictions.kind,
-        "keys": predictions.keys,
-        "classes": predictions.classes,
-        "groups": predictions.groups,
-    }
+    about = {name: getattr(predictions, name) for name in ("kind", "keys", "classes", "groups")}
     arrays = {
         "targets": np.ascontiguousarray(predictions.targets),
         "predicted": np.ascontiguousarray(predictions.predicted),

@@ -69,6 +69,17 @@ class RunFolder:
             write_records(self._records, all_of_them)
         return all_of_them
 
+    def add_measured(self, row: Measured, where: str) -> list[Record]:
+        """Add the figures of a row that was measured on the hardware `where`; their records.
+
+        Raises:
+            InputError: a figure is NaN or infinite, or a file can't be read or written.
+        """
+        records = records_of(row, where)
+        figures = zip(records, row.figures, strict=True)
+        self.add((record, figure.replicates, figure.predictions) for record, figure in figures)
+        return records
+
     def begin(self) -> None:
         """Make the file of records, so that a read-only folder is an error before the training.
 
@@ -120,37 +131,3 @@ class RunFolder:
         except OSError:
             return []
         return [line for line in data.decode(errors="surrogateescape").split("\n") if line]
-
-
-class Recorder:
-    """Adds figures to a folder as they come, so that an interrupted run keeps its figures.
-
-    Args:
-        out: the folder.
-        where: the hardware, for the records.
-
-    Attributes:
-        folder: the folder's records.
-        earlier: the records that the folder had before.
-        records: those added.
-
-    Raises:
-        InputError: the folder's files can't be read; from `add`: they can't be written.
-    """
-
-    def __init__(self, out: Path, where: str) -> None:
-        self.out, self.where = out, where
-        self.folder = RunFolder(out)
-        # Before the work, so that unreadable files are an error now.
-        self.earlier = self.folder.records()
-        self.folder.replicates()
-        self.records: list[Record] = []
-
-    def add(self, *rows: Measured) -> None:
-        new = [
-            (record, figure.replicates, figure.predictions)
-            for row in rows
-            for record, figure in zip(records_of(row, self.where), row.figures, strict=True)
-        ]
-        self.folder.add(new)
-        self.records.extend(record for record, *_ in new)

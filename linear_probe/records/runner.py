@@ -8,12 +8,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssl_faces.common.plurals import plural
 from ssl_faces.common.ranges import check_fields
 
 if TYPE_CHECKING:  # imported late, so that `--help` needs no torch
     from linear_probe.records.measured import Measured
     from linear_probe.records.record import Record
-    from linear_probe.records.recorder import Recorder, RunFolder
+    from linear_probe.records.recorder import RunFolder
     from ssl_faces.data import FaceSet, Skipped
 
 Say = Callable[[str], None]
@@ -30,31 +31,29 @@ class Run:
     """The environment of a running experiment.
 
     Attributes:
-        recorder: of the output folder.
+        folder: of the output.
         device: `cpu` or `cuda`.
         say: prints a line for the user.
         settings: the experiment's settings as plain JSON values.
+        earlier: the records that the folder had before.
     """
 
-    recorder: Recorder
+    folder: RunFolder
     device: str
     say: Say
     settings: dict[str, Any]
+    earlier: Sequence[Record] = ()
 
     @property
     def out(self) -> Path:
-        return self.recorder.out
-
-    @property
-    def folder(self) -> RunFolder:
-        return self.recorder.folder
+        return self.folder.path
 
     def skip(self, faces: FaceSet, indices: Iterable[int], skipped: Sequence[Skipped]) -> None:
         """List the skipped images among the records `indices` of a face set in skipped.csv."""
         keys = (faces.records[i].key for i in indices)
         path = self.folder.skip(faces.name, keys, skipped)
         if skipped:
-            self.say(f"{len(skipped)} pictures skipped: see {path}")
+            self.say(f"{plural(len(skipped), 'picture')} skipped: see {path}")
 
 
 class Experiment:
@@ -130,17 +129,22 @@ def run_experiment(
     Raises:
         InputError: as of `measurements`; a figure is NaN or infinite; `out` can't be written.
     """
-    from linear_probe.records.recorder import Recorder
+    from linear_probe.records.recorder import RunFolder
     from ssl_faces.common.hardware import hardware
 
     device = device_named(experiment.computes_on)
-    recorder = Recorder(Path(out), hardware(device) + experiment.hardware_note)
-    for measurement in experiment.measurements(Run(recorder, device, say, settings or {})):
-        recorder.add(measurement)
+    folder = RunFolder(Path(out))
+    # Before the work, so that unreadable files are an error now.
+    run = Run(folder, device, say, settings or {}, folder.records())
+    folder.replicates()
+    where = hardware(device) + experiment.hardware_note
+    records: list[Record] = []
+    for measurement in experiment.measurements(run):
+        records += folder.add_measured(measurement, where)
         line = _line(measurement, brief)
         if line:
             say(line)
-    return recorder.records
+    return records
 
 
 def _line(row: Measured, brief: bool) -> str:

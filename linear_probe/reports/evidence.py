@@ -107,29 +107,30 @@ def mistakes(predictions: Predictions, most: int = 12) -> list[Mistake]:
     then half the least similar pairs of one person.
     """
     targets, predicted = predictions.targets, predictions.predicted
-    rows: np.ndarray
     if predictions.kind == "regression":
         confidence = np.abs(targets - predicted)
-        rows = np.argsort(-confidence, kind="stable")[:most]
-        target_names = [f"{targets[i]:.1f}" for i in rows]
-        predicted_names = [f"{predicted[i]:.1f}" for i in rows]
+        rows = _first(np.arange(len(targets)), -confidence, most)
+        names = [(f"{targets[i]:.1f}", f"{predicted[i]:.1f}") for i in rows]
     else:
         confidence = _confidence(predictions)
         wrong = targets != predicted
         if predictions.kind == "verification":
-            accepted, rejected = (np.flatnonzero(wrong & (predicted == p)) for p in (1, 0))
-            accepted = accepted[np.argsort(-confidence[accepted], kind="stable")]
-            rejected = rejected[np.argsort(confidence[rejected], kind="stable")]
-            rows = np.concatenate([accepted[: most // 2], rejected[: most // 2]])
+            accepted = _first(np.flatnonzero(wrong & (predicted == 1)), -confidence, most // 2)
+            rejected = _first(np.flatnonzero(wrong & (predicted == 0)), confidence, most // 2)
+            rows = np.concatenate([accepted, rejected])
         else:
-            rows = np.flatnonzero(wrong)
-            rows = rows[np.argsort(-confidence[rows], kind="stable")][:most]
-        target_names = [predictions.classes[targets[i]] for i in rows]
-        predicted_names = [predictions.classes[predicted[i]] for i in rows]
+            rows = _first(np.flatnonzero(wrong), -confidence, most)
+        classes = predictions.classes
+        names = [(classes[targets[i]], classes[predicted[i]]) for i in rows]
     return [
-        Mistake(predictions.keys[i].split("\t"), target, predicted_as, float(confidence[i]))
-        for i, target, predicted_as in zip(rows, target_names, predicted_names, strict=True)
+        Mistake(predictions.keys[i].split("\t"), *of_row, float(confidence[i]))
+        for i, of_row in zip(rows, names, strict=True)
     ]
+
+
+def _first(rows: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
+    """The rows with the lowest values."""
+    return rows[np.argsort(values[rows], kind="stable")[:most]]
 
 
 def _confidence(predictions: Predictions) -> np.ndarray:

@@ -65,7 +65,6 @@ class ShownMistake(NamedTuple):
     """A mistake of a gallery; its images are data URIs, or None if not found."""
 
     text: str
-    alt: str
     keys: list[str]
     pictures: list[str | None]
 
@@ -180,7 +179,6 @@ def sections(
             unusable.append(
                 "no predictions are kept beside these figures: no confusions, groups or mistakes"
             )
-        parts_notes = [] if not evidence else [GROUP_NOTE]
         recalls, groups = recall_tables(evidence), group_tables(evidence)
         intervals = [plot for metric in figures.metrics for plot in _intervals(figures, metric)]
         key = (figures.task, figures.data_set, figures.split)
@@ -191,17 +189,16 @@ def sections(
             *_curve_parts(curves_of.pop(key, []), table.notes),
             Part("Recall of each class", tables=recalls),
             Part("Groups", tables=groups),
-            Part(notes=parts_notes if recalls or groups else []),
+            Part(notes=[GROUP_NOTE] if recalls or groups else []),
             *details.parts(evidence),
             Part(notes=unusable),
         ]
-        made.append(_section(key, parts))
-    return made + [_section(key, _curve_parts(those, [])) for key, those in curves_of.items()]
-
-
-def _section(key: tuple[str, str, str], parts: Sequence[Part]) -> Section:
-    task, data_set, split = key
-    return Section(task, f"{task}: {data_set}", split, list(parts))
+        made.append((key, parts))
+    made += [(key, _curve_parts(those, [])) for key, those in curves_of.items()]
+    return [
+        Section(task, f"{task}: {data_set}", split, parts)
+        for (task, data_set, split), parts in made
+    ]
 
 
 def row_kind(record: Record) -> str:
@@ -322,14 +319,9 @@ class _Details:
 
     def parts(self, evidence: Sequence[Evidence]) -> list[Part]:
         """Trained encoders first; only their first is open."""
-        trained = [one for one in evidence if is_trained(one.record)]
-        full = trained or list(evidence)
-        parts = [self._part(one, True) for one in full]
-        parts += [
-            self._part(one, False)
-            for one in evidence
-            if one not in full and one.predictions.kind != "regression"
-        ]
+        full = [one for one in evidence if is_trained(one.record)] or list(evidence)
+        others = [e for e in evidence if e not in full and e.predictions.kind != "regression"]
+        parts = [self._part(one, one in full) for one in (*full, *others)]
         if parts:
             parts[0].heading, parts[0].open = "Row by row", True
         return parts
@@ -389,12 +381,11 @@ class _Details:
             part.notes.append("--data FOLDER shows the images too")
         elif not any(uris):
             part.notes.append("--data does not have the images of these test rows")
-        each = iter(uris)
+        images = iter(uris)
         for mistake in worst:
-            text = _in_words(mistake, one)
-            images = [next(each) for _ in mistake.keys]
             shown = [_readable(key) for key in mistake.keys]
-            part.gallery.append(ShownMistake(text, f"face: {text}", shown, images))
+            of_mistake = [next(images) for _ in mistake.keys]
+            part.gallery.append(ShownMistake(_in_words(mistake, one), shown, of_mistake))
 
 
 def _in_words(mistake: Mistake, one: Evidence) -> str:

@@ -28,28 +28,17 @@ class Cell(str):
         hint: shown on a page when the pointer is over the cell.
     """
 
-    def __new__(
-        cls,
-        text: object,
-        value: float | None = None,
-        *,
-        best: bool = False,
-        kind: str = "",
-        small: str = "",
-        tint: float = 0.0,
-        hint: str = "",
-    ) -> Cell:
-        cell = super().__new__(cls, text)
-        cell.value, cell.best, cell.kind = value, best, kind
-        cell.small, cell.tint, cell.hint = small, tint, hint
-        return cell
+    value: float | None = None
+    best: bool = False
+    kind: str = ""
+    small: str = ""
+    tint: float = 0.0
+    hint: str = ""
 
-    value: float | None
-    best: bool
-    kind: str
-    small: str
-    tint: float
-    hint: str
+    def __new__(cls, text: object, value: float | None = None, **marks: Any) -> Cell:
+        cell = super().__new__(cls, text)
+        vars(cell).update(marks, value=value)
+        return cell
 
     @property
     def parts(self) -> tuple[str, str]:

@@ -27,11 +27,12 @@ class Thumbnails:
     """
 
     def __init__(self, data: str | Path | None) -> None:
-        self._rendered = data if data is not None and rendered_faces(data, 0) else None
-        named = data is not None and self._rendered is None
-        self._face_sets: list[FaceSet] = find_face_sets(data, "all") if data and named else []
-        self._rendered_by_seed: dict[int, FaceSet] = {}
-        self._numbers: dict[int, dict[str, int]] = {}
+        self._data = data
+        # By seed of rendered faces; None: of a folder.
+        self._sets: dict[int | None, list[_Numbered]] = {}
+        self._rendered = data is not None and rendered_faces(data, 0) is not None
+        if data is not None and not self._rendered:
+            self._sets[None] = [_Numbered(faces) for faces in find_face_sets(data, "all")]
 
     def of(self, keys: Sequence[str], among: Sequence[str], seed: int) -> list[str | None]:
         """Each key's image as a data URI; None if it isn't found or can't be decoded.
@@ -40,36 +41,29 @@ class Thumbnails:
             among: keys of all rows: the face set must have all of them.
             seed: of rendered faces.
         """
-        faces = self._face_set(among, seed)
-        if faces is None:
-            return [None] * len(keys)
-        return [_uri(faces, self._number(faces)[key]) for key in keys]
-
-    def _face_set(self, keys: Sequence[str], seed: int) -> FaceSet | None:
-        face_sets = self._face_sets
-        if self._rendered is not None:
-            if seed not in self._rendered_by_seed:
-                rendered = rendered_faces(self._rendered, seed)
-                assert rendered is not None
-                self._rendered_by_seed[seed] = rendered
-            face_sets = [self._rendered_by_seed[seed]]
-        wanted = {key for row in keys for key in row.split("\t")}
-        for faces in face_sets:
-            if wanted <= self._number(faces).keys():
-                return faces
-        return None
-
-    def _number(self, faces: FaceSet) -> dict[str, int]:
-        if id(faces) not in self._numbers:
-            self._numbers[id(faces)] = {r.key: i for i, r in enumerate(faces.records)}
-        return self._numbers[id(faces)]
+        if self._rendered and seed not in self._sets:
+            assert self._data is not None
+            faces = rendered_faces(self._data, seed)
+            self._sets[seed] = [_Numbered(faces)] if faces else []
+        wanted = {key for row in among for key in row.split("\t")}
+        for numbered in self._sets.get(seed if self._rendered else None, []):
+            if wanted <= numbered.numbers.keys():
+                return [numbered.uri(key) for key in keys]
+        return [None] * len(keys)
 
 
-def _uri(faces: FaceSet, index: int) -> str | None:
-    try:
-        image = faces.read(index, at_least=SIDE)
-    except BadImage:
-        return None
-    stream = io.BytesIO()
-    Image.fromarray(square(image, SIDE).transpose(1, 2, 0)).save(stream, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+class _Numbered:
+    """A face set with the numbers of its images by their keys."""
+
+    def __init__(self, faces: FaceSet) -> None:
+        self.faces = faces
+        self.numbers = {record.key: i for i, record in enumerate(faces.records)}
+
+    def uri(self, key: str) -> str | None:
+        try:
+            image = self.faces.read(self.numbers[key], at_least=SIDE)
+        except BadImage:
+            return None
+        stream = io.BytesIO()
+        Image.fromarray(square(image, SIDE).transpose(1, 2, 0)).save(stream, "JPEG", quality=80)
+        return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

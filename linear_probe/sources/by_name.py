@@ -57,11 +57,8 @@ class EncoderObject(NamedTuple):
     @classmethod
     def of(cls, encoder: Any, name: str | None = None) -> EncoderObject:
         """A frozen copy of an encoder; without a name it is called by its folder, or else its
-        `encoder_name`.
-
-        Raises:
-            InputError: it lacks a part of `linear_probe.features.source.Encoder`.
-        """
+        `encoder_name`. Raises InputError: it lacks a part of
+        `linear_probe.features.source.Encoder`."""
         for part in ("encoder_name", "input_size", "config", "feature_dims", "state_dict"):
             if not hasattr(encoder, part):
                 raise InputError(

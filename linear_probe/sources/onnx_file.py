@@ -26,7 +26,7 @@ class OnnxSource:
 
     It must have one input, RGB images [B, 3, S, S], and outputs [B, D]. It is given images in [0,
     1], or with `?mean=M&std=S` (one number each, or three with commas) less M and divided by S. S
-    is the input's, or `?size=S` where that is left open. A fixed B is heeded.
+    is the input's, or `?size=S` where that is left open. B may be fixed.
 
     Raises:
         InputError: the file is no such network, or onnxruntime is not installed.

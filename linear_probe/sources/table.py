@@ -77,10 +77,7 @@ columns of numbers together, as `features` |
 
     def missing(self, pictures: Pictures) -> list[Skipped]:
         """Images without a row, and those that can't be read, which no encoder would see either.
-
-        Raises:
-            InputError: more than `MOST_MISSING` lack a row, or a row may be of two images.
-        """
+        Raises InputError: more than `MOST_MISSING` lack a row, or a row may be of two images."""
         rows, keys = self._rows(pictures), _keys(pictures)
         without = [key for row, key in zip(rows, keys, strict=True) if row < 0]
         faces = pictures.faces.name

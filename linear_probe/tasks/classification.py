@@ -140,10 +140,7 @@ class Classes(LabelTask):
         self, records: np.ndarray, logits: Tensor, chosen: dict[str, Any], note: str
     ) -> list[Figure]:
         """Accuracy and mean class recall of test records, from their logits [M, all classes].
-
-        Args:
-            chosen: `how_chosen` of the probe that predicted, or nothing.
-        """
+        `chosen`: `how_chosen` of the probe that predicted, or nothing."""
         sample = self.sample(records)
         predictions = class_predictions(sample.keys, self.labels[records], logits, self.class_names)
         return class_figures(sample, predictions, chosen, note, originals=self.originals(records))

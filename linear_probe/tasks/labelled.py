@@ -142,12 +142,8 @@ class LabelTask(Task):
         return np.concatenate([features.records[rows.test] for rows in splits])
 
     def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Split:
-        """Sort the rows of the features; `fold`: score this fold.
-
-        Raises:
-            InputError: too few images left to train or to score on, or labels that nothing can be
-                learned from.
-        """
+        """Sort the rows of the features; `fold`: score this fold. Raises InputError: too few images
+        left to train or to score on, or labels that nothing can be learned from."""
         hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
         hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
         tested = self.is_test if fold is None or self.folds is None else self.folds == fold

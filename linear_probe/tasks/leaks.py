@@ -63,13 +63,8 @@ def find_leaks(pictures: Iterable[Placed]) -> list[Leak]:
 
 def refuse_leaks(leaks: list[Leak], out: Path, what: str) -> None:
     """Write all leaks to `out`/leaks.csv and stop, where there are any; else delete an older list.
-
-    Args:
-        what: the sides, in words, such as `--train and --test`.
-
-    Raises:
-        InputError: there are leaks, or the list can't be written.
-    """
+    `what`: the sides, in words, such as `--train and --test`. Raises InputError: there are
+    leaks, or the list can't be written."""
     path = out / LEAKS_FILE
     if not leaks:
         path.unlink(missing_ok=True)

@@ -35,12 +35,8 @@ class OwnData:
 
     def face_sets(self, out: str | Path) -> list[FaceSet]:
         """The face sets to score on; none where nothing was named. Leaks are listed in the run's
-        folder, `out`.
-
-        Raises:
-            InputError: an argument lacks its partner, the data can't be used, or the same image or
-                person is on both sides (`leaks.csv` in `out` lists them).
-        """
+        folder, `out`. Raises InputError: an argument lacks its partner, the data can't be used,
+        or the same image or person is on both sides (`leaks.csv` in `out` lists them)."""
         for first, second in (("train", "test"), ("train_csv", "test_csv"), ("pairs", "images")):
             named = [name for name in (first, second) if getattr(self, name) is not None]
             if len(named) == 1:
@@ -66,10 +62,7 @@ class OwnData:
 
 def joined_sets(train: FaceSet, test: FaceSet, out: Path) -> JoinedFaces:
     """Two face sets as one, to learn on the first and score on the second; `out` as in `OwnData`.
-
-    Raises:
-        InputError: other classes, or the same image or person on both sides.
-    """
+    Raises InputError: other classes, or the same image or person on both sides."""
     if dict(train.class_names) != dict(test.class_names):
         sides = [", ".join(chain(*of.class_names.values())) for of in (train, test)]
         raise InputError(

@@ -130,11 +130,8 @@ class PairFaces(FaceSet):
 
 def _distinct(listed: Sequence[_Pair], image_of: Callable[[str], str]) -> list[_Pair]:
     """The pairs without those that were listed before, in either order; `image_of` a key: copies of
-    a file are one image.
-
-    Raises:
-        InputError: both sides are one image, or lines contradict each other.
-    """
+    a file are one image. Raises InputError: both sides are one image, or lines contradict each
+    other."""
     first_of: dict[frozenset[str], _Pair] = {}
     for pair in listed:
         both = frozenset(map(image_of, pair[:2]))

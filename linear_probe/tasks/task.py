@@ -13,6 +13,7 @@ import numpy as np
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.records.measured import Figure
 from linear_probe.sources.changed_images import Change
+from linear_probe.stats.intervals import few_people_note
 from ssl_faces import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
@@ -39,7 +40,7 @@ REGISTRY: dict[str, type[Task]] = {}
 class Task(ABC):
     """A data set, its split, the target, the probe and the metrics.
 
-    A subclass with a `name` of its own, in a file of this folder, is registered.
+    A subclass with its own `name`, in a file of this folder, is registered.
 
     Args:
         face_sets: those of the data, each in its part `all`.
@@ -152,6 +153,13 @@ class Task(ABC):
         """int64, the records whose images are scored."""
         return self.indices
 
+    def few_people_note(self) -> str:
+        """The warning if few people are scored; empty if they are many, or none is known."""
+        people = [self.faces.records[i].person for i in self.scored()]
+        named = {person for person in people if person is not None}
+        # Each image of nobody known is drawn by itself.
+        return few_people_note(len(named) + people.count(None)) if named else ""
+
     def strata(self) -> np.ndarray | None:
         """Strata for shares of the training labels: int [records of `faces`], -1 for the test part;
         None where the task learns from no labels, or where every record is tested in some fold."""
@@ -166,11 +174,8 @@ class Task(ABC):
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
         """The main figures on degraded test images, of a probe fitted on images as they are; only
-        for tasks with `tested` records.
-
-        Args:
-            degraded: features of the `tested` images, degraded in one way after the other.
-        """
+        for tasks with `tested` records. `degraded`: features of the `tested` images, degraded in
+        one way after the other."""
         raise TypeError(f"{self.name} can't be scored on degraded images")
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.common.arguments import SEED, Parser, number, whole
+from ssl_faces.common.arguments import SEED, Parser, existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
@@ -43,7 +43,7 @@ def add_detection(of: argparse.ArgumentParser) -> None:
 
 
 def add_sources(of: argparse.ArgumentParser, what: str = "pictures, or folders of them") -> None:
-    of.add_argument("sources", nargs="+", type=Path, metavar="SRC", help=what)
+    of.add_argument("sources", nargs="+", type=existing, metavar="SRC", help=what)
 
 
 def add_out(of: argparse.ArgumentParser, *endings: str) -> None:

@@ -11,6 +11,7 @@ from ssl_faces.apps.arguments import add_out, add_reader, check_out, parser, wri
 from ssl_faces.apps.face_page import Section, ShownFace, Thumbnails, face_page
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import torch
@@ -70,9 +71,9 @@ def run(arguments: Sequence[str]) -> None:
     groups = np.argsort(np.argsort(-np.bincount(groups), kind="stable"))[groups]
     if of_page:
         lead = (
-            f"{len(faces):,} faces; average linkage up to a cosine distance of {distance:.3f} by "
-            f"the {space} code of {options.encoder}. A group does not prove that its faces show "
-            "one person."
+            f"{plural(len(faces), 'face')}; average linkage up to a cosine distance of "
+            f"{distance:.3f} by the {space} code of {options.encoder}. A group does not prove that "
+            "its faces show one person."
         )
         sections = _sections(faces, thumbnails, groups)
         replace_file(out, face_page("Groups of faces", [lead], sections))
@@ -82,8 +83,8 @@ def run(arguments: Sequence[str]) -> None:
                 write([*place_cells(face), group])
     sizes = np.bincount(groups)
     lines = [
-        f"{out}: {len(faces):,} faces of {reader.files:,} files: {(sizes > 1).sum():,} groups, and "
-        f"{(sizes == 1).sum():,} faces alone"
+        f"{out}: {reader.counted(len(faces))}: {plural((sizes > 1).sum(), 'group')}, and "
+        f"{plural((sizes == 1).sum(), 'face')} alone"
     ]
     if known is not None:
         lines.append(

@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     codes = {space: values.numpy() for space, values in tensors.items()}
     replace_file(out, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
     dims = ", ".join(f"{space} {values.shape[1]}" for space, values in codes.items())
-    line = f"{out}: {len(faces):,} faces of {reader.files:,} files; {dims}"
+    line = f"{out}: {reader.counted(len(faces))}; {dims}"
     print(reader.report(line, beside=out))
 
 

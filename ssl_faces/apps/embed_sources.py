@@ -93,10 +93,10 @@ def embed(
     """
     if not isinstance(encoder, FaceEncoder):
         encoder = load_encoder(encoder)
-    given = [sources] if isinstance(sources, str | os.PathLike | np.ndarray) else list(sources)
-    if not given:
+    inputs = [sources] if isinstance(sources, str | os.PathLike | np.ndarray) else list(sources)
+    if not inputs:
         raise InputError("embed: no source; give at least one image, video or folder")
-    places = [s if isinstance(s, np.ndarray) else Path(os.fsdecode(s)) for s in given]
+    places = [s if isinstance(s, np.ndarray) else Path(os.fsdecode(s)) for s in inputs]
     finder = FaceFinder(encoder.input_size, detect, detector)
     reader = FaceReader(places, finder, largest=largest, fps=fps, quiet=True, strict=strict)
     faces, codes = read_codes(encoder, reader, spaces, batch_size=batch_size)

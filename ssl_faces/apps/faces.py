@@ -17,6 +17,7 @@ from ssl_faces.apps.arguments import skipped_beside
 from ssl_faces.apps.films import EVERY_FRAME, open_video
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
+from ssl_faces.common.plurals import plural
 from ssl_faces.data.faces import Skipped, write_skipped
 from ssl_faces.data.pictures import BadImage, decode_image, square
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
@@ -276,7 +277,7 @@ class FaceReader:
         if video.note:
             self.notes.append(f"{source.key}: {video.note}")
         if not faces:
-            raise BadImage(f"no face found in {frames:,} frames")
+            raise BadImage(f"no face found in {plural(frames, 'frame')}")
 
     def _faces(
         self,
@@ -296,6 +297,10 @@ class FaceReader:
             track = tracks[i] if tracks else -1
             yield Face(name, source, crop.pixels, crop.box, crop.score, time, number, track)
 
+    def counted(self, faces: int) -> str:
+        """How many faces of how many files, in words."""
+        return f"{plural(faces, 'face')} of {plural(self.files, 'file')}"
+
     def summary(self) -> str:
         """How many files were skipped, taken whole or read in part; empty if none."""
         from ssl_faces.prepare.manifest import counted
@@ -306,7 +311,9 @@ class FaceReader:
         if self.skipped:
             counts = counted(skipped.reason for skipped in self.skipped)
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
-            lines.append(f"skipped {len(self.skipped):,} of {self.files:,} files: {reasons}")
+            lines.append(
+                f"skipped {len(self.skipped):,} of {plural(self.files, 'file')}: {reasons}"
+            )
         lines += self.notes
         return "\n".join(lines)
 
@@ -330,7 +337,9 @@ class FaceReader:
         first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in self.skipped[:3])
         if self.files == 1:
             return InputError(first)
-        return InputError(f"no face in {self.files:,} files ({first}); give photos with faces")
+        return InputError(
+            f"no face in {plural(self.files, 'file')} ({first}); give photos with faces"
+        )
 
 
 def _listed(places: Sequence[Path | np.ndarray], out: Path) -> Iterator[Source | Picture]:

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> None:
         spaces=list(neighbours),
     )
     replace_file(options.out, page.encode())
-    line = f"{options.out}: {len(faces):,} faces of {reader.files:,} files"
+    line = f"{options.out}: {reader.counted(len(faces))}"
     print(reader.report(line, beside=options.out))
 
 

@@ -130,7 +130,7 @@ def write_predictions(
         if targets.plot:
             page = curves.page(outputs, smooth)
             replace_file(targets.plot, page.encode())
-    lines = [f"{targets.table}: {faces:,} faces of {reader.files:,} files"]
+    lines = [f"{targets.table}: {reader.counted(faces)}"]
     for output in outputs:
         if output.classes:
             count = counts[output.name]

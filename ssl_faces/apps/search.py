@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from ssl_faces.apps.arguments import (
 from ssl_faces.apps.face_page import Section, ShownFace, as_text, face_page, jpeg
 from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, replacing
+from ssl_faces.common.files import file_hash, regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, refuse_input
 
 if TYPE_CHECKING:
@@ -61,6 +60,16 @@ def run(arguments: Sequence[str]) -> int:
     of.add_argument("step", choices=steps, help="each has --help")
     steps[of.parse_args(arguments[:1]).step](arguments[1:])
     return 0
+
+
+def index_folder(text: str) -> Path:
+    """An argument's type: the folder of an index, checked before slow imports."""
+    folder = Path(text).expanduser()
+    if not (folder / ABOUT_FILE).exists():
+        raise InputError(
+            f"{text}: no index of faces there; make one with ssl-faces search index SRC --out INDEX"
+        )
+    return folder
 
 
 def need_faiss() -> None:
@@ -102,7 +111,12 @@ def _index(options: argparse.Namespace, out: Path) -> str:
     import faiss
     from torch.nn.functional import normalize
 
-    from ssl_faces.apps.embedding import coded_batches, identification_of, open_reader
+    from ssl_faces.apps.embedding import (
+        check_spaces,
+        coded_batches,
+        identification_of,
+        open_reader,
+    )
     from ssl_faces.apps.tables import PLACE, place_cells, table_writer
     from ssl_faces.encoders.encoder import find_encoder
     from ssl_faces.encoders.saved_probe import weights_hash
@@ -110,8 +124,7 @@ def _index(options: argparse.Namespace, out: Path) -> str:
     encoder, reader = open_reader(options, tracked=True)
     known = identification_of(encoder)
     space = known.space if known else _SPACE
-    if space not in encoder.feature_dims:
-        raise InputError(f"--encoder {options.encoder}: has no space '{space}'; give another")
+    check_spaces(encoder, [space])
     index = faiss.IndexFlatIP(encoder.feature_dims[space])
     (out / ABOUT_FILE).unlink(missing_ok=True)  # a folder without it is no index
     with table_writer(out / FACES_FILE, {**PLACE, "picture": bytes}) as write:
@@ -131,16 +144,11 @@ def _index(options: argparse.Namespace, out: Path) -> str:
         "space": space,
         "mean": known.mean.tolist() if known else None,
         "faces": index.ntotal,
-        "sha256": {name: _hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
+        "sha256": {name: file_hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
     }
     replace_file(out / ABOUT_FILE, (json.dumps(about, indent=2) + "\n").encode())
-    line = f"{out}: {index.ntotal:,} faces of {reader.files:,} files"
+    line = f"{out}: {reader.counted(index.ntotal)}"
     return reader.report(line, beside=out)
-
-
-def _hash(path: Path) -> str:
-    with regular(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Index(NamedTuple):
@@ -197,7 +205,7 @@ def open_index(folder: Path, pictures: bool = False) -> Index:
             raise ValueError(f"format {about['format']}")
         hashes = dict(about["sha256"])
         for name in (INDEX_FILE, FACES_FILE):
-            if _hash(folder / name) != hashes[name]:
+            if file_hash(folder / name) != hashes[name]:
                 raise ValueError(f"{name} has other bytes than were written")
         for key in ("encoder", "encoder_sha256", "space", "mean"):
             about[key]
@@ -225,7 +233,7 @@ class Matches(NamedTuple):
 def run_query(arguments: Sequence[str]) -> None:
     """Run `ssl-faces search query`."""
     of = parser("search query", ABOUT_QUERY)
-    of.add_argument("index", type=Path, metavar="INDEX", help="folder of `search index`")
+    of.add_argument("index", type=index_folder, metavar="INDEX", help="folder of `search index`")
     add_sources(of, "pictures, or folders of them")
     add_out(of, ".csv", ".parquet", ".html")
     of.add_argument("--encoder", metavar="NAME", help="the index's encoder, if it is elsewhere now")
@@ -248,7 +256,7 @@ def run_query(arguments: Sequence[str]) -> None:
     from ssl_faces.encoders.encoder import load_encoder
 
     of_page = out.suffix == ".html"
-    index = open_index(options.index.expanduser(), pictures=of_page)
+    index = open_index(options.index, pictures=of_page)
     name = options.encoder or index.about["encoder"]
     index.check_encoder(name, options.index)
     encoder = load_encoder(name)
@@ -275,7 +283,7 @@ def run_query(arguments: Sequence[str]) -> None:
             mark = f", {side} the threshold {threshold:.3f}"
         best = index.faces["key"][rows[0]].as_py()
         print(f"{writable(face.key)}: {best}  similarity {similarities[0]:.3f}{mark}")
-    line = f"{out}: {len(matches):,} faces of {reader.files:,} files, {count} in the index"
+    line = f"{out}: {reader.counted(len(matches))}, {count} in the index"
     print(reader.report(line, beside=out))
     print(note)
 

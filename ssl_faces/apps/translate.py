@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssl_faces.apps.arguments import add_detection, add_method, parser
+from ssl_faces.common.arguments import existing
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import argparse
@@ -35,8 +37,8 @@ def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces translate`; bad input and no detected face raise InputError."""
     of = parser("translate", ABOUT)
     add = of.add_argument
-    add("--motion-of", required=True, type=Path, metavar="A", help="a video, picture or folder")
-    add("--person", required=True, type=Path, metavar="B", help="its largest face is moved")
+    add("--motion-of", required=True, type=existing, metavar="A", help="a video, picture or folder")
+    add("--person", required=True, type=existing, metavar="B", help="its largest face is moved")
     add("--out", required=True, type=Path, metavar="FILE.mp4", help="for a video; else a folder")
     add_overwrite(of)
     add_method(of)
@@ -48,8 +50,8 @@ def run(arguments: Sequence[str]) -> None:
     source, person, out = options.motion_of, options.person, options.out
     of_video = is_video(source)
     if of_video != (out.suffix == ".mp4"):
-        what = "a video: give FILE.mp4" if of_video else "no video: give a folder"
-        raise InputError(f"--out {out}: {source} is {what}")
+        mend = "a video; give FILE.mp4" if of_video else "no video; give a folder, or a video as A"
+        raise InputError(f"--out {out}: --motion-of {source} is {mend}")
     if of_video:
         check_output(out, options.overwrite, (source, person, options.method))
         _translate_video(options)
@@ -122,9 +124,9 @@ def _translate_video(options: argparse.Namespace) -> None:
             raise InputError(f"{video}: {error}") from error
         if without == count:
             raise InputError(
-                f"{video}: no face found in {count:,} frames; give a video with a face"
+                f"{video}: no face found in {plural(count, 'frame')}; give a video with a face"
             )
-    print(f"{out}: {count:,} frames: A, B, B with the motion of A")
+    print(f"{out}: {plural(count, 'frame')}: A, B, B with the motion of A")
     if without:
         print(f"{without:,} of them have no face and repeat the last result")
     if frames.note:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_faces.apps.arguments import add_detection, add_encoder, parser, writable
+from ssl_faces.common.arguments import existing
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
@@ -93,8 +94,8 @@ def accuracy_of(encoder: FaceEncoder) -> str:
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces verify`; bad input and a side without any face raise InputError."""
     of = parser("verify", ABOUT)
-    of.add_argument("a", type=Path, metavar="A", help="a picture, or a folder of them")
-    of.add_argument("b", type=Path, metavar="B", help="another")
+    of.add_argument("a", type=existing, metavar="A", help="a picture, or a folder of them")
+    of.add_argument("b", type=existing, metavar="B", help="another")
     of.add_argument("--out", type=Path, metavar="FILE.csv", help="also write a table")
     add_overwrite(of)
     add_encoder(of)
@@ -102,17 +103,13 @@ def run(arguments: Sequence[str]) -> None:
     options = of.parse_args(arguments)
     if options.out is not None:
         check_output(options.out, options.overwrite, (options.a, options.b))
-    from ssl_faces.apps.embedding import cosines, read_codes, verification_of
+    from ssl_faces.apps.embedding import check_spaces, cosines, read_codes, verification_of
     from ssl_faces.apps.faces import FaceFinder, FaceReader
     from ssl_faces.common.files import replace_file
     from ssl_faces.encoders.encoder import load_encoder
 
     encoder = load_encoder(options.encoder)
-    if SPACE not in encoder.feature_dims:
-        raise InputError(
-            f"--encoder {options.encoder}: has no space '{SPACE}', it has "
-            f"{', '.join(encoder.feature_dims)}; give one that has"
-        )
+    check_spaces(encoder, [SPACE])
     finder = FaceFinder(encoder.input_size, options.detect, options.detector)
     keys, codes, remarks = [], [], []
     for place in (options.a, options.b):

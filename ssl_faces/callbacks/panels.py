@@ -50,6 +50,14 @@ def panel(images: Mapping[str, Tensor]) -> Image.Image:
     return sheet
 
 
+def write_panel(path: Path, images: Mapping[str, Tensor]) -> Image.Image:
+    """Write `panel(images)` as PNG."""
+    sheet, data = panel(images), io.BytesIO()
+    sheet.save(data, "PNG")
+    replace_file(path, data.getvalue())
+    return sheet
+
+
 class PanelWriter(pl.Callback):
     """Writes a panel every `every_n_steps` steps and at the end.
 
@@ -86,11 +94,8 @@ class PanelWriter(pl.Callback):
 
     @rank_zero_only
     def _save(self, trainer: pl.Trainer, images: Mapping[str, Tensor]) -> None:
-        sheet = panel(images)
         path = self.folder / f"step_{trainer.global_step:07d}.png"
-        buffer = io.BytesIO()
-        sheet.save(buffer, "PNG")
-        replace_file(path, buffer.getvalue())
+        sheet = write_panel(path, images)
         self.written.append(path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

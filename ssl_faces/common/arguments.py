@@ -138,6 +138,16 @@ def comma_separated(of: Range) -> Callable[[str], list[Any]]:
     return numbers
 
 
+def existing(text: str) -> Path:
+    """An argument's type: the path of an existing file or folder, checked before slow imports."""
+    path = Path(text)
+    try:
+        path.expanduser().stat()
+    except OSError as error:
+        raise InputError(f"{text}: {error.strerror}; check the path") from error
+    return path
+
+
 SEED = whole(0, 2**63 - 1)
 SIDE = whole(8, 1024)  # of images, in pixels
 

@@ -238,12 +238,21 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_card(find_encoder(name_or_path) / CARD_FILE)
 
 
+def is_encoder(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether there is a saved encoder of this name, as in `load_encoder`."""
+    return _folder_of(Path(name_or_path)) is not None
+
+
+def _folder_of(path: Path) -> Path | None:
+    candidates = (path, path / "encoder", RELEASED / path)
+    return next((folder for folder in candidates if (folder / CARD_FILE).is_file()), None)
+
+
 def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
     """The folder of a saved encoder, named as in `load_encoder`; InputError if there is none."""
     path = Path(name_or_path)
-    for candidate in (path, path / "encoder", RELEASED / path):
-        if (candidate / CARD_FILE).is_file():
-            return candidate
+    if (folder := _folder_of(path)) is not None:
+        return folder
     released = sorted(p.parent.name for p in RELEASED.glob(f"*/{CARD_FILE}"))
     known = f"a released name ({', '.join(released)})" if released else "a released name"
     raise InputError(

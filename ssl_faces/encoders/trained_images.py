@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import safetensors.numpy
 
-from ssl_faces.common.arguments import Parser
+from ssl_faces.common.arguments import Parser, existing
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.data.near_copies import SIDE, Described, describe
@@ -33,6 +33,7 @@ from ssl_faces.encoders.encoder import (
 from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
+    from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.store.stored_faces import StoredFaces
     from ssl_faces.pairs.module import FaceData
 
@@ -272,16 +273,42 @@ def run(arguments: Sequence[str]) -> None:
     add = parser.add_argument
     add("encoder", metavar="ENCODER", help="folder of a run or encoder, or a released name")
     add("--data", type=Path, metavar="DIR", help="folder with the data sets; default: as data.root")
+    add("--config", "-c", type=existing, metavar="FILE", help="with data.sets: RUN/config.yaml")
     add("--cache", type=Path, metavar="DIR", help="folder of packed faces")
     options = parser.parse_args(arguments)
-    print(make_trained_images(options.encoder, options.data, options.cache))
+    print(make_trained_images(options.encoder, options.data, options.cache, options.config))
+
+
+def _sets_of(config: Path) -> list[FaceSet]:
+    """The face sets in `data.sets` of a config."""
+    from ssl_faces.common.class_paths import restrict_class_paths
+    from ssl_faces.common.settings_parser import SettingsErrors
+    from ssl_faces.common.yaml_settings import read_yaml
+    from ssl_faces.data.faces import FaceSet
+
+    restrict_class_paths()
+    reader = SettingsErrors(prog="ssl-faces trained-images")
+    reader.add_argument("--sets", type=list[FaceSet], required=True)
+    data = read_yaml(config, "configs/data/mixed.yaml").get("data")
+    given = reader.parse_object({"sets": data.get("sets") if isinstance(data, dict) else None})
+    sets: list[FaceSet] = reader.instantiate(given).sets
+    return sets
 
 
 def make_trained_images(
-    encoder: str | os.PathLike[str], root: Path | None = None, cache: Path | None = None
+    encoder: str | os.PathLike[str],
+    root: Path | None = None,
+    cache: Path | None = None,
+    config: Path | None = None,
 ) -> str:
     """Save the hashes of a trained encoder's images; a line for the user. Raises InputError: the
-    encoder's card does not list its data, or the folder has other images than were trained on."""
+    encoder's card does not list its data, or the folder has other images than were trained on.
+
+    Args:
+        root: folder with the data sets; default as of `FaceData`.
+        cache: as of `FaceData`.
+        config: of `ssl-faces fit`: its `data.sets` are read beside `root`, or alone.
+    """
     from ssl_faces.encoders.encoder import update_card
     from ssl_faces.pairs.module import FaceData
     from ssl_faces.pairs.online import PICTURES
@@ -293,6 +320,7 @@ def make_trained_images(
     kept_back = any(about.get("left_out_for_the_online_probe") for about in listed)
     data = FaceData(
         root,
+        None if config is None else _sets_of(config),
         size=SIDE,
         cache=cache,
         positives="picture",
@@ -314,7 +342,7 @@ def make_trained_images(
     if other:
         raise InputError(
             f"{encoder}: was trained on other images than --data has ({'; '.join(other)}); give "
-            "the folder that it was trained on"
+            "the folder that it was trained on, and -c RUN/config.yaml for its data.sets"
         )
     trained = hashes_of(data)
     if STARTED_FROM in card:

@@ -48,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
             spaces={},
         )
         names = ("scores of the tuning", TUNING, "tuning")
-        _train_and_score(short, source, out / TUNING, engine, names)
+        methods = _train_and_score(short, source, out / TUNING, engine, names)
+        if not any(method.summary()["runs"] for method in methods):
+            (out / TUNING / f"{TUNING}.json").unlink(missing_ok=True)  # of an earlier call
         chosen = tuning.chosen(out / TUNING, comparison.methods)
         tuned = comparison.with_arguments({name: (name, own) for name, own in chosen.items()})
         return _compare(tuned, source, out, engine, tuning.about(chosen))

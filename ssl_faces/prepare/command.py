@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.common.arguments import SIDE, Parser, number, whole
+from ssl_faces.common.arguments import SIDE, Parser, existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, write_failure
+from ssl_faces.common.plurals import plural
 
 ABOUT = """\
 Photos and videos to a pack of faces: detected, aligned, cropped, in videos linked to clips of one
@@ -69,7 +70,8 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("sources", nargs="+", type=Path, metavar="SRC", help="folder of photos and videos, or one")
+    sources = "folder of photos and videos, or one"
+    add("sources", nargs="+", type=existing, metavar="SRC", help=sources)
     add("--out", required=True, metavar="DIR", help="folder of the pack")
     # Without defaults, since an existing folder has its own settings.
     for name, kind, about in (
@@ -138,15 +140,15 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
     if not kept:
         raise InputError(
-            f"no face to train on in {len(results):,} files ({reasons}); see {out / NAME} for the "
-            "reason of each, and give other files"
+            f"no face to train on in {plural(len(results), 'file')} ({reasons}); see {out / NAME} "
+            "for the reason of each, and give other files"
         )
-    write_sheet(out, store, kept, settings.size)
+    write_sheet(out, store, kept)
     done = pack_sets([PreparedFaces(about["name"], store, kept)], out, settings.size)
     in_clips = [row.clip for _, row in kept if row.clip]
     print(
-        f"{out}: {done.pictures:,} faces to train on, {done.added:,} of them new, "
-        f"{len(in_clips):,} in {len(set(in_clips)):,} clips"
+        f"{out}: {plural(done.pictures, 'face')} to train on, {done.added:,} of them new, "
+        f"{len(in_clips):,} in {plural(len(set(in_clips)), 'clip')}"
     )
     if reasons:
         print(f"left out: {reasons}")
@@ -172,9 +174,7 @@ def _settings(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, An
     names = [field.name for field in fields(Settings)]
     changed = {name: value for name in names if (value := getattr(options, name)) is not None}
     if not path.exists():
-        if (out / "index.json").exists():
-            raise InputError(f"{out}: a pack that was not made by prepare; give another --out")
-        for name in (NAME, SHEET):
+        for name in ("index.json", NAME, SHEET):
             if (out / name).exists():
                 raise InputError(f"{out / name}: not written by prepare; give another --out")
         settings = Settings(**changed)

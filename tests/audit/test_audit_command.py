@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
@@ -36,6 +35,7 @@ from ssl_faces.data import find_face_sets
 from ssl_faces.encoders.onnx_files import quantised, traced
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.refusals import error_of
+from tests.support.small_sets import write_utkface
 from tests.support.threads import one_thread
 from tests.support.types import Capsys, Patch
 
@@ -43,20 +43,6 @@ ROOT = Path(__file__).parents[2]
 
 
 _one_thread = pytest.fixture(autouse=True)(one_thread)
-
-
-def write_utkface(root: Path, count: int = 420, races: int = 3) -> Path:
-    """Gender is how bright the middle is; it is harder to see of race 0. Ages are of two bands."""
-    rng = np.random.default_rng(0)
-    folder = root / "utkface"
-    folder.mkdir(parents=True)
-    for i in range(count):
-        gender, race, age = i % 2, i // 2 % races, 20 + 10 * (i // 7 % 2)
-        pixels = rng.integers(0, 100, (16, 16, 3))
-        pixels[4:12] += 60 * gender if race else 12 * gender
-        name = f"{age}_{gender}_{race}_2017{i:05d}.jpg.chip.png"
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import yaml
 from PIL import Image
 
 from linear_probe.cli import main
+from linear_probe.cli import parser as cli_parser
 from linear_probe.experiments.job_files import parser
 from linear_probe.experiments.verbs import VERBS
-from linear_probe.parser import parser as cli_parser
 from linear_probe.plans.claims.run import keep, run_claims
 from linear_probe.plans.claims.settings import Arm, Claims, read_claims
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records

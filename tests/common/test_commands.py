@@ -12,7 +12,7 @@ import pytest
 
 import linear_probe.cli
 import ssl_faces.cli
-from linear_probe.parser import parser
+from linear_probe.cli import parser
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.pipes import CLOSED_PIPE, exit_on_closed_pipe
 from tests.support.types import Capsys, Patch

@@ -50,7 +50,7 @@ def test_packing_adding_and_verifying(
     out = tmp_path / "pack"
     text = output_of(capsys, album, "--out", out, "--size", 32)
     assert f"{out}: 12 pictures to train on, 12 of them new" in text
-    assert f"skipped 1 pictures that can't be used; {out / 'index.json'} lists them" in text
+    assert f"skipped 1 picture that can't be used; {out / 'index.json'} lists them" in text
     (album / "p1" / "1.png").unlink()
     Image.new("RGB", (40, 40)).save(album / "p1" / "2.png")
     text = output_of(capsys, album, "--out", out)  # the size is the pack's

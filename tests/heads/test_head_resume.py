@@ -18,7 +18,7 @@ from linear_probe.heads.head import Head
 from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import LabelledSplit
-from linear_probe.records.recorder import Recorder
+from linear_probe.records.recorder import RunFolder
 from linear_probe.records.runner import Run, print_line
 from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
@@ -65,7 +65,7 @@ def trained(
     how = HeadTraining(epochs, BATCH, sam_radius=radius, steps=steps)
     path = folder / "last.ckpt"
     job = HeadExperiment(accelerator="cpu", precision="32-true")
-    experiment = Run(Recorder(folder / "records", "here"), "cpu", print_line, {})
+    experiment = Run(RunFolder(folder / "records"), "cpu", print_line, {})
 
     def run(kill: int | None) -> None:
         with pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ import yaml
 
 from linear_probe.cli import main
 from linear_probe.heads.goals import AGES, Categories, Goal
-from linear_probe.heads.more_figures import READOUT, exogenous_readout, has_readout
+from linear_probe.heads.head_tasks import READOUT, exogenous_readout, has_readout
 from linear_probe.heads.thin import (
     THIN,
     CosineDispelling,

@@ -94,7 +94,9 @@ def test_bad_input(trained: Path, tmp_path: Path, capsys: Capsys) -> None:
     (face,) = write_all(tmp_path / "in", rendered(1))
     out = str(tmp_path / "out.csv")
     for words, shown in (
-        (["predict", str(tmp_path), str(face), "--out", out], "no card.json there"),
+        (["predict", str(tmp_path), str(face), "--out", out], "neither a trained head nor an"),
+        (["predict", "runs/haeds", str(face), "--out", out], "runs/haeds: holds neither a trained"),
+        (["export", "runs/haeds", "--out", out + ".onnx"], "runs/haeds: no such folder; give the"),
         (["predict", str(trained), str(tmp_path / "no"), "--out", out], "No such file"),
         (["predict", str(trained), str(face), "--out", out, "--smooth", "61"], "--smooth"),
         (["export", str(trained), "--out", "head.pt2"], "give a name that ends in .onnx"),

@@ -19,8 +19,8 @@ import pytest
 
 import linear_probe.cli
 import ssl_faces.cli
+from linear_probe.cli import parser as linear_probe_parser
 from linear_probe.experiments.verbs import VERBS
-from linear_probe.parser import parser as linear_probe_parser
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.arguments import Range
 from tests.support.types import Patch

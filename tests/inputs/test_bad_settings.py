@@ -281,7 +281,7 @@ CASES: list[tuple[Callable[..., None], Any, Setting]] = [
 ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(case=st.sampled_from(CASES), value=st.sampled_from(BAD))
 def test_some_bad_values(case: Any, value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     run, owner, setting = case

@@ -88,6 +88,14 @@ def test_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert second.startswith(
         "pose, MAE yaw: a=map better than b=map by 2.00 degrees [2.00, 2.00], p = 0.111"
     )
+    few = "only 6 test people: intervals and p-values are too narrow"
+    rows[2:] = [
+        (replace(r, metric="score", unit="", note=f"n 2; {few}"), values) for r, values in rows[2:]
+    ]
+    assert main(["compare", str(save(tmp_path / "few", rows)), "b", "a"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "people" not in first
+    assert second.endswith(f"better than b=map by 2.00 [2.00, 2.00], p = 0.111 ({few})")
     rows[1] = scored("b", good[::-1])
     folder = save(tmp_path / "even", rows)
     assert main(["compare", str(folder), "a", "b"]) == 0

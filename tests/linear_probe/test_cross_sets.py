@@ -11,7 +11,7 @@ import torch
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.records.record import read_records
 from linear_probe.tasks import Expression
-from linear_probe.tasks.cross_sets import crossed
+from linear_probe.tasks.face_sets import crossed
 from ssl_faces.data import CKPlus, Fer2013, OuluCasia, RafDb, cross_database
 from tests.support.layouts import ckplus, oulucasia, rafdb, sfew
 from tests.support.probing import refused, run

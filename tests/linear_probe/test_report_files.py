@@ -79,7 +79,10 @@ def test_wandb_offline_needs_no_account(
     assert row["encoder"] == "a"
     assert row["accuracy %"] == pytest.approx((44.123 + 46.0) / 2)
     curve = next(one for one in logged if "blur (px)" in one["columns"])
-    assert [row[1:3] for row in curve["data"]] == [[1, 40.5], [2, 30.25]]
+    rows = [dict(zip(curve["columns"], row, strict=True)) for row in curve["data"]]
+    assert [(row["1"], row["1, interval"], row["2"]) for row in rows] == [
+        (40.5, "[42.50, 45.75]", 30.25)
+    ]
 
 
 def test_wandb_never_fails_a_report(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from linear_probe.parser import parser
+from linear_probe.cli import parser
 from ssl_faces.cli import main
 from ssl_faces.common.run_record import claim, read_run, state_of
 from ssl_faces.plan.job import read

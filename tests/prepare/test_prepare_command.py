@@ -214,7 +214,7 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     write_picture(album / "soft.png", scene([(blurred, 20, 20)]))
     out = tmp_path / "out"
     text = prepare(capsys, album, "--out", out, "--workers", 1, "--min-score", 0.8)
-    assert "1 faces to train on" in text
+    assert "1 face to train on" in text
     found = [(row["source"], row["reason"]) for row in manifest(out)]
     assert ("album/a.png", "") in found
     assert ("album/b.jpg", "near-duplicate of album/a.png#0") in found
@@ -278,7 +278,7 @@ def test_folders_made_with_other_settings_are_left_alone(
     (out / "prepare.json").write_text("{}")
     assert "not written by prepare" in refusal(capsys, "prepare", album, "--out", out)
     (out / "prepare.json").unlink()
-    assert "a pack that was not made by prepare" in refusal(capsys, "prepare", album, "--out", out)
+    assert "index.json: not written by" in refusal(capsys, "prepare", album, "--out", out)
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])

@@ -128,7 +128,7 @@ def _as_main(
     os.environ.clear()
     os.environ.update(variables)
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(printed / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(printed / name, os.O_WRONLY), number)
     torch.set_num_threads(1)
     # By these Lightning starts the other processes of a run.
     sys.modules["__main__"].__spec__ = find_spec(command.__module__)
@@ -148,6 +148,8 @@ def start(
     """Start `ssl-faces` or another command in a process and a session of its own, with more
     environment variables. It prints to the files `out` and `err` of the folder `printed`."""
     printed.mkdir(exist_ok=True)
+    for name in ("out", "err"):
+        (printed / name).touch()
     return begin(_as_main, command, arguments, environment() | variables, printed)
 
 

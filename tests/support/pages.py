@@ -69,3 +69,9 @@ def commands(text: str = README) -> list[str]:
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split(" #")[0].strip() for line in lines if line.strip() and line[0] != "#"]
+
+
+def section(page: str, title: str) -> str:
+    """A section of a page, by its heading."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.split(r"^## ", text.split(f"\n## {title}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]

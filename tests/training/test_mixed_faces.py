@@ -34,7 +34,8 @@ def test_a_mixed_run(
     few.write_text(yaml.safe_dump(config))
 
     def train(name: str, *more: str) -> int:
-        given = ["-c", str(few), "--trainer.max_steps", "4", *more]
+        guided = ["--data.neutral_faces", "true", "--model.neutral_weight", "2"]
+        given = ["-c", str(few), "--trainer.max_steps", "4", *guided, *more]
         return run(*settings("motion", folder, tmp_path / name, *given))
 
     assert train("whole") == 0

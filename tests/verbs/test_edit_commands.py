@@ -165,9 +165,9 @@ def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsy
     for film, place, message in (
         (no_face, out, "none.mp4: no face found in 3 frames; give a video with a face"),
         (cut, out, "cut.mp4: truncated or broken"),
-        (tmp_path / "gone.mp4", out, "gone.mp4: can't be read"),
-        (person, out, "is no video: give a folder"),
-        (whole, tmp_path / "folder", "is a video: give FILE.mp4"),
+        (tmp_path / "gone.mp4", out, "gone.mp4: No such file or directory; check the path"),
+        (person, out, "is no video; give a folder, or a video as A"),
+        (whole, tmp_path / "folder", "is a video; give FILE.mp4"),
     ):
         assert message in refusal(capsys, *argv, film, "--out", place)
     assert not out.parent.exists() or not list(out.parent.iterdir())

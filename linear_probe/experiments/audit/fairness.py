@@ -23,11 +23,8 @@ UNKNOWN = "not known"
 
 
 def ranked_groups(names: Sequence[str]) -> list[str]:
-    """The groups with at least `FEWEST` rows, which are ranked, by name.
-
-    Args:
-        names: of each row's group.
-    """
+    """The groups with at least `FEWEST` rows, which are ranked, by name. `names`: of each row's
+    group."""
     groups, counts = np.unique(np.array(names), return_counts=True)
     return [
         str(name) for name, n in zip(groups, counts, strict=True) if n >= FEWEST and name != UNKNOWN

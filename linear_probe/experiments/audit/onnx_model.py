@@ -23,11 +23,8 @@ OUTPUT = "logits"
 
 def exported(network: nn.Module, example: Tensor) -> bytes:
     """The network, in evaluation mode, as an ONNX file, from float32 images to logits, with any
-    number of images; `example`: two images that it takes.
-
-    Raises:
-        InputError: it has an operation that ONNX lacks.
-    """
+    number of images; `example`: two images that it takes. Raises InputError: it has an operation
+    that ONNX lacks."""
     try:
         data = traced(network, example, [OUTPUT])
         with torch.no_grad():

@@ -206,7 +206,7 @@ class _Audit:
             )
             and not r.condition
             and all(r.hyperparameters.get(key) == value for key, value in settings.items())
-            for r in self.run.recorder.earlier
+            for r in self.run.earlier
         )
 
     def _compressed(self, compression: Compression) -> bytes:

@@ -70,14 +70,9 @@ def groups_of(
     say: Callable[[str], None] = print,
 ) -> dict[str, list[str]]:
     """The group of each of the records, by grouping: all labels with names but the target, and the
-    decade of the age if the set has no age bands.
-
-    Args:
-        wanted: groupings, perhaps none; None is all that have something to compare.
-
-    Raises:
-        InputError: there is no such grouping, or nothing in it to compare.
-    """
+    decade of the age if the set has no age bands. `wanted`: groupings, perhaps none; None is all
+    that have something to compare. Raises InputError: there is no such grouping, or nothing in
+    it to compare."""
     # Expressions and the like are no groups of people.
     labels = [n for n in faces.class_names if n not in (target.label, "expression", "category")]
     groups = {name: _names(faces, name, records) for name in labels if carries(faces, name)}

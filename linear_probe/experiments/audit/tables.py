@@ -145,11 +145,7 @@ def _audited(of: tuple[str, ...], records: Sequence[Record], replicates: Replica
 
 def write_audit(folder: Path) -> list[Table]:
     """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; the tables of
-    `audit.md`.
-
-    Raises:
-        InputError: the records can't be read, or the folder can't be written.
-    """
+    `audit.md`. Raises InputError: the records can't be read, or the folder can't be written."""
     subjects = audited(folder)
     by_subject = [
         [cost_table(subject), fairness_table(subject), *group_tables(subject)]
@@ -227,11 +223,8 @@ def _names_table(title: str, subject: Audited, notes: Sequence[str]) -> Table:
 def _with_figures(
     table: Table, subject: Audited, keys: Sequence[Key], tested: bool = True
 ) -> Table:
-    """The table with two more columns for each key: its figure, and its change.
-
-    Args:
-        tested: give the changes' p-values, corrected over the compressions.
-    """
+    """The table with two more columns for each key: its figure, and its change. `tested`: give the
+    changes' p-values, corrected over the compressions."""
     header, body = list(table.header), [list(cells) for cells in table.body]
     for key in keys:
         record = subject.first(key)

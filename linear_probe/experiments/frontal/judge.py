@@ -146,11 +146,8 @@ def gallery_of(pairs: ProfilePairs, frontal: Tensor) -> Tensor:
 def figures(
     pairs: ProfilePairs, row: Decisions, base: Decisions, yaw: np.ndarray | None, replicates: int
 ) -> list[Figure]:
-    """The figures of a row, and what it gains on `base`, which returned the input.
-
-    Args:
-        yaw: degrees [images], as the probe reads it in the row's images, if there is a probe.
-    """
+    """The figures of a row, and what it gains on `base`, which returned the input. `yaw`: degrees
+    [images], as the probe reads it in the row's images, if there is a probe."""
     of_pairs = pairs.people_of[pairs.profile[pairs.second]]
     of_images = pairs.people_of[pairs.profile]
 

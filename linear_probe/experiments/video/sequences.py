@@ -149,11 +149,8 @@ class Sequences:
         )
 
     def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The training and test sequences, int64 [n] and [m], of each fold.
-
-        Raises:
-            InputError: a part is empty, there is one class only, or one has no training sequence.
-        """
+        """The training and test sequences, int64 [n] and [m], of each fold. Raises InputError: a
+        part is empty, there is one class only, or one has no training sequence."""
         splits = []
         lost = f" ({NO_FACE}: {len(self.skipped):,} left out)" if self.skipped else ""
         for fold in np.unique(self.folds[self.folds >= 0]):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ class LandmarkClips:
     """N clips of moving faces, and the person of each.
 
     Attributes:
-        name, title, split: of the data, as in records.
+        title, split: of the data, as in records.
         keys: N.
         points: N times float [T, V, 3], x to the right, y up or down, z towards the viewer.
         people: N.
@@ -43,7 +44,6 @@ class LandmarkClips:
         frames: N times int [T], records of `faces`.
     """
 
-    name: str
     title: str
     split: str
     keys: Sequence[str]
@@ -75,11 +75,8 @@ class LandmarkClips:
         return int(self.folds.max(initial=-1)) + 1
 
     def images(self, clip: int) -> Tensor:
-        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1].
-
-        Raises:
-            InputError: there are none, or one can't be decoded.
-        """
+        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1]. Raises InputError: there are
+        none, or one can't be decoded."""
         if self.faces is None or self.frames is None:
             raise InputError(
                 f"nodes: texture needs pictures, and {self.title} has landmarks only; leave it out"
@@ -92,11 +89,7 @@ class LandmarkData(ABC):
 
     @abstractmethod
     def clips(self) -> LandmarkClips:
-        """All clips.
-
-        Raises:
-            InputError: they can't be used.
-        """
+        """All clips. Raises InputError: they can't be used."""
 
 
 class RenderedLandmarks(LandmarkData):
@@ -148,7 +141,6 @@ class RenderedLandmarks(LandmarkData):
         moved = [places_of(*clip) for clip in zip(points, places, noisy, strict=True)]
         people = [clip[0].person or "" for clip in of]
         return LandmarkClips(
-            "rendered_landmarks",
             "rendered landmarks",
             f"{self.people} people, each of the {self.per_person} clips of each tested in turn; "
             f"landmarks with an error of {self.noise:g} % of the face's height"
@@ -189,33 +181,31 @@ class LandmarkFolder(LandmarkData):
     def clips(self) -> LandmarkClips:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; give one of PERSON/CLIP/FRAME.csv")
-        names: list[tuple[str, str]] = []
-        files: list[list[Path]] = []
-        for person in subfolders(self.root):
-            for clip in subfolders(person):
-                frames = [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")]
-                if frames:
-                    names.append((person.name, clip.name))
-                    files.append(sorted(frames, key=_in_order))
-        if not names:
+        files = {
+            (person.name, clip.name): sorted(frames, key=_in_order)
+            for person in subfolders(self.root)
+            for clip in subfolders(person)
+            if (frames := [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")])
+        }
+        if not files:
             raise InputError(f"{self.root}: no PERSON/CLIP/FRAME.csv or .bnd in it; check the path")
-        points = [_read_clip(frames) for frames in files]
-        last = dict(sorted(names))
-        tested = np.array([clip == (self.tested or last[person]) for person, clip in names])
-        learnt = {person for (person, _), asked in zip(names, tested, strict=True) if not asked}
-        kept = [i for i, (person, _) in enumerate(names) if not tested[i] or person in learnt]
+        last = dict(sorted(files))
+        tested = {name: name[1] == (self.tested or last[name[0]]) for name in files}
+        learned = {person for (person, _), is_tested in tested.items() if not is_tested}
+        kept = [name for name in files if not tested[name] or name[0] in learned]
+        clips = {name: _read_clip(frames) for name, frames in files.items()}
+        points = [clips[name] for name in kept]
         faces, rows = None, None
-        if all(clip.shape[-1] == 5 for clip in points):
-            faces, rows = self._pictures([files[i] for i in kept])
+        if all(clip.shape[-1] == 5 for clip in clips.values()):
+            faces, rows = self._pictures([files[name] for name in kept])
         return LandmarkClips(
-            self.root.name,
             f"landmarks of {self.root.name}",
             f"clips {self.tested} tested" if self.tested else "the last clip of each is tested",
-            ["/".join(names[i]) for i in kept],
-            [points[i][..., :3] for i in kept],
-            [names[i][0] for i in kept],
-            tested[kept].astype(int) - 1,
-            None if faces is None else [points[i][..., 3:] for i in kept],
+            ["/".join(name) for name in kept],
+            [clip[..., :3] for clip in points],
+            [person for person, _ in kept],
+            np.array([tested[name] - 1 for name in kept], dtype=int),
+            None if faces is None else [clip[..., 3:] for clip in points],
             faces,
             rows,
         )
@@ -226,20 +216,15 @@ class LandmarkFolder(LandmarkData):
             faces = ImageFolder(self.root)
         except InputError:
             return None, None
-        row_of = {
-            str(Path(record.key).with_suffix("")): i for i, record in enumerate(faces.records)
-        }
-        rows = []
-        for frames in clips:
-            keys = [str(path.relative_to(self.root).with_suffix("")) for path in frames]
-            for key in keys:
-                if key not in row_of:
-                    raise InputError(
-                        f"{self.root}: {key} has u and v and no picture of that name; add it, or "
-                        "take the columns out"
-                    )
-            rows.append(np.array([row_of[key] for key in keys]))
-        return faces, rows
+        row_of = {Path(record.key).with_suffix(""): i for i, record in enumerate(faces.records)}
+        clips = [[p.relative_to(self.root).with_suffix("") for p in frames] for frames in clips]
+        for key in chain(*clips):
+            if key not in row_of:
+                raise InputError(
+                    f"{self.root}: {key} has u and v and no picture of that name; add it, or take "
+                    "the columns out"
+                )
+        return faces, [np.array([row_of[key] for key in keys]) for keys in clips]
 
 
 def _read_clip(frames: list[Path]) -> np.ndarray:
@@ -265,30 +250,16 @@ def _in_order(path: Path) -> list[tuple[int, str]]:
 
 def _read(path: Path) -> np.ndarray:
     """float64 [V, 3] or [V, 5]; InputError where the file can't be read."""
-    rows = _read_bnd(path) if path.suffix.lower() == ".bnd" else _read_csv(path)
+    columns: tuple[str, ...] = ("x", "y", "z")
+    table: Iterable[tuple[str, Mapping[str, str]]]
+    if path.suffix.lower() == ".bnd":
+        lines = enumerate(read_lines(path), start=1)
+        words = ((f"{path}, line {number}", line.split()) for number, line in lines)
+        table = ((where, dict(zip(columns, of[1:4], strict=False))) for where, of in words if of)
+    else:
+        columns += ("u", "v") if has_columns(path, "u", "v") else ()
+        table = read_table(path, columns)
+    rows = [[number_in(row.get(name, ""), name, where) for name in columns] for where, row in table]
     if not rows:
         raise InputError(f"{path}: holds no landmark; give a point in each line")
     return np.array(rows)
-
-
-def _read_csv(path: Path) -> list[list[float]]:
-    columns = ("x", "y", "z", "u", "v") if has_columns(path, "u", "v") else ("x", "y", "z")
-    return [
-        [number_in(row[name], name, where) for name in columns]
-        for where, row in read_table(path, columns)
-    ]
-
-
-def _read_bnd(path: Path) -> list[list[float]]:
-    rows: list[list[float]] = []
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(value) for value in line.split()[1:4]]
-        except ValueError:
-            row = []
-        if len(row) != 3 or not np.isfinite(row).all():
-            raise InputError(f"{path}, line {number}: not a number and x, y, z; mend the file")
-        rows.append(row)
-    return rows

@@ -62,11 +62,8 @@ def edges_of(topology: Topology, points: np.ndarray) -> list[tuple[int, int]]:
 def adjacency(edges: list[tuple[int, int]], points: np.ndarray) -> Tensor:
     """Matrices [3, V, V] of the partitions of a neighbourhood: each node itself; neighbours nearer
     to the face's middle; those farther out ("spatial configuration", Yan et al.). Column w of
-    their sum has the shares of the nodes that node w hears, 1 together.
-
-    Args:
-        points: float [V, 3], the mean face.
-    """
+    their sum has the shares of the nodes that node w hears, 1 together. `points`: float [V, 3],
+    the mean face."""
     count = len(points)
     whole = np.eye(count)
     for a, b in edges:

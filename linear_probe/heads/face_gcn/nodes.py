@@ -51,11 +51,8 @@ def local_shape(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def nearest(reference: np.ndarray, count: int = NEIGHBOURS) -> np.ndarray:
-    """int [V, count]: the landmarks nearest to each in `reference` [V, 3].
-
-    Raises:
-        InputError: too few landmarks.
-    """
+    """int [V, count]: the landmarks nearest to each in `reference` [V, 3]. Raises InputError: too
+    few landmarks."""
     if len(reference) <= count:
         raise InputError(
             f"landmarks: {len(reference)} points, too few for the {count} neighbours of local "

@@ -15,7 +15,7 @@ from linear_probe.plans.claims.table import CLAIMS_FILE, CLAIMS_PAGE, ClaimTable
 from linear_probe.records.record import RECORDS_FILE, Record
 from linear_probe.records.recorder import RunFolder
 from linear_probe.reports.text_tables import Table, as_text
-from linear_probe.reports.wandb_tables import log_table
+from linear_probe.reports.wandb_tables import log_tables
 from ssl_faces import InputError
 from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
@@ -61,7 +61,7 @@ def run(
         if keep_in is not None:
             print(f"{keep(claims, out, keep_in)} records kept: {keep_in}")
         if target is not None:
-            print(log_table(table, *target, str(out)))
+            print(log_tables([table], *target, str(out)))
         return 0
 
     if only_table:

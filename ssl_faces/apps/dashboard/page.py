@@ -29,7 +29,7 @@ WIDEST = 720  # pixels of a panel
 _PACKAGE = "ssl_faces.apps.dashboard"
 
 
-def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -> str:
+def page(gathered: Gathered, most_panels: int = 12, title: str = "Training runs") -> str:
     """The page.
 
     Args:
@@ -44,21 +44,21 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
         raise InputError(
             'a dashboard needs Plotly, which is not installed; pip install "ssl-faces[dashboard]"'
         ) from error
-    problems = list(found.problems)
-    data = _data(found, most_panels, problems)
+    problems = list(gathered.problems)
+    data = _data(gathered, most_panels, problems)
     weighed = []
-    for sweep in found.sweeps:
+    for sweep in gathered.sweeps:
         shares, why = importances(sweep)
         weighed.append({"sweep": sweep.name, "metric": sweep.metric, "shares": shares, "why": why})
     data["importances"] = weighed
-    trials = sum(len(sweep.notes) for sweep in found.sweeps)
-    of_sweeps = f"; {trials} trials of {', '.join(sweep.name for sweep in found.sweeps)}"
+    trials = sum(len(sweep.notes) for sweep in gathered.sweeps)
+    of_sweeps = f"; {trials} trials of {', '.join(sweep.name for sweep in gathered.sweeps)}"
     return rendered(
         _PACKAGE,
         "page.html",
         title=title,
-        lead=f"{len(found.runs)} runs{of_sweeps if trials else ''}. Online figures are of held-out "
-        "training faces, never of test faces.",
+        lead=f"{len(gathered.runs)} runs{of_sweeps if trials else ''}. Online figures are of "
+        "held-out training faces, never of test faces.",
         css=base_css() + asset(_PACKAGE, "dashboard.css"),
         plotly=get_plotlyjs(),
         js=asset(_PACKAGE, "dashboard.js"),
@@ -68,19 +68,19 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
         objective=data["objective"],
         groups=[group for group in GROUPS[:3] if data["metrics"][group]],
         weighed=weighed,
-        tables=_probe_tables(found.probes),
+        tables=_probe_tables(gathered.probes),
         problems=problems,
         panels=any(run["panels"] for run in data["runs"]),
     )
 
 
-def _data(found: Gathered, most_panels: int, problems: list[str]) -> dict[str, Any]:
-    runs = sorted(found.runs, key=lambda run: run.name)
-    settings = _settings(found, runs)
+def _data(gathered: Gathered, most_panels: int, problems: list[str]) -> dict[str, Any]:
+    runs = sorted(gathered.runs, key=lambda run: run.name)
+    settings = _settings(gathered, runs)
     images = max(2, min(most_panels, MOST_IMAGES // max(1, len(runs)))) if most_panels else 0
-    names = found.figures
+    names = gathered.figures
     return {
-        "objective": found.objective,
+        "objective": gathered.objective,
         "methods": sorted({run.method for run in runs}),
         "metrics": {group: [n for n in names if group_of(n) == group] for group in GROUPS},
         "settings": [{"key": key, "name": short(key)} for key in settings],
@@ -100,9 +100,9 @@ def _data(found: Gathered, most_panels: int, problems: list[str]) -> dict[str, A
     }
 
 
-def _settings(found: Gathered, runs: Sequence[Run]) -> list[str]:
+def _settings(gathered: Gathered, runs: Sequence[Run]) -> list[str]:
     """The axes: parameters of the sweeps, else settings that differ between the runs."""
-    swept = {name: None for sweep in found.sweeps for name in sweep.parameters}
+    swept = {name: None for sweep in gathered.sweeps for name in sweep.parameters}
     if swept and all(run.trial for run in runs):
         return list(swept)
     return varied(runs) if len(runs) > 1 else []

@@ -86,7 +86,10 @@ def build_app(comparison: FaceComparison, limits: Limits, loopback: bool) -> fas
         """Of JSON with `images`, two files in base64 or null, and `whole`: they are face crops."""
         try:
             body = json.loads(await request.body())
-            first, second = (text and base64.b64decode(text) for text in body["images"])
+            first, second = (
+                None if text is None else base64.b64decode(text, validate=True)
+                for text in body["images"]
+            )
             call = partial(answer, comparison, limits, first, second, bool(body["whole"]))
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(400, "give JSON with two images in base64, and whole") from error

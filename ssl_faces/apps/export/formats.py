@@ -71,10 +71,10 @@ def with_card(data: bytes, card: dict[str, Any]) -> bytes:
 def onnx_features(data: bytes, spaces: Sequence[str], threads: int = 1) -> Features:
     """The features of an ONNX file by onnxruntime; InputError if it can't run the file."""
     session = session_of(data, threads)
-    (given,) = session.get_inputs()
+    (inputs,) = session.get_inputs()
 
     def features(images: Tensor) -> dict[str, Tensor]:
-        outputs = session.run([*spaces], {given.name: images.numpy()})
+        outputs = session.run([*spaces], {inputs.name: images.numpy()})
         return {space: torch.from_numpy(x) for space, x in zip(spaces, outputs, strict=True)}
 
     return features

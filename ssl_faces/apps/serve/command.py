@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_faces.apps.arguments import add_detector, add_encoder, add_server, parser
+from ssl_faces.apps.search import index_folder
 from ssl_faces.apps.web import LOOPBACK, need_server
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
@@ -34,7 +35,12 @@ def run(arguments: Sequence[str]) -> None:
     add_detector(of)
     add_server(of, 8000, "per request", "of all images of a request")
     add = of.add_argument
-    add("--index", type=Path, metavar="DIR", help="of `ssl-faces search index`: POST /search")
+    add(
+        "--index",
+        type=index_folder,
+        metavar="DIR",
+        help="of `ssl-faces search index`: POST /search",
+    )
     add("--token-file", type=Path, metavar="FILE", help=f"the token; default: ${TOKEN}")
     add("--queue", type=whole(1, 10_000), default=64, help="requests at once (default: 64)")
     add("--seconds", type=number(0, 3600, above=True), default=30.0, help="per request (30)")

@@ -118,8 +118,8 @@ class Guard(Filter):
     def _check_token(self, scope: Scope) -> None:
         if self._bearer is None or scope["path"] in OPEN:
             return
-        given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-        if not hmac.compare_digest(given, self._bearer):
+        token = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
+        if not hmac.compare_digest(token, self._bearer):
             raise Refused(
                 401,
                 "a token is needed, and this request has none or another; give the header "

@@ -156,7 +156,7 @@ def recognised(
         whys = [f"{about[key]:,} {why}" for key, why in _KEPT_BACK.items() if about.get(key)]
         test = faces.test_part() if faces.part == "train" else None
         if test is not None and len(test):
-            split = f" ({faces.split})" if faces.split else ""
+            split = f" ({test.split})" if test.split else ""
             whys.insert(0, f"{len(test):,} as its test part{split}")
         if whys:
             line += f"; kept back: {', '.join(whys)}; {take_all}"

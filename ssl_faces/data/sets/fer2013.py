@@ -61,7 +61,7 @@ class Fer2013(RecognisedSet):
             "+".join(u for u in usages if u.lower() in {name.lower() for name in names})
             for names in _USAGES.values()
         )
-        self.split = f"{train} -> {test}"
+        self.split = " -> ".join(filter(None, (train, test)))
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
