@@ -269,7 +269,8 @@ class RenderedClips(RenderedSet):
             ClipRecords(numbers, people, seed, size, nuisances, frames, fps, head, neutral),
             held_out_people=held_out,
             test=partial(
-                *(RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances),
+                RenderedClips,
+                *(clips, people, frames, fps, "test", size, seed, nuisances),
                 head=head,
                 neutral=neutral,
             ),
