@@ -25,6 +25,9 @@ from ssl_faces.data.sets.dataset import face_set_of
 
 AnyEncoder = str | os.PathLike[str] | Encoder
 
+_FIRST = ["encoder", "task", "metric", "feature_space"]
+_LAST = ["unit", "value", "low", "high", "result"]
+
 
 def probe(
     encoders: AnyEncoder | Sequence[AnyEncoder] | Mapping[str, AnyEncoder],
@@ -91,8 +94,9 @@ def compare(run: Run, row: str, other_row: str) -> list[paired.Difference]:
 def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     """Records as a frame: one row a record, one column a field of `Record`.
 
-    `factor`, `level` and `level_unit` are the condition of a point of a curve: `labels`, 10 and
-    `%` for a probe on 10 % of the labels.
+    The columns at both ends are those that a narrow screen shows: encoder, task and metric; value,
+    interval and `result`, these as text. `factor`, `level` and `level_unit` are the condition of a
+    point of a curve: `labels`, 10 and `%` for a probe on 10 % of the labels.
 
     Encoders have short names, as in all tables: no row is named by a path.
 
@@ -108,7 +112,14 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
         records = [*records]
         names = shown_names(record.encoder for record in records)
         shown = [replace(record, encoder=names[record.encoder]) for record in records]
-    return frame(shown).drop(columns=["record", "condition"])
+    rows = frame(shown).drop(columns=["record", "condition"])
+    texts = zip(rows["value"], rows["unit"], rows["low"], rows["high"], strict=True)
+    rows["result"] = [
+        f"{f'{value:.2f} {unit}'.strip()} [{low:.2f}, {high:.2f}]"
+        for value, unit, low, high in texts
+    ]
+    middle = rows.columns.difference([*_FIRST, *_LAST], sort=False)
+    return rows[[*_FIRST, *middle, *_LAST]]
 
 
 def _named(

@@ -48,10 +48,10 @@ def _main(words: list[str]) -> int:
         sys.stdout.flush()
         return code
     except InputError as error:
-        from linear_probe.tasks import MissingData
-
+        # Without the tasks, which take long to import, no error is of their data.
+        tasks = sys.modules.get("linear_probe.tasks")
         # For missing data the exit code that the plan which runs this command asks for.
-        lacks = isinstance(error, MissingData)
+        lacks = tasks is not None and isinstance(error, tasks.MissingData)
         return _fail(str(error), int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if lacks else 2)
     except OSError as error:
         from ssl_faces.common.files import path_failure

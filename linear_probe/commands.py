@@ -16,7 +16,7 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
-from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.arguments import existing, number, whole
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
@@ -319,6 +319,7 @@ def predict(
             are face crops)
         detector: mtcnn, or yunet:FILE.onnx
     """
+    images = [existing(source) for source in sources]
     from linear_probe.heads.predictor import predict_files
     from ssl_faces.apps.predictions import Targets
 
@@ -327,7 +328,7 @@ def predict(
     print(
         predict_files(
             model,
-            [Path(source) for source in sources],
+            images,
             targets,
             smooth=smooth,
             fps=fps,
@@ -363,10 +364,16 @@ def export(
     path = Path(out)
     if path.suffix != ".onnx":
         raise InputError(f"--out {out}: give a name that ends in .onnx")
+    folder = Path(head).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"{head}: no such folder; give the --out of `linear-probe head`, or one head of "
+            "several there (OUT/heads/NAME/seedN)"
+        )
     check_output(path, overwrite, [head])
     from linear_probe.heads.export import export_head
 
-    print(export_head(Path(head).expanduser(), path, opset, data, faces))
+    print(export_head(folder, path, opset, data, faces))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -80,7 +79,6 @@ USAGE += "".join(f"  {name:<14} {about}\n" for name, (_, _, about) in COMMANDS.i
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 2 for bad input (reported in one sentence), or 128 plus the number
     of the signal that stopped it."""
-    started = time.perf_counter()
     if argv is None:
         protect()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -88,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Without importing Lightning, which takes seconds.
         print(USAGE, end="")
         return 0 if arguments else 2
-    return exit_code("ssl-faces", lambda: _main(arguments, started))
+    return exit_code("ssl-faces", lambda: _main(arguments))
 
 
-def _main(arguments: list[str], started: float) -> int:
+def _main(arguments: list[str]) -> int:
     try:
         check_files(arguments)
         if arguments[0] in COMMANDS:
@@ -99,7 +97,7 @@ def _main(arguments: list[str], started: float) -> int:
             return getattr(import_module(module), function)(arguments[1:]) or 0
         from ssl_faces.training.fit import run
 
-        run(arguments, started)
+        run(arguments)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:

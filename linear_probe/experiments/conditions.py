@@ -6,15 +6,38 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from linear_probe.experiments.jobs import Plan, rounds
+from linear_probe.experiments.jobs import Plan
 from linear_probe.features.frozen import FeatureCache, Features, Pictures, Source
 from linear_probe.records.conditions import LABELS
 from linear_probe.sources.changed_images import Change, ChangedFaces
-from linear_probe.tasks import Figure, Task
-from linear_probe.tasks.label_shares import share_of_labels
+from linear_probe.tasks import Figure
+from linear_probe.tasks.task import Task
 from ssl_faces import InputError
+
+
+def share_of_labels(task: Task, features: Features, percent: float) -> Features | None:
+    """Features with `percent` (above 0, at most 100) of the training rows and all others; None for
+    tasks without labels.
+
+    Of each stratum (`Task.strata`) that share is drawn by the task's seed, at least one row. Of two
+    shares the smaller is part of the larger.
+    """
+    strata = task.strata()
+    if strata is None:
+        return None
+    learnt = np.isin(features.records, task.indices)
+    stratum = np.where(learnt, strata[features.records], -1)
+    kept = stratum < 0
+    for number in np.unique(stratum[~kept]):
+        rows = np.flatnonzero(stratum == number)
+        # Its own stream: a class's draw does not depend on how many others there are.
+        order = np.random.default_rng((task.seed, int(number))).permutation(rows)
+        kept[order[: max(1, round(percent / 100 * len(rows)))]] = True
+    return Features(features.values[torch.from_numpy(kept)], features.records[kept])
+
 
 Scored = tuple[dict[str, Any], list[Figure]]
 """A condition, as in `Record`, and the figures under it."""
@@ -75,14 +98,13 @@ class ChangedFeatures:
     def fill(self, plan: Plan, changes: Sequence[Change]) -> None:
         """Compute the features that `read` and `scores` need."""
         for task in plan.all_tasks():
-            sources = [source for source, _ in plan.spaces(task.seed, [task])]
+            sources = plan.sources([task])
             wanted = [(view, task.indices) for view in task.views()]
             tested = task.tested()
             if tested is not None:
                 wanted += [(change, tested) for change in changes]
             for change, records in wanted:
-                for together in rounds(sources):
-                    self.cache.fill(together, self._pictures(task, change, records))
+                self.cache.fill(sources, self._pictures(task, change, records))
 
     def read(self, task: Task, source: Source, space: str, view: Change) -> Features:
         """Features of a view of the task's images."""
@@ -119,5 +141,5 @@ class ChangedFeatures:
         if key not in self._changed:
             hashes = dict(zip(known.indices.tolist(), known.hashes, strict=True))
             faces = ChangedFaces(task.faces, change, task.seed, hashes)
-            self._changed[key] = Pictures(faces, records)
+            self._changed[key] = Pictures(faces, records, changed=True)
         return self._changed[key]

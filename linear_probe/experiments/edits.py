@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -20,8 +18,7 @@ from linear_probe.features.source import add_weights
 from linear_probe.records.measured import Measured
 from linear_probe.records.runner import Run
 from ssl_faces import load_method
-from ssl_faces.callbacks.panels import panel
-from ssl_faces.common.files import replace_file
+from ssl_faces.callbacks.panels import write_panel
 
 INPUT = "return the input"
 BLURRED = "return the input, blurred"
@@ -47,11 +44,8 @@ Score = Callable[[int, Mapping[str, Editor]], tuple[list[Measured], dict[str, Te
 
 
 def score_runs(settings: EditSettings, run: Run, score: Score) -> Iterator[Measured]:
-    """Score the methods of runs, of one image size after the other, and write the panel.
-
-    Raises:
-        InputError: a run can't be used, or the folder can't be written.
-    """
+    """Score the methods of runs, of one image size after the other, and write the panel. Raises
+    InputError: a run can't be used, or the folder can't be written."""
     by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
     for name in dict.fromkeys(settings.run):
         for untrained in (False,) if settings.no_untrained else (True, False):
@@ -64,7 +58,13 @@ def score_runs(settings: EditSettings, run: Run, score: Score) -> Iterator[Measu
         yield from (row._replace(fingerprint=hashes.get(row.encoder, "")) for row in rows)
         # Images without a method are the same in every size: they are shown once.
         shown = {**images, **shown}
-    write_panel(run.out / settings.panel, shown)
+    write_panel(run.out / settings.panel, of_one_size(shown))
+
+
+def of_one_size(images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rows of images [N, 3, S, S] for a panel, smaller ones enlarged."""
+    side = max(_LEAST_SIDE, *(row.shape[-1] for row in images.values()))
+    return {name: F.interpolate(row, (side, side)) for name, row in images.items()}
 
 
 def _fingerprint(method: Editor) -> str:
@@ -85,16 +85,3 @@ def edited(edit: Callable[..., Tensor], device: str, *images: Tensor) -> Tensor:
     """What a method's edit makes of images, on the CPU."""
     with torch.inference_mode():
         return edit(*(batch.to(device) for batch in images)).float().cpu()
-
-
-def write_panel(path: Path, images: Mapping[str, Tensor]) -> None:
-    """Write rows of images [N, 3, S, S] in [0, 1] with their names as PNG, smaller ones enlarged.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full.
-    """
-    side = max(_LEAST_SIDE, *(row.shape[-1] for row in images.values()))
-    large = {name: F.interpolate(row, (side, side)) for name, row in images.items()}
-    buffer = io.BytesIO()
-    panel(large).save(buffer, "PNG")
-    replace_file(path, buffer.getvalue())

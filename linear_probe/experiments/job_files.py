@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,8 @@ from ssl_faces import InputError
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.common.config_files import with_files
 from ssl_faces.common.settings_parser import SettingsErrors
+
+_OPTION = re.compile(r"(?<=^--)[\w.-]+")
 
 
 def parser(verb: str) -> ArgumentParser:
@@ -40,13 +43,12 @@ def _kind(verb: str) -> Any:
 
 def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], Path]:
     """The experiment that a verb's arguments give, its settings as plain JSON values, and `out`.
-
-    Raises:
-        InputError: an unknown setting, or a value that can't be used.
-    """
+    Raises InputError: an unknown setting, or a value that can't be used."""
     kind = _kind(verb)
     reader = parser(verb)
-    given = reader.parse_args(with_files(arguments, (VERBS[verb].configs,)))
+    # `--max-train` is written as in the commands without a config.
+    words = [_OPTION.sub(lambda name: name[0].replace("-", "_"), word) for word in arguments]
+    given = reader.parse_args(with_files(words, (VERBS[verb].configs,)))
     names = kind.__dataclass_fields__
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint) and not isinstance(given[name], Namespace):
@@ -59,14 +61,8 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
 
 
 def run_job(verb: str, arguments: Sequence[str], show: bool = False) -> list[Record]:
-    """Run a verb with its arguments; the new records.
-
-    Args:
-        show: print the tables at the end.
-
-    Raises:
-        InputError: as of `read_job` or of the experiment.
-    """
+    """Run a verb with its arguments; the new records. `show`: print the tables at the end. Raises
+    InputError: as of `read_job` or of the experiment."""
     job, plain, out = read_job(verb, arguments)
     experiment: Experiment = job
     records = run_experiment(experiment, out, plain)

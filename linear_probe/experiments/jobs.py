@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,17 +42,18 @@ class Plan:
     def all_tasks(self) -> list[Task]:
         return [task for of_seed in self.tasks.values() for task in of_seed]
 
-    def spaces(self, seed: int, tasks: Sequence[Task]) -> list[tuple[Source, str]]:
-        """Every source of a seed's tasks on one face set, the baselines first, with its spaces."""
+    def sources(self, tasks: Iterable[Task]) -> list[Source]:
+        """Every source of these tasks on one face set, the baselines first."""
+        tasks = [*tasks]
+        baselines = [kind for kind in BASELINES if kind.name in self.baselines]
         sides = dict.fromkeys(task.baseline_side for task in tasks)
-        sources: list[Source] = [
-            baseline(side)
-            for baseline in BASELINES
-            if baseline.name in self.baselines
-            for side in sides
-        ]
-        sources += self.encoders[seed]
-        return [(source, space) for source in sources for space in source.dims]
+        seeds = dict.fromkeys(task.seed for task in tasks)
+        sources: list[Source] = [kind(side) for kind in baselines for side in sides]
+        return sources + [source for seed in seeds for source in self.encoders[seed]]
+
+    def spaces(self, task: Task) -> list[tuple[Source, str]]:
+        """Every source of a task with each of its spaces."""
+        return [(source, space) for source in self.sources([task]) for space in source.dims]
 
     def jobs(self) -> Iterator[Job]:
         """All jobs in the order of the tables."""
@@ -62,7 +63,7 @@ class Plan:
                 by_faces.setdefault(id(task.faces), []).append(task)
             for together in by_faces.values():
                 first = True
-                columns = [self.spaces(task.seed, [task]) for task in together]
+                columns = [self.spaces(task) for task in together]
                 for row in zip(*columns, strict=True):
                     sharing: dict[str, list[int]] = {}
                     for i, (source, _) in enumerate(row):
@@ -72,25 +73,3 @@ class Plan:
                         # All tasks have their references with the first source, a baseline if any.
                         yield Job([together[i] for i in places], source, space, first)
                     first = False
-
-
-def rounds(sources: Sequence[Source]) -> list[list[Source]]:
-    """Each source once, in as few lists as hold no name twice (untrained ones by seed are alike).
-
-    Two of one name are different sources where their fingerprints differ.
-    """
-    found: list[dict[str, Source]] = []
-    known: set[tuple[str, int]] = set()
-    for source in sources:
-        # Baselines of several sides share a name, not their spaces'.
-        spaces_of = ",".join(source.dims)
-        made_of = (source.fingerprint, getattr(source, "input_size", 0))
-        if made_of in known:
-            continue
-        known.add(made_of)
-        name = f"{source.name}={spaces_of}"
-        place = next((names for names in found if name not in names), None)
-        if place is None:
-            found.append(place := {})
-        place[name] = source
-    return [list(names.values()) for names in found]

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from linear_probe.experiments.conditions import ChangedFeatures, constant_note, scores_by_share
-from linear_probe.experiments.jobs import Plan, rounds
+from linear_probe.experiments.jobs import Plan
 from linear_probe.experiments.settings import ProbeSettings
 from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import FeatureCache, Pictures
-from linear_probe.features.listing import write_listing
 from linear_probe.features.source import precision_named
 from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured
@@ -26,12 +25,12 @@ from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_n
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
-from linear_probe.tasks.cross_sets import crossed_by_seed
-from linear_probe.tasks.face_sets import RENDERED, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import RENDERED, crossed_by_seed, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
-from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet, Skipped
+from ssl_faces.common.plurals import plural
+from ssl_faces.data import FaceSet
 
 
 def run_probes(
@@ -44,7 +43,7 @@ def run_probes(
     say: Say = print_line,
     **settings: Any,
 ) -> list[Record]:
-    """Score frozen encoders and write the figures to `out`/records.jsonl.
+    """Score frozen encoders and write the figures to `out`/records.jsonl; the records of this run.
 
     Args:
         encoders: as `--encoder` takes them, or encoders: see `linear_probe.sources.by_name`.
@@ -52,11 +51,7 @@ def run_probes(
         seed: one or several.
         baselines: some of `linear_probe.sources.baselines.NAMES`; True is all, False none.
         own: face sets to score on instead of `data`, with every task that they serve.
-        say: prints a line for the user.
         settings: other fields of `ProbeSettings`, such as `tasks`, `data` or `max_train`.
-
-    Returns:
-        The records of this run.
 
     Raises:
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.
@@ -90,7 +85,8 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         features = cache.read(source, pictures, space)
         for task in job.tasks:
             for reference in task.references(features, pictures) if job.first else []:
-                yield Measured(task, reference.name, "", reference.probe, reference.figures)
+                row = Measured(task, reference.name, "", reference.probe, reference.figures)
+                yield row._replace(note=task.few_people_note())
             task.seen = [changed.read(task, source, space, view) for view in task.views()]
         note = constant_note(features.values)
         if note:
@@ -101,8 +97,10 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         for task, figures in zip(job.tasks, together, strict=True):
             encoder = getattr(source, "encoder", None)
             overlap = overlaps.of(source.name, encoder, task.faces, task.scored())
+            of_row = "; ".join(filter(None, (note, task.few_people_note())))
             row = Measured(
-                *(task, source.name, space, task.probe, figures, source.fingerprint, seconds, note),
+                *(task, source.name, space, task.probe, figures, source.fingerprint, seconds),
+                of_row,
                 overlap=overlap,
                 origin=origins.get(source.name, ""),
             )
@@ -111,7 +109,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
                 scores_by_share(task, features, pictures, settings.label_shares, figures, run.say),
                 changed.scores(task, source, space, features, pictures, changes),
             ):
-                notes = "; ".join(filter(None, (note, condition_note(condition))))
+                notes = "; ".join(filter(None, (of_row, condition_note(condition))))
                 yield row._replace(figures=worse, condition=condition, note=notes)
 
 
@@ -125,7 +123,7 @@ class _Planner:
         self.settings, self.run = settings, run
         self.seeds = list(dict.fromkeys(settings.seeds))
         epochs = 300 if settings.epochs is None else settings.epochs
-        self.kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
+        self.kinds = facecycle_tasks(epochs) if settings.protocol else TASKS
         # What is missing is missing for all seeds: reported once.
         self.say = {s: run.say if s == self.seeds[0] else lambda line: None for s in self.seeds}
 
@@ -205,22 +203,14 @@ def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
     count, listed = 0, None
     for faces in {id(task.faces): task.faces for task in plan.all_tasks()}.values():
         # Tasks on one face set share its features.
-        here = {
-            seed: [t for t in of_seed if t.faces is faces] for seed, of_seed in plan.tasks.items()
-        }
-        wanted = [task.indices for of_seed in here.values() for task in of_seed]
-        pictures = Pictures(faces, np.unique(np.concatenate(wanted)))
-        pictures_of[id(faces)] = pictures
-        sources = [
-            source for seed, of_seed in here.items() for source, _ in plan.spaces(seed, of_seed)
-        ]
-        skipped: dict[Skipped, None] = dict.fromkeys(faces.skipped)
-        for together in rounds(sources):
-            skipped.update(dict.fromkeys(cache.fill(together, pictures)))
-        write_listing(cache.folder, pictures, sources)
+        tasks = [task for task in plan.all_tasks() if task.faces is faces]
+        wanted = np.concatenate([task.indices for task in tasks])
+        pictures = pictures_of[id(faces)] = Pictures(faces, np.unique(wanted))
+        filled = cache.fill(plan.sources(tasks), pictures)
+        skipped = [*dict.fromkeys([*faces.skipped, *filled])]
         keys = (faces.records[i].key for i in pictures.indices)
-        listed = run.folder.skip(faces.name, keys, [*skipped])
+        listed = run.folder.skip(faces.name, keys, skipped)
         count += len(skipped)
     if count:
-        run.say(f"{count} pictures skipped: see {listed}")
+        run.say(f"{plural(count, 'picture')} skipped: see {listed}")
     return pictures_of

@@ -45,14 +45,11 @@ _BINS = 15
 
 
 def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
-    """Fit the probe that `linear-probe run` scores, and save it beside its encoder.
+    """Fit the probe that `linear-probe run` scores, and save it beside its encoder; its file.
 
     L2 is chosen on a validation split of the training part. So is the temperature, for a probe that
     was fitted on the rest; the saved one is fitted on all of the training part. The test part
     chooses nothing; its figures go into the file.
-
-    Returns:
-        The file.
 
     Raises:
         InputError: a setting, the encoder or the data can't be used, or nothing can be written.
@@ -175,8 +172,8 @@ def best_by_card(card: Mapping[str, Any], task: Classes) -> str | None:
     best: tuple[float, str] | None = None
     for record in card.get("records") or []:
         try:
-            asked = (record["task"], record["data_set"], record["metric"], record["probe"])
-            if asked != (task.name, task.data_set, "accuracy", task.probe):
+            about = (record["task"], record["data_set"], record["metric"], record["probe"])
+            if about != (task.name, task.data_set, "accuracy", task.probe):
                 continue
             if record.get("condition"):
                 continue
@@ -212,8 +209,8 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     count = probabilities.shape[1]
-    found = multiclass_calibration_error(probabilities, targets, count, n_bins=_BINS, norm="l1")
-    return 100 * float(found)
+    error = multiclass_calibration_error(probabilities, targets, count, n_bins=_BINS, norm="l1")
+    return 100 * float(error)
 
 
 def _probe(

@@ -13,7 +13,7 @@ from pydantic import PlainValidator
 from linear_probe.arguments import Option
 from linear_probe.records.runner import Experiment
 from linear_probe.reports.command import tables_of_run
-from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.arguments import existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
@@ -104,6 +104,14 @@ class ProbeSettings(Experiment):
         super().__post_init__()
         if self.epochs is not None and self.protocol is None:
             raise InputError("--epochs has no effect without --protocol; leave it out")
+        for pair in (
+            (self.train, self.test),
+            (self.train_csv, self.test_csv),
+            (self.pairs, self.images),
+        ):
+            if None not in pair:  # else both must be given, which comes first
+                for place in pair:
+                    existing(str(place))
 
     module = "linear_probe.experiments.probe"
     writes = "folder for records.jsonl, features, skipped.csv"
@@ -230,11 +238,8 @@ class SavedProbeSettings:
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:
-    """The small table of all records in these folders.
-
-    Raises:
-        InputError: a folder without records.
-    """
+    """The small table of all records in these folders. Raises InputError: a folder without
+    records."""
     from linear_probe.records.collect import find_records, replicates_of
     from linear_probe.reports.summary import summary
 

@@ -9,22 +9,19 @@ LFW's pairs, with its error rates on the other half.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from linear_probe.features.frozen import Features
+from linear_probe.features.extraction import Features, decoded
 from linear_probe.probes.verification import best_threshold
 from linear_probe.records.runner import Say, print_line
 from linear_probe.tasks.identification import FALSE_POSITIVES, Identification, rates_of
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.apps.embedding import Verification, codes_of, cosines
 from ssl_faces.data import FaceSet, distinct_pairs, find_face_sets
-from ssl_faces.data.pictures import BadImage
-from ssl_faces.data.store.packing import square
 from ssl_faces.encoders.encoder import find_encoder, update_card
 
 SPACE = "identity"
@@ -32,15 +29,8 @@ SPACE = "identity"
 
 def keep_threshold(encoder: str, data: str | Path, say: Say = print_line) -> Verification:
     """Choose mean and threshold on LFW's pairs, and what finds people on half of their people, and
-    put them into the encoder's card as `verification` and `identification`.
-
-    Args:
-        encoder: as for `load_encoder`.
-        data: folder that holds LFW.
-
-    Raises:
-        InputError: no such encoder, no LFW with pairs, or the encoder has no identity code.
-    """
+    put them into the encoder's card as `verification` and `identification`. Raises InputError:
+    no such encoder, no LFW with pairs in the folder `data`, or the encoder has no identity code."""
     directory = find_encoder(encoder)
     loaded = load_encoder(directory)
     if SPACE not in loaded.feature_dims:
@@ -93,15 +83,11 @@ def keep_threshold(encoder: str, data: str | Path, say: Say = print_line) -> Ver
 
 def _codes(encoder: FaceEncoder, faces: FaceSet, indices: Sequence[int]) -> Features:
     """The codes of those of these records that can be decoded."""
-    crops, records = [], []
-    for index in indices:
-        with suppress(BadImage):
-            picture = faces.read(index, encoder.input_size)
-            crops.append(square(picture, encoder.input_size).transpose(1, 2, 0))
-            records.append(index)
+    images = decoded(faces, indices, encoder.input_size)
+    crops = [*images.images.permute(0, 2, 3, 1).numpy()]
     parts = [part[SPACE] for part in codes_of(encoder, crops, [SPACE])]
     values = torch.cat(parts) if parts else torch.empty(0, encoder.feature_dims[SPACE])
-    return Features(values, np.array(records, dtype=np.int64))
+    return Features(values, images.records)
 
 
 def _identification(task: Identification, codes: Features) -> dict[str, Any]:

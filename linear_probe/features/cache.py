@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from linear_probe.features.files import LISTING_SUFFIX, PIECES_SUFFIX, lock
+from linear_probe.features.files import PIECES_SUFFIX, lock
 from ssl_faces import InputError
 from ssl_faces.common.files import write_failure
 
@@ -28,17 +28,12 @@ USUAL_ROOM = 20.0
 # As `FeatureCache` calls them; nothing else is ever removed.
 _FEATURES = re.compile(r".+-[0-9a-f]{20}-.+\.safetensors")
 _PIECES = re.compile(rf".+-[0-9a-f]{{20}}{re.escape(PIECES_SUFFIX)}")
-_BESIDE = re.compile(rf".+{re.escape(LISTING_SUFFIX)}|\..+-[0-9a-f]{{20}}\.lock")
+_LOCK = re.compile(r"\..+-[0-9a-f]{20}\.lock")
 
 
 class Entry(NamedTuple):
-    """Features of one space, or what an interrupted run has computed of one source.
-
-    Attributes:
-        path: a file, or a folder of pieces.
-        size: in bytes.
-        used: when it was last used, in seconds since 1970.
-    """
+    """Features of one space, or what an interrupted run has computed of one source: a file or a
+    folder of pieces, its size in bytes, and when it was last used, in seconds since 1970."""
 
     path: Path
     size: int
@@ -57,15 +52,15 @@ class Entry(NamedTuple):
 
 def entries(folder: Path) -> list[Entry]:
     """All features in a folder, those that were not used for the longest time first."""
-    found = []
+    features = []
     with suppress(FileNotFoundError), os.scandir(folder) as files:
         for file in files:
             with suppress(OSError):  # removed meanwhile by another process
                 if file.is_file() and _FEATURES.fullmatch(file.name):
-                    found.append(_entry([Path(file)], Path(file)))
+                    features.append(_entry([Path(file)], Path(file)))
                 elif file.is_dir(follow_symlinks=False) and _PIECES.fullmatch(file.name):
-                    found.append(_entry([*Path(file).iterdir()], Path(file)))
-    return sorted(found, key=lambda entry: entry.used)
+                    features.append(_entry([*Path(file).iterdir()], Path(file)))
+    return sorted(features, key=lambda entry: entry.used)
 
 
 def _entry(files: Sequence[Path], path: Path) -> Entry:
@@ -80,18 +75,12 @@ def note_use(paths: Collection[Path]) -> None:
 
 
 def make_room(folder: Path, in_use: Collection[Path]) -> None:
-    """Remove features until the folder is as small as it has to be.
-
-    Args:
-        in_use: files that must stay, even if the folder stays too large.
-
-    Raises:
-        InputError: `SSL_FACES_FEATURES_GB` is no number.
-    """
+    """Remove features, but those `in_use`, until the folder is as small as it has to be; InputError
+    if `SSL_FACES_FEATURES_GB` is no number."""
     room = room_in_bytes()
-    found = entries(folder)
-    size = sum(entry.size for entry in found)
-    for entry in found:
+    features = entries(folder)
+    size = sum(entry.size for entry in features)
+    for entry in features:
         if size <= room:
             return
         if entry.path not in in_use and entry.remove():
@@ -99,11 +88,8 @@ def make_room(folder: Path, in_use: Collection[Path]) -> None:
 
 
 def room_in_bytes() -> float:
-    """Bytes that a folder of features may take.
-
-    Raises:
-        InputError: `SSL_FACES_FEATURES_GB` is no number.
-    """
+    """Bytes that a folder of features may take; InputError if `SSL_FACES_FEATURES_GB` is no
+    number."""
     text = os.environ.get(ROOM, "").strip()
     try:
         gigabytes = float(text) if text else USUAL_ROOM
@@ -115,11 +101,8 @@ def room_in_bytes() -> float:
 
 
 def find_caches(folders: Sequence[Path]) -> Iterator[tuple[Path, list[Entry]]]:
-    """Folders that hold features, within these folders, with what they hold.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """Folders that hold features, within these folders, with what they hold; InputError if there is
+    no such folder."""
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give one that holds runs")
@@ -135,18 +118,15 @@ def as_size(size: float) -> str:
 
 
 def report_caches(folders: list[Path], clean: bool) -> Iterator[str]:
-    """Lines on the features within these folders (of none: `runs`), which `clean` removes.
-
-    Raises:
-        InputError: there is no such folder, or features can't be removed.
-    """
+    """Lines on the features within these folders (of none: `runs`), which `clean` removes;
+    InputError if there is no such folder, or features can't be removed."""
     most = as_size(room_in_bytes())
     folders = folders or [folder for folder in (Path("runs"),) if folder.is_dir()]
     total = 0
     for place, features in find_caches(folders):
         removed = [entry for entry in features if clean and _removed(entry)]
         if clean:
-            _remove_listings(place)
+            _remove_empty(place)
         size = sum(entry.size for entry in (removed if clean else features))
         total += size
         day = time.strftime("%Y-%m-%d", time.localtime(max(e.used for e in features)))
@@ -168,12 +148,12 @@ def _removed(entry: Entry) -> bool:
         raise InputError(f"{entry.path}: {write_failure(error)}") from error
 
 
-def _remove_listings(place: Path) -> None:
-    """What is left of an emptied folder."""
+def _remove_empty(place: Path) -> None:
+    """What is left of an emptied folder: locks of killed runs, and the folder itself."""
     if entries(place):
         return
     for path in place.iterdir():
-        if _BESIDE.fullmatch(path.name):
+        if _LOCK.fullmatch(path.name):
             path.unlink(missing_ok=True)
     with suppress(OSError):
         place.rmdir()  # unless it holds other files

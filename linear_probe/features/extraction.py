@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -32,23 +33,50 @@ class Chunk(NamedTuple):
 
 
 class Extracted(NamedTuple):
-    """The features of a chunk.
-
-    Attributes:
-        values: float32 [N, D] on the CPU by space, for each of the chunk's sources.
-        records: N, which record of the face set each row is of.
-        skipped: images without a row.
-    """
+    """The features of a chunk: float32 [N, D] on the CPU by space, for each of its sources; which
+    of the N records each row is of; and images without a row."""
 
     values: list[dict[str, Tensor]]
     records: list[int]
     skipped: list[Skipped]
 
 
-class _Batch(NamedTuple):
-    images: Tensor | None  # uint8 [B, 3, S, S]; None if no image can be decoded
-    records: list[int]
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of one space, float32 [N, D], and int64 [N], which record of the face set
+    each row is of; those whose image can't be decoded have no row."""
+
+    values: Tensor
+    records: np.ndarray
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images of a face set that can be decoded: uint8 [N, 3, S, S], their records int64 [N],
+    and those that can't."""
+
+    images: Tensor
+    records: np.ndarray
     skipped: list[Skipped]
+
+    @property
+    def rows(self) -> Features:
+        """Rows without features, for splits."""
+        return Features(torch.empty(len(self.records), 0), self.records)
+
+
+def decoded(faces: FaceSet, indices: Sequence[int], size: int) -> Decoded:
+    """The images of these records at side `size`."""
+    images, records, skipped = [], [], []
+    pictures = faces.read_many(indices, at_least=size, shrink=partial(square, size=size))
+    for index, picture in zip(indices, pictures, strict=True):
+        if isinstance(picture, BadImage):
+            skipped.append(Skipped(faces.records[index].key, str(picture)))
+        else:
+            images.append(picture)
+            records.append(index)
+    stack = np.stack(images) if images else np.empty((0, 3, size, size), np.uint8)
+    return Decoded(torch.from_numpy(stack), np.array(records, dtype=np.int64), skipped)
 
 
 def extract(
@@ -66,7 +94,7 @@ def extract(
         InputError: a source gives other features than it declares.
     """
     calls = (
-        partial(_decode, faces, indices[places.start : places.stop].tolist(), chunk.size)
+        partial(decoded, faces, indices[places.start : places.stop].tolist(), chunk.size)
         for chunk in chunks
         for places in cut(chunk.images, batch_size)
     )
@@ -96,29 +124,15 @@ def _ahead(calls: Iterable[Callable[[], T]]) -> Generator[T, None, None]:
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(faces: FaceSet, indices: list[int], size: int) -> _Batch:
-    records: list[int] = []
-    skipped: list[Skipped] = []
-    decoded = []
-    pictures = faces.read_many(indices, at_least=size, shrink=partial(square, size=size))
-    for index, picture in zip(indices, pictures, strict=True):
-        if isinstance(picture, BadImage):
-            skipped.append(Skipped(faces.records[index].key, str(picture)))
-        else:
-            decoded.append(picture)
-            records.append(index)
-    return _Batch(torch.from_numpy(np.stack(decoded)) if decoded else None, records, skipped)
-
-
 @torch.inference_mode()
-def _features(chunk: Chunk, batches: Iterator[_Batch], device: str) -> Extracted:
+def _features(chunk: Chunk, batches: Iterator[Decoded], device: str) -> Extracted:
     rows: list[dict[str, list[Tensor]]] = [{name: [] for name in s.dims} for s in chunk.sources]
     records: list[int] = []
     skipped: list[Skipped] = []
     for batch in batches:
-        records += batch.records
+        records += batch.records.tolist()
         skipped += batch.skipped
-        if batch.images is None:
+        if not len(batch.images):
             continue
         images = batch.images.to(device).float().div_(255)
         for source, of_source in zip(chunk.sources, rows, strict=True):
@@ -138,11 +152,8 @@ def _features(chunk: Chunk, batches: Iterator[_Batch], device: str) -> Extracted
 
 
 def check_shapes(source: ImageSource, found: Mapping[str, Tensor], rows: int) -> None:
-    """Check that a source's features of `rows` images have the spaces and lengths it declares.
-
-    Raises:
-        InputError: a space is missing, not [rows, D], or of another length; says which.
-    """
+    """InputError if a source's features of `rows` images lack a space, are not [rows, D], or have
+    another length than it declares."""
     for space, dim in source.dims.items():
         if space not in found:
             raise InputError(

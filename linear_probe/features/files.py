@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
@@ -24,7 +26,6 @@ _log = logging.getLogger(__name__)
 FEATURES_FOLDER = "features"
 """In the folder of a run."""
 PIECES_SUFFIX = ".pieces"
-LISTING_SUFFIX = "-listing.json"
 _BROKEN = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
@@ -38,7 +39,12 @@ def space_name(space: str) -> str:
 
 
 def write_features(
-    path: Path, values: Tensor, records: Sequence[int], skipped: Sequence[Skipped]
+    path: Path,
+    values: Tensor,
+    records: Sequence[int],
+    skipped: Sequence[Skipped],
+    source: str = "",
+    keys: Sequence[str] = (),
 ) -> None:
     """Write the features of one space; `path` is never half-written.
 
@@ -46,21 +52,20 @@ def write_features(
         values: float32 [N, D].
         records: N, which record of the face set each row is of.
         skipped: images without a row.
+        source, keys: fingerprint of the source and keys of the N images, for `find_features`.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.
     """
-    about = json.dumps({"skipped": [tuple(item) for item in skipped]})
+    # ASCII: file names may hold bytes that are no text.
+    about = json.dumps({"skipped": [*map(tuple, skipped)], "source": source, "keys": [*keys]})
     tensors = {"features": values, "records": torch.tensor(records, dtype=torch.int64)}
     replace_file(path, save(tensors, metadata={"about": about}))
 
 
 def read_features(path: Path) -> tuple[Tensor, Tensor]:
     """Features float32 [N, D] and records int64 [N], memory-mapped: the system can reclaim them.
-
-    Raises:
-        InputError: the file can't be read.
-    """
+    Raises InputError: the file can't be read."""
     try:
         with safe_open(regular(path), framework="pt") as file:
             return file.get_tensor("features"), file.get_tensor("records")
@@ -68,10 +73,40 @@ def read_features(path: Path) -> tuple[Tensor, Tensor]:
         raise InputError(f"{path}: can't be read ({error}); delete it, run again") from error
 
 
+def find_features(
+    folder: Path, fingerprint: str, space: str, keys: Sequence[str]
+) -> np.ndarray | None:
+    """Features float32 [N, D] of the images with these keys; None where some are missing.
+
+    Args:
+        folder: the run's folder of features.
+        fingerprint, space: as in `Record`.
+
+    Raises:
+        InputError: the features' file can't be read.
+    """
+    for path in sorted(folder.glob(f"*-{space_name(space)}.safetensors")):
+        about = _about(path)
+        if fingerprint and about.get("source", "").startswith(fingerprint):
+            row_of = {key: row for row, key in enumerate(about["keys"])}
+            rows = [row_of.get(key, -1) for key in keys]
+            if min(rows) >= 0:
+                return read_features(path)[0][rows].float().numpy()
+    return None
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """The facts that `write_features` wrote; nothing if the file is damaged."""
+    try:
+        with safe_open(regular(path), framework="pt") as file:
+            return dict(json.loads(file.metadata()["about"]))
+    except _BROKEN:
+        return {}
+
+
 def read_skipped(path: Path) -> list[Skipped]:
     """Images that have no row in a file that `has_features`."""
-    with safe_open(regular(path), framework="pt") as file:
-        return [Skipped(*item) for item in json.loads(file.metadata()["about"])["skipped"]]
+    return [Skipped(*item) for item in _about(path)["skipped"]]
 
 
 def has_features(path: Path, dim: int, count: int) -> bool:
@@ -92,12 +127,8 @@ def has_features(path: Path, dim: int, count: int) -> bool:
 
 
 class Chunks:
-    """The finished chunks of an extraction: one file for each chunk and space.
-
-    Args:
-        folder: for them; one for each source and set of images, named by their content.
-        dims: length of the features of each space.
-    """
+    """The finished chunks of an extraction: one file for each chunk and space, in a folder for each
+    source and set of images; `dims`: length of the features of each space."""
 
     def __init__(self, folder: Path, dims: Mapping[str, int]) -> None:
         self.folder = folder
@@ -126,9 +157,9 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
     """Keep other processes from computing the same; whether the lock was acquired.
 
     It is the system's lock on an open file, which ends with its process: a dead one blocks nobody.
+    The file is removed afterwards.
 
     Args:
-        path: the lock's file, created if missing and removed afterwards.
         wait: until another process releases it; else an occupied lock is not acquired.
 
     Raises:

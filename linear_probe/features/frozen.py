@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from linear_probe.features.cache import as_size, entries, make_room, note_use
-from linear_probe.features.extraction import Chunk, Extracted, cut, extract
+from linear_probe.features.extraction import Chunk, Extracted, Features, cut, extract
 from linear_probe.features.files import (
     PIECES_SUFFIX,
     Chunks,
@@ -50,7 +49,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_FORMAT = 2  # part of the cache key: raise it when features of the same weights would change
+_FORMAT = 3  # part of the cache key: raise it when features of the same weights would change
 _PIECE = 1024  # images of a chunk; an interrupted run loses no more than one
 
 
@@ -66,11 +65,7 @@ class KeyedSource(ABC):
 
     @abstractmethod
     def missing(self, pictures: Pictures) -> list[Skipped]:
-        """Images that it has no features of.
-
-        Raises:
-            InputError: too many.
-        """
+        """Images that it has no features of. Raises InputError: too many."""
 
     @abstractmethod
     def read(self, pictures: Pictures, space: str) -> Features:
@@ -82,7 +77,6 @@ class EncoderSource:
 
     Args:
         name: its name in tables.
-        encoder: the encoder.
         spaces: which of its feature spaces; None is all.
         precision: of its arithmetic; `bf16` is about twice as fast where the hardware has it.
     """
@@ -134,11 +128,12 @@ class Pictures:
         faces: the face set.
         indices: int64 [N], which of its records.
         hashes: SHA-256 of each image's stored bytes; empty where they can't be read.
+        changed: the images of `faces` are changed ones, so that reports show none of their
+            features.
     """
 
-    def __init__(self, faces: FaceSet, indices: np.ndarray) -> None:
-        self.faces = faces
-        self.indices = indices
+    def __init__(self, faces: FaceSet, indices: np.ndarray, changed: bool = False) -> None:
+        self.faces, self.indices, self.changed = faces, indices, changed
         self.hashes = [faces.hash_if_readable(int(index)) for index in indices]
 
     def __len__(self) -> int:
@@ -156,20 +151,6 @@ class Pictures:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Features:
-    """Frozen features of one space.
-
-    Attributes:
-        values: float32 [N, D].
-        records: int64 [N], which record of the face set each row is of; those whose image can't
-            be decoded have no row.
-    """
-
-    values: Tensor
-    records: np.ndarray
-
-
 class FeatureCache:
     """Features of images from sources, computed if they are not in `folder` yet.
 
@@ -178,7 +159,7 @@ class FeatureCache:
     used for long make room for others, see `linear_probe.features.cache`.
 
     Args:
-        folder: where features are kept, one safetensors file for each source, images and space.
+        folder: one safetensors file for each source, images and space.
         batch_size: images given to an encoder at once.
         device: where encoders run.
     """
@@ -199,6 +180,7 @@ class FeatureCache:
             InputError: no image can be decoded, features are not finite or not of the length
                 that their source declares, or can't be written.
         """
+        sources = [*{(s.fingerprint, *s.dims): s for s in sources}.values()]
         computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
         skipped: dict[str, str] = {}
         # Before anything is computed: it may be the reason to stop.
@@ -253,8 +235,11 @@ class FeatureCache:
         return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
 
     def _stem(self, source: Source, pictures: Pictures) -> str:
+        """The start of the names of a source's files: a hash of all that decides the features, so
+        that features of older weights or other images are never found."""
         size = getattr(source, "input_size", "")
-        return stem_of(pictures.faces.name, source.fingerprint, size, pictures.fingerprint)
+        text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
+        return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
     def _has(self, source: Source, pictures: Pictures) -> bool:
         return all(
@@ -308,21 +293,21 @@ class FeatureCache:
                 if lacking:
                     chunks.append(Chunk(images, size, lacking))
 
-        def write(chunk: Chunk, found: Extracted) -> None:
-            for source, values in zip(chunk.sources, found.values, strict=True):
+        def write(chunk: Chunk, extracted: Extracted) -> None:
+            for source, values in zip(chunk.sources, extracted.values, strict=True):
                 for space in source.dims:
                     path = finished[id(source)].path(chunk.images, space)
-                    write_features(path, values[space], found.records, found.skipped)
+                    write_features(path, values[space], extracted.records, extracted.skipped)
 
         total = sum(len(chunk.images) for chunk in chunks)
-        found = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
+        extracted = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
         with (
             tqdm(total=total, desc=f"features of {pictures.faces.name}", unit="faces") as bar,
-            closing(found),
+            closing(extracted),
             ThreadPoolExecutor(1, "writing") as writer,  # behind; at its end all is written
         ):
             writing: Future[None] | None = None
-            for chunk, features in found:
+            for chunk, features in extracted:
                 if writing is not None:
                     writing.result()  # an error of writing stops the run
                 writing = writer.submit(write, chunk, features)
@@ -357,30 +342,15 @@ class FeatureCache:
             except InputError:
                 chunks.remove()  # the next run must not find the same
                 raise
-            write_features(self._path(source, pictures, space), values, records, skipped)
-
-
-def stem_of(faces: str, source: str, size: int | str, pictures: str) -> str:
-    """The start of the names of a source's feature files: a hash of all that decides the features,
-    so that features of older weights or other images are never found.
-
-    Args:
-        faces: name of the face set.
-        source, pictures: fingerprints.
-        size: the side that the source takes images at; empty where it takes none.
-    """
-    text = f"{_FORMAT} {source} {size} {pictures}"
-    return f"{faces}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+            keys = [] if pictures.changed else [pictures.faces.records[i].key for i in records]
+            path = self._path(source, pictures, space)
+            write_features(path, values, records, skipped, source.fingerprint, keys)
 
 
 def _check_finite(
     source: Source, space: str, values: Tensor, records: Sequence[int], faces: FaceSet
 ) -> None:
-    """Check that features float [N, D] of these N records are finite.
-
-    Raises:
-        InputError: names the encoder, the space, the number of images and the first one's key.
-    """
+    """InputError if features float [N, D] of these N records are not finite."""
     bad = non_finite_rows(values)
     if len(bad):
         raise InputError(

@@ -51,10 +51,8 @@ def cost(head: Head) -> Cost:
 
 
 def one_core_milliseconds(run: Callable[[], object]) -> float:
-    """The median time of a call, with one thread of torch's, after some to warm up.
-
-    The processor's time of this thread: other work on the machine is not counted.
-    """
+    """The median time of a call, with one thread of torch's, after some to warm up: the processor's
+    time of this thread, so that other work on the machine is not counted."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

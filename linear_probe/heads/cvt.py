@@ -63,12 +63,8 @@ def lbp_maps(images: Tensor) -> Tensor:
 
 class AttentionalFusion(nn.Module):
     """Attentional selective fusion of two maps: w a + (1 - w) b, where w [B, C, h, w] in (0, 1) is
-    the sigmoid of a local plus a global path, both applied to a + b.
-
-    Args:
-        channels: of both maps.
-        reduction: by which the paths' inner layers have fewer.
-    """
+    the sigmoid of a local plus a global path, both applied to a + b; inner layers have `channels
+    / reduction` channels."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -111,15 +107,9 @@ class Block(nn.Module):
 
 
 def started_from(name: str, least_side: int) -> BackboneEncoder:
-    """A trained encoder's network up to its deepest map of `least_side` places or more a side, to
-    be trained on.
-
-    Args:
-        name: a released encoder or the folder of one, a ResNet.
-
-    Raises:
-        InputError: an encoder without such a map, or of another kind.
-    """
+    """The network of a trained ResNet, by its released name or folder, up to its deepest map of
+    `least_side` places or more a side, to be trained on. Raises InputError: an encoder without
+    such a map, or of another kind."""
     from timm.models.resnet import ResNet  # takes a second
 
     encoder = load_encoder(name)
@@ -152,7 +142,7 @@ class CVT(Head):
         goal: see `Head`.
         encoder: frozen, for the maps of both branches (images, and patterns as images); None: a
             ResNet-18 for each branch.
-        picture_size: side of the pictures; with an encoder or a trunk that one's.
+        picture_size: side of the images; with an encoder or a trunk that one's.
         width: of the ResNets.
         dim: length of the tokens.
         depth, heads: of the transformer.
@@ -161,8 +151,7 @@ class CVT(Head):
         aggregation: of the tokens: a class token that attends to all through the transformer, or
             their mean without one.
         trunk: a released encoder or the folder of one, a ResNet: both branches start from its
-            weights, as the paper's from a network that recognises faces (MS-Celeb-1M); None: they
-            start from random weights.
+            weights, as the paper's from a network that recognises faces (MS-Celeb-1M).
         least_map: with a trunk, places a side that the map has at least, each a visual word.
 
     Raises:

@@ -26,7 +26,7 @@ from linear_probe.records.runner import Run
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import StepsBar
 from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
 from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.common.children import Stopped
@@ -193,11 +193,8 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint of a head's training; no code in it is run.
-
-    Raises:
-        InputError: no whole checkpoint of a head, or weights that are NaN or infinite.
-    """
+    """The checkpoint of a head's training; no code in it is run. Raises InputError: no whole
+    checkpoint of a head, or weights that are NaN or infinite."""
     try:
         checkpoint = load_checkpoint(path)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
@@ -253,10 +250,7 @@ def in_batches(
 
 def _note_settings(run: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run to its folder; those of a run without a checkpoint are replaced.
-
-    Raises:
-        InputError: the folder's checkpoint was trained with others.
-    """
+    Raises InputError: the folder's checkpoint was trained with others."""
     path = run / SETTINGS_FILE
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if (run / CHECKPOINT_FILE).exists() and path.exists():
@@ -274,6 +268,9 @@ def _note_settings(run: Path, settings: dict[str, Any]) -> None:
     replace_file(path, text.encode())
 
 
+_PLACES = ("data", "test_data", "train_csv", "test_csv")
+
+
 def _without_places(settings: Any) -> Any:
     """Settings without the data's folders, which may lie elsewhere (`IMAGES` identifies them), and
     without those that are None."""
@@ -281,7 +278,7 @@ def _without_places(settings: Any) -> Any:
         return [_without_places(each) for each in settings]
     if not isinstance(settings, dict):
         return settings
-    kept = {k: v for k, v in settings.items() if k not in ("data", "test_data")}
+    kept = {k: v for k, v in settings.items() if k not in _PLACES}
     return {name: _without_places(value) for name, value in kept.items() if value is not None}
 
 

@@ -35,14 +35,9 @@ SCALES = (2, 4, 8)
 
 
 class SuperResolution(nn.Module):
-    """The residual of a bicubic enlargement, by residual blocks at the small size and sub-pixel
-    convolutions (Lim et al., EDSR, 2017; Shi et al. 2016), without batch normalisation.
-
-    Args:
-        scale: 2, 4 or 8.
-        channels: of the blocks.
-        blocks: how many.
-    """
+    """The residual of a bicubic enlargement by 2, 4 or 8, by residual blocks at the small size and
+    sub-pixel convolutions (Lim et al., EDSR, 2017; Shi et al. 2016), without batch
+    normalisation."""
 
     def __init__(self, scale: int, channels: int = 48, blocks: int = 4) -> None:
         super().__init__()
@@ -74,12 +69,7 @@ class SuperResolution(nn.Module):
 
 
 class CentredClassifier(nn.Module):
-    """A linear classifier, and a learnt centre for each class.
-
-    Args:
-        dim: length of the features.
-        classes: how many.
-    """
+    """A linear classifier of features [B, dim], and a learned centre for each class."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -106,14 +96,14 @@ class Hallucination(Head):
         encoder: recognises, frozen; gradients of its features reach the hallucination. None: a
             ResNet-18 that learns.
         space: with an encoder: which of its feature spaces.
-        scale: by which pictures are made small and large again: 2, 4 or 8.
-        picture_size: side of the true pictures; with an encoder that encoder's.
+        scale: by which images are reduced and enlarged again: 2, 4 or 8.
+        picture_size: side of the true images; with an encoder that encoder's.
         width: of the ResNet.
         dim: length of the ResNet's features.
         channels, blocks: of the hallucination.
-        hallucinator: `joint`: both are trained together; `separate`: each alone, the first to
-            match the true pixels, the second to recognise true images; `bicubic`: no hallucination,
-            the recogniser is trained on bicubic enlargements.
+        hallucinator: `joint`: both are trained together; `separate`: each alone, the first to match
+            the true pixels, the second to recognise true images; `bicubic`: no hallucination, the
+            recogniser is trained on bicubic enlargements.
         pixel_weight: of the mean squared difference of pixels: with 10 instead of 300 hallucinated
             faces are hardly sharper than bicubic enlargements.
         centre_weight: of the distance to the class centres.

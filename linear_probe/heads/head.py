@@ -114,7 +114,7 @@ class Head(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.encoder is not None:
-            # Its batch statistics stay those of its own training.
+            # It keeps the batch statistics of its training.
             self.encoder.eval()
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,14 +11,60 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.regression import concordance_corrcoef
 
-from linear_probe.features.frozen import Features
-from linear_probe.heads.goals import AGES, Goal
-from linear_probe.heads.meaning import Meaning, Part
+from linear_probe.features.frozen import Features, Pictures
+from linear_probe.heads.fit import in_batches
+from linear_probe.heads.goals import AGES, Goal, Meaning, Part
+from linear_probe.heads.head import Head
+from linear_probe.records.measured import Figure
 from linear_probe.tasks.affect import AFFECT, Affect
 from linear_probe.tasks.attributes import AttributePrediction, Attributes
 from linear_probe.tasks.classification import Classes
+from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.labelled import LabelTask, Split
-from linear_probe.tasks.task import Figure, Task, carries
+from linear_probe.tasks.sample import Sample
+from linear_probe.tasks.task import Task, carries
+
+PROBE = "against the true pictures"
+READOUT = "exogenous readout"
+
+
+def measure_figures(
+    head: Head, images: Tensor, keys: Sequence[str], replicates: int, bfloat16: bool = False
+) -> list[Figure]:
+    """The mean of each of the head's `measures` of test images uint8 [N, 3, R, R], with intervals
+    by bootstrap over images; `bfloat16` as in `head_outputs`."""
+    if type(head).measures is Head.measures:
+        return []
+    parts = in_batches(head, images, head.measures, bfloat16)
+    sample = Sample(keys, replicates)
+    more: dict[str, Any] = {"factor": 1, "note": f"{len(images):,} pictures", "probe": PROBE}
+    figures = []
+    for name, (_, unit, higher_is_better) in parts[0].items():
+        values = torch.cat([part[name].values for part in parts]).double().cpu().numpy()
+        figures.append(sample.mean(name, values, unit, higher_is_better, **more))
+    return figures
+
+
+def has_readout(task: LabelTask) -> bool:
+    """Whether its pictures have the label `exogenous`, beside what the task is about."""
+    return Exogenous.serves(task.faces) and not isinstance(task, Exogenous) and task.folds is None
+
+
+def exogenous_readout(task: LabelTask, records: np.ndarray, representation: Tensor) -> Figure:
+    """Accuracy of a linear probe of the label `exogenous`, fitted on the training images, on the
+    test images: the lower the better.
+
+    Args:
+        task: one that `has_readout`.
+        records: int64 [N], of the task's face set.
+        representation: float32 [N, D], what a head makes of them.
+    """
+    probe = Exogenous([task.faces], task.seed, task.replicates, task.device, task.max_train)
+    pictures = Pictures(task.faces, task.indices)
+    figures = probe.score(Features(representation, records), pictures)
+    accuracy = next(figure for figure in figures if figure.metric == "accuracy")
+    note = f"by logistic regression on the representation; {accuracy.note}"
+    return replace(accuracy, metric=READOUT, higher_is_better=False, note=note, predictions=None)
 
 
 @dataclass(frozen=True)
@@ -39,18 +86,18 @@ class HeadTask:
 
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Figures of outputs [N, outputs] on validation images."""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         columns = labels.reshape(len(labels), -1).unbind(1)
         for (part, of), column in zip(self.meaning.split(outputs), columns, strict=True):
             if part.years:
-                found[f"MAE {part.name}"] = float((of[:, 0] - column).abs().mean())
+                figures[f"MAE {part.name}"] = float((of[:, 0] - column).abs().mean())
             elif not part.classes:
                 agreement = concordance_corrcoef(of[:, 0].float(), column)
-                found[f"CCC {part.name}"] = float(agreement)
+                figures[f"CCC {part.name}"] = float(agreement)
             elif not isinstance(self.task, Affect):  # whose expression is learned and not scored
                 metric = f"{part.name} accuracy" if self.meaning.several else "accuracy"
-                found[metric] = 100 * float((of.argmax(1) == column).double().mean())
-        return found
+                figures[metric] = 100 * float((of.argmax(1) == column).double().mean())
+        return figures
 
     def figures(
         self,

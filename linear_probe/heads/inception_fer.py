@@ -26,15 +26,13 @@ from ssl_faces.common.ranges import (
 
 
 class Inception(nn.Module):
-    """1x1, 3x3 and 5x5 convolutions and a pooled path side by side (Szegedy et al., CVPR 2015).
-
-    torchvision's has 3x3 for 5x5; this one is as published, with batch normalisation.
+    """1x1, 3x3 and 5x5 convolutions and a pooled path side by side (Szegedy et al., CVPR 2015),
+    with batch normalisation; torchvision's has 3x3 for 5x5.
 
     Args:
         channels: of the input.
-        one: of the 1x1 path.
-        three, five: of the 3x3 and of the 5x5 path, before and after.
-        pooled: of the pooled path.
+        one, three, five, pooled: channels of each path's output; before them those of its 1x1
+            convolution.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class InceptionFER(TenCrops):
         space: with an encoder: which of its feature spaces.
         width: factor on the channels of the convolutions; 1 is the paper's.
         hidden: lengths of the two hidden layers.
-        dropout: before the last layer and the one before.
+        dropout: behind both.
         margin: pixels around the 48 that crops leave out.
     """
 

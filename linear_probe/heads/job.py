@@ -9,7 +9,7 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadTraining
 from linear_probe.records.runner import Experiment
-from ssl_faces import FaceEncoder
+from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
 
@@ -53,6 +53,7 @@ class Stage:
         max_train: training images; None is all.
         test_data: see `HeadJob`.
         head: another head than the job's, which the job's head takes over in `take_over`.
+        train_csv, test_csv: see `HeadJob`.
     """
 
     task: str
@@ -61,6 +62,8 @@ class Stage:
     max_train: PositiveInt | None = None
     test_data: str | None = None
     head: Callable[[Goal, FaceEncoder | None], Head] | None = None
+    train_csv: str | None = None
+    test_csv: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "before")
@@ -76,6 +79,7 @@ class HeadJob(HeadExperiment):
         data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, a test bed (`digits`,
             `shapes`, see `linear_probe.tasks.toy_sets`), or None for the usual one; `test_data`
             to train on one data set and test on another.
+        train_csv, test_csv: as there: your own labels, instead of `data`.
         before: stages that it learns first, one after the other.
         max_train: training images; None is all.
         robustness: also evaluate on degraded test images, as `linear-probe run --robustness` does:
@@ -86,13 +90,25 @@ class HeadJob(HeadExperiment):
     task: str = "expression"
     data: str | None = None
     test_data: str | None = None
+    train_csv: str | None = None
+    test_csv: str | None = None
     before: list[Stage] = field(default_factory=list)
     max_train: PositiveInt | None = None
     robustness: list[str] = field(default_factory=list)
 
     module = "linear_probe.heads.run"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = self.train_csv, self.test_csv
+        if own != (None, None) and (self.data, self.test_data) != (None, None):
+            raise InputError("train_csv and test_csv replace data and test_data; leave one out")
+
     @property
     def last_stage(self) -> Stage:
         """The stage that is scored."""
-        return Stage(self.task, self.data, self.training, self.max_train, self.test_data)
+        return Stage(
+            *(self.task, self.data, self.training, self.max_train, self.test_data),
+            train_csv=self.train_csv,
+            test_csv=self.test_csv,
+        )

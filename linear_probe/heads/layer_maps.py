@@ -18,12 +18,11 @@ def layer_maps(encoder: FaceEncoder, x: Tensor, count: int) -> list[Tensor]:
     """The maps [B, C, h, w] of `count` layers, each with its own C, h and w, shallow ones first.
 
     Of networks whose maps get smaller, those at the end of the last `count` stages, a stage being
-    all layers of one side; of ViTs, whose don't, the patch tokens in their places after blocks
-    that lie evenly apart, the last one among them.
+    all layers of one side; of ViTs, the patch tokens in their places after evenly spaced blocks,
+    the last one among them. Of FaceCycle, its expression encoder's.
 
     Args:
-        encoder: of FaceCycle, its expression encoder; or any of those by name.
-        x: normalised pictures [B, 3, input_size, input_size].
+        x: normalised images [B, 3, input_size, input_size].
 
     Raises:
         InputError: an encoder of another kind, or with fewer layers.
@@ -47,11 +46,11 @@ def layer_maps(encoder: FaceEncoder, x: Tensor, count: int) -> list[Tensor]:
 
 def _stages(network: MotionEncoder, x: Tensor) -> list[Tensor]:
     """The last map of each side."""
-    found: dict[int, Tensor] = {}
+    last_of: dict[int, Tensor] = {}
     for layer in network.convs:
         x = layer(x)
-        found[x.shape[-1]] = x
-    return list(found.values())
+        last_of[x.shape[-1]] = x
+    return list(last_of.values())
 
 
 def _layers(reductions: list[int], count: int) -> list[int]:

@@ -16,10 +16,10 @@ from linear_probe.heads.fit import (
     SETTINGS_FILE,
     read_checkpoint,
 )
+from linear_probe.heads.goals import Meaning, read_meaning
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, learnable
 from linear_probe.heads.job import HeadJob
-from linear_probe.heads.meaning import Meaning, read_meaning
 from linear_probe.heads.run import safe_name, tasks_of
 from linear_probe.records.runner import Say
 from linear_probe.tasks import TASKS
@@ -31,14 +31,8 @@ from ssl_faces.common.settings_parser import SettingsErrors
 
 
 class TrainedHead(NamedTuple):
-    """A trained head.
-
-    Attributes:
-        head: in evaluation mode, on the CPU.
-        task: what it learned and is scored on.
-        job: its config, perhaps with other data.
-        seed: of its training.
-    """
+    """A trained head in evaluation mode on the CPU, what it learned and is scored on, its config
+    (perhaps with other data), and the seed of its training."""
 
     head: Head
     task: HeadTask
@@ -65,8 +59,8 @@ def load_head(
     folder = _of_seed(Path(folder), seed)
     job, seed = _job_of(folder)
     if data is not None:
-        job = dataclasses.replace(job, data=data)
-    task = _task_in(folder, tasks_of(job.last_stage, job.bootstrap, say))
+        job = dataclasses.replace(job, data=data, train_csv=None, test_csv=None)
+    task = _task_in(folder, tasks_of(job.last_stage, job.bootstrap, folder, say))
     if task.task.folds is not None:
         raise InputError(
             f"{folder}: {task.task.faces.title} is scored in folds, each by a head of its own; "
@@ -77,14 +71,8 @@ def load_head(
 
 def open_head(folder: str | Path) -> tuple[Head, Meaning, dict[str, Any]]:
     """A trained head to predict by, without its data; the meaning of its outputs; and facts of its
-    training.
-
-    Args:
-        folder: of the head's run, or the `--out` of `linear-probe head` with one head of seed 0.
-
-    Raises:
-        InputError: as of `load_head`.
-    """
+    training. `folder`: of the head's run, or the `--out` of `linear-probe head` with one head of
+    seed 0. Raises InputError: as of `load_head`."""
     folder = _of_seed(Path(folder), 0)
     job, seed = _job_of(folder)
     if not learnable(TASKS[job.task]):

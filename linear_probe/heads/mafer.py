@@ -20,12 +20,11 @@ from ssl_faces.common.ranges import NonNegativeFloat, OpenUnit, PositiveInt, che
 
 class MAFER(Head):
     """Two steps in one run. First the inner head is trained on images as they are. A copy of it
-    becomes the teacher. Then more and more images are reduced to a random side and enlarged again,
-    and the head's features must match the teacher's features of the original, beside the
+    becomes the teacher. Then more and more images are reduced to a random side and enlarged
+    again, and the head's features must match the teacher's features of the original, beside the
     cross-entropy.
 
-    The paper's first step learns identities (VGGFace2), its second expression; here both learn the
-    job's task.
+    The paper's first step learns identities (VGGFace2); here both learn the job's task.
 
     Args:
         goal, encoder: see `Head`.
@@ -104,23 +103,23 @@ class MAFER(Head):
         if not self.taught:
             return self.head.losses(images, labels, balanced)
         features = self.head.embed(self.made_small(images))
-        found = self.goal.losses(self.head.classify(features), labels, balanced)
+        losses = self.goal.losses(self.head.classify(features), labels, balanced)
         if self.feature_weight:
             self.teacher.eval()
             with torch.no_grad():
                 wanted = self.teacher.embed(images)
             gap = F.normalize(features, dim=1) - F.normalize(wanted, dim=1)
-            found["features"] = self.feature_weight * gap.square().sum(1).mean()
-        return found
+            losses["features"] = self.feature_weight * gap.square().sum(1).mean()
+        return losses
 
     def made_small(self, images: Tensor) -> Tensor:
         """Images [B, 3, S, S], some of them reduced to a random side each, and enlarged again."""
         side = images.shape[-1]
         drawn = torch.randint(self.least_side, side, (len(images),))
         chosen = torch.rand(len(images)) < self.probability
-        found = images.clone()
+        reduced = images.clone()
         for small in drawn[chosen].unique().tolist():
             rows = (chosen & (drawn == small)).nonzero()[:, 0].to(images.device)
             low = F.interpolate(images[rows], size=(small, small), mode="bilinear", antialias=True)
-            found[rows] = F.interpolate(low, size=(side, side), mode="bilinear")
-        return found
+            reduced[rows] = F.interpolate(low, size=(side, side), mode="bilinear")
+        return reduced

@@ -46,15 +46,10 @@ class HeadTraining:
 
 
 class HeadModule(pl.LightningModule):
-    """Trains a head on batches of (uint8 [B, 3, R, R], labels [B] or [B, things]).
+    """Trains a head on batches of (uint8 [B, 3, R, R], labels [B] or [B, predictions]).
 
     What is drawn for a batch follows from the seed and the step, so that a run that was stopped
     equals an uninterrupted one.
-
-    Args:
-        head: the head.
-        settings: how it is trained.
-        seed: of crops, dropout and the like.
     """
 
     def __init__(self, head: Head, settings: HeadTraining, seed: int) -> None:

@@ -27,10 +27,10 @@ class MultitaskLightweight(CroppedHead):
         goal, encoder: see `Head`.
         space: with an encoder: which of its feature spaces.
         backbone: of timm, such as `mobilenetv3_large_100`, `efficientnet_b0`, `rexnet_100`.
-        picture_size: side of the pictures; the paper's 224.
-        keep_size: the first convolution doesn't halve the picture, as these networks expect
-            pictures of 224 px and would leave a map of 2x2 of one of 48.
-        margin: pixels by which pictures are read larger, for random crops.
+        picture_size: side of the images; the paper's 224.
+        keep_size: the first convolution doesn't halve the image, as these networks expect 224 px
+            and would leave a map of 2x2 of 48.
+        margin: pixels by which images are read larger, for random crops.
         dropout: before the linear layer.
 
     Raises:

@@ -13,21 +13,13 @@ from linear_probe.heads.loading import open_head
 from ssl_faces.apps.expressions import ProbeOnEncoder
 from ssl_faces.apps.faces import Detect, FaceFinder, FaceReader
 from ssl_faces.apps.predictions import Output, Targets, write_predictions
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import is_encoder
 
 
 class HeadPredictor:
-    """A trained head: `predictor(crops)` gives float32 [N, columns] of crops uint8 [S, S, 3].
-
-    Args:
-        folder: see `open_head`.
-
-    Attributes:
-        size: side of the crops.
-        outputs: what the columns are.
-
-    Raises:
-        InputError: as of `open_head`.
-    """
+    """A trained head, see `open_head`: `predictor(crops)` gives float32 [N, columns] of crops uint8
+    [S, S, 3] of side `size`; `outputs` says what the columns are."""
 
     def __init__(self, folder: Path) -> None:
         self._head, self._meaning, _ = open_head(folder)
@@ -52,19 +44,17 @@ def predict_files(
     detect: Detect,
     detector: str,
 ) -> str:
-    """Write the predictions of each face; what was predicted, in words.
-
-    Args:
-        model: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
-        sources, targets, smooth: see `write_predictions`.
-        fps, largest, detect, detector: see `FaceReader` and `FaceFinder`.
-
-    Raises:
-        InputError: the model or the images can't be used, or a file can't be written.
-    """
+    """Write the predictions of each face (see `write_predictions`); what was predicted, in words.
+    `model`: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
+    Raises InputError: the model or the images can't be used, or a file can't be written."""
     targets.check(sources)
     folder = Path(model).expanduser()
     of_head = (folder / SETTINGS_FILE).exists() or (folder / HEADS_FOLDER).is_dir()
+    if not of_head and not is_encoder(model):
+        raise InputError(
+            f"{model}: holds neither a trained head nor an encoder; give the --out of "
+            "`linear-probe head`, an encoder's folder with a saved probe, or a released name"
+        )
     predictor = HeadPredictor(folder) if of_head else ProbeOnEncoder(model)
     reader = FaceReader(
         sources,

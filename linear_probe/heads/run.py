@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,14 +17,18 @@ from torch import Tensor
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.cost import Cost, cost
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
-from linear_probe.heads.goals import Goal
+from linear_probe.heads.goals import Goal, save_meaning
 from linear_probe.heads.head import Head
-from linear_probe.heads.head_tasks import HeadTask, head_task, learnable
+from linear_probe.heads.head_tasks import (
+    HeadTask,
+    exogenous_readout,
+    has_readout,
+    head_task,
+    learnable,
+    measure_figures,
+)
 from linear_probe.heads.job import HeadJob, Stage
-from linear_probe.heads.meaning import save_meaning
-from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
-from linear_probe.heads.people import PEOPLE, People
-from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
+from linear_probe.heads.pictures import PEOPLE, Decoded, LabelledSplit, People, decode
 from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.records.runner import Run, Say
@@ -33,14 +36,13 @@ from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, Task
-from linear_probe.tasks.cross_sets import crossed_by_seed
-from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask, Split
+from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.task import Figure, rows_of
 from ssl_faces import InputError, load_encoder
-from ssl_faces.callbacks.panels import panel
-from ssl_faces.common.files import replace_file
+from ssl_faces.callbacks.panels import write_panel
 from ssl_faces.common.ranks import is_first
 from ssl_faces.data import FaceSet
 from ssl_faces.training.fit import quiet
@@ -77,13 +79,13 @@ class _Data(Trainer):
         self._decoded: dict[Any, Decoded] = {}
 
     def tasks(self, stage: Stage) -> list[HeadTask]:
-        key = (stage.task, stage.data, stage.test_data, stage.max_train)
+        key = (*_data_of(stage), stage.task, stage.max_train)
         if key not in self._tasks:
-            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.say)
+            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.out, self.run.say)
         return self._tasks[key]
 
     def people(self, stage: Stage, sets: Sequence[FaceSet]) -> People:
-        key = stage.data, stage.max_train
+        key = (*_data_of(stage), stage.max_train)
         if key not in self._people:
             self._people[key] = People(sets, stage.max_train)
         return self._people[key]
@@ -151,7 +153,7 @@ class _StageRun:
     def _people(self) -> Generator[Measured, None, Head]:
         """Train on people; where the task is identity, verify pairs of others by the features."""
         tasks: list[Identity] = []
-        sets = _face_sets(self.stage, self.say)
+        sets = _face_sets(self.stage, self.data.run.out, self.say)
         if self.stage.task == Identity.name:
             tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
         people = self.data.people(self.stage, sets)
@@ -306,10 +308,8 @@ class _StageRun:
         with torch.inference_mode():
             panels = head.panels(head.prepare(shown))
         if panels:
-            stream = io.BytesIO()
-            panel(panels).save(stream, "PNG")
             path = fitted.folder / "panel.png"
-            replace_file(path, stream.getvalue())
+            write_panel(path, panels)
             self.say(f"pictures to look at: {path}")
 
     def _row(self, head: Head, task: Task, protocol: str, figures: list[Figure]) -> Measured:
@@ -322,6 +322,7 @@ class _StageRun:
             TaskFacts(task.name, task.data_set, task.split, protocol, self.seed),
             *(encoder or name, head.space, name, figures),
             seconds=time.perf_counter() - self.started,
+            note=task.few_people_note(),
             overlap=overlap,
         )
 
@@ -354,8 +355,15 @@ def _noted(figures: Sequence[Figure], chosen: dict[str, Any], used: Cost) -> lis
     ]
 
 
-def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask]:
+def _data_of(stage: Stage) -> tuple[str | None, ...]:
+    return (stage.data, stage.test_data, stage.train_csv, stage.test_csv)
+
+
+def tasks_of(stage: Stage, bootstrap: int, out: Path, say: Say = print) -> list[HeadTask]:
     """The stage's task on each face set that serves, with the split and the draws of seed 0.
+
+    Args:
+        out: folder for the list of leaks between the user's own tables.
 
     Raises:
         MissingData: none serves.
@@ -363,7 +371,7 @@ def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask]:
     """
     kind = TASKS[stage.task]
     assert issubclass(kind, LabelTask)
-    sets = _face_sets(stage, say)
+    sets = _face_sets(stage, out, say)
     if stage.test_data is not None:
         tested = {0: face_sets_by_seed(stage.test_data, False, [0], say)[0]}
         sets = crossed_by_seed({0: sets}, tested, kind)[0]
@@ -371,8 +379,9 @@ def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask]:
     return [head_task(task) for task in tasks]
 
 
-def _face_sets(stage: Stage, say: Say) -> Sequence[FaceSet]:
-    return face_sets_by_seed(stage.data, False, [0], say)[0]
+def _face_sets(stage: Stage, out: Path, say: Say) -> Sequence[FaceSet]:
+    own = OwnData(train_csv=stage.train_csv, test_csv=stage.test_csv).face_sets(out)
+    return own or face_sets_by_seed(stage.data, False, [0], say)[0]
 
 
 def safe_name(name: str) -> str:

@@ -13,29 +13,16 @@ import torch
 
 
 class SAMAdamW(torch.optim.AdamW):
-    """AdamW on the gradient at w + radius * g / |g|, g being the gradient at w.
-
-    `step` needs a closure, which it calls twice: a step costs two.
-
-    Args:
-        params: as of AdamW.
-        radius: above 0; the paper's 0.05.
-        more: AdamW's other arguments.
-    """
+    """AdamW on the gradient at w + radius * g / |g|, g being the gradient at w (the paper's radius:
+    0.05). `step` needs a closure, which it calls twice."""
 
     def __init__(self, params: Any, radius: float, **more: Any) -> None:
         super().__init__(params, **more)
         self.radius = radius
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step.
-
-        Args:
-            closure: clears gradients, evaluates the loss, and computes gradients.
-
-        Returns:
-            What the closure gave at the weights as they were.
-        """
+        """One step; `closure` clears gradients, evaluates the loss, which is returned, and computes
+        gradients."""
         if closure is None:
             raise TypeError("SAM needs a closure")
         with torch.enable_grad():

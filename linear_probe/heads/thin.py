@@ -34,11 +34,11 @@ MAX_DEPTH = 8
 
 
 class CosineDispelling(nn.Module):
-    """Mean |cosine| between the outputs of an exogenous network's last layers for its own features
-    and for the endogenous features of the same images.
+    """Mean |cosine| between the outputs of an exogenous network's last layers, which are frozen,
+    for its own features and for the endogenous features of the same images: 0 if the latter hold
+    nothing of the exogenous embedding, 1 if just that.
 
-    0 if those layers find nothing of the exogenous embedding in the endogenous features, 1 if they
-    find just that. The layers are frozen. The paper's loss as in its authors' public network
+    The paper's loss as in its authors' public network
     (`facial_expression_recognition/model/thin.py` of github.com/estephe-arnaud/ademfa).
     """
 
@@ -51,9 +51,8 @@ class TreeGate(nn.Module):
     """Leaf probabilities of a complete binary tree, whose inner nodes go left with the sigmoid of a
     linear function of the input as probability.
 
-    A leaf's probability is the product of the choices on the way to it; those of all leaves sum to
-    1 (Arnaud, Dapogny, Bailly: THIN, 2020). Nodes are numbered level by level from the root, 0,
-    leaves from left to right; node n has the children 2n + 1 and 2n + 2.
+    A leaf's probability is the product of the choices on the way to it. Nodes are numbered level by
+    level from the root, 0, leaves from left to right; node n has the children 2n + 1 and 2n + 2.
 
     Args:
         inputs: length of the input.
@@ -76,20 +75,15 @@ class TreeGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, leaves], float32, of [B, inputs]."""
         left = torch.sigmoid(self.nodes(x).float())
-        found = left.new_ones(len(x), 1)
+        shares = left.new_ones(len(x), 1)
         for level in range(self.depth):
             here = left[:, 2**level - 1 : 2 ** (level + 1) - 1]
-            found = torch.stack((found * here, found * (1 - here)), 2).flatten(1)
-        return found
+            shares = torch.stack((shares * here, shares * (1 - here)), 2).flatten(1)
+        return shares
 
 
 class Trunk(nn.Module):
-    """A ResNet-18's pooled features.
-
-    Args:
-        picture_size: side of the pictures.
-        width: factor on its channels.
-    """
+    """A ResNet-18's pooled features; `width` is a factor on its channels."""
 
     def __init__(self, picture_size: int, width: float) -> None:
         super().__init__()
@@ -104,12 +98,8 @@ class Trunk(nn.Module):
 
 
 class ExogenousNetwork(Head):
-    """Learns the exogenous variable in a stage before THIN, which takes it over.
-
-    Args:
-        goal, encoder: see `Head`; it is a network of its own and takes no encoder.
-        picture_size, width, augment: see `THIN`.
-    """
+    """Learns the exogenous variable in a stage before THIN, which takes it over; arguments as of
+    `THIN`, without an encoder."""
 
     name = "exogenous_network"
 
@@ -153,19 +143,17 @@ class THIN(Head):
     `ExogenousNetwork`, and the endogenous one starts from its weights, as the authors' do.
 
     Args:
-        goal: see `Head`.
-        encoder: rest on its codes.
+        goal, encoder: see `Head`.
         exogenous, endogenous: with an encoder, which of its spaces.
-        picture_size: side of the pictures; with an encoder that encoder's.
+        picture_size: side of the images; with an encoder that encoder's.
         width: without an encoder, of the ResNets.
-        augment: mirror and shift training pictures at random, as faces bear it.
+        augment: mirror and shift training images at random.
         dim: with an encoder, length of the endogenous representation.
         depth: of the tree, with 2^depth weak predictors.
         hidden: units of a weak predictor's hidden layer.
         gate: `tree`; or `none`, the claim's baseline: the plain mean of as many weak predictors.
-        dispelling: the dispelling loss: `cosine`, the authors' (`CosineDispelling`), which needs
-            networks of its own, or `correlation` between both representations
-            (`CrossCorrelationLoss`).
+        dispelling: `cosine`, the authors' (`CosineDispelling`), which needs networks of its own, or
+            `correlation` between both representations (`CrossCorrelationLoss`).
         dispelling_weight: of that loss; 0 leaves it out.
 
     Raises:
@@ -323,7 +311,7 @@ class THIN(Head):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if isinstance(self.exogenous, Trunk):
-            # Its batch statistics stay those of its own training.
+            # It keeps the batch statistics of its training.
             self.exogenous.eval()
         return self
 
@@ -334,14 +322,8 @@ class THIN(Head):
 
 
 class WeakPredictors(nn.Module):
-    """Small networks of one hidden layer side by side, that share nothing.
-
-    Args:
-        inputs: length of what they see.
-        hidden: units of each.
-        outputs: of each.
-        count: of them.
-    """
+    """`count` networks of one hidden layer side by side, that share nothing: [B, count, outputs] of
+    [B, inputs]."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, count: int) -> None:
         super().__init__()
@@ -352,8 +334,8 @@ class WeakPredictors(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, count, outputs] of [B, inputs]."""
-        found: Tensor = self.second(torch.relu(self.first(x))[:, :, None])
-        return found[:, :, 0].unflatten(1, (self.count, -1))
+        outputs: Tensor = self.second(torch.relu(self.first(x))[:, :, None])
+        return outputs[:, :, 0].unflatten(1, (self.count, -1))
 
 
 def _top(dim: int) -> nn.Sequential:

@@ -34,14 +34,11 @@ ValueLoss = Literal["ccc", "mse"]
 
 
 class ConcordanceLoss(nn.Module):
-    """1 - CCC of values over the batch of all devices: 0 for perfect agreement, 1 for none, at
-    most 2.
+    """1 - CCC of values over the batch of all devices: 0 for perfect agreement, 1 for none, at most
+    2.
 
     CCC is 2 cov / (var + var + (difference of means)²), Lin, Biometrics 45(1), 1989, with moments
-    over n. torchmetrics' has a slope too, but is NaN of values that are all the same.
-
-    Args:
-        eps: added to the denominator, so that constant values have a CCC of 0.
+    over n; `eps` in the denominator makes it 0 for constant values, of which torchmetrics' is NaN.
     """
 
     def __init__(self, eps: float = 1e-8) -> None:
@@ -91,13 +88,8 @@ class AttentionPool(nn.Module):
 
 class LayerVector(nn.Module):
     """The first level: the mean over the places of a layer's map [B, C, h, w] as a vector [B, dim],
-    weighted by attention or not.
-
-    Args:
-        channels: C; each is standardised by running statistics, as layers differ in size.
-        dim: length of the vector.
-        attention: whether places are weighted by attention.
-    """
+    weighted by attention or not. Channels are standardised by running statistics, as layers
+    differ in size."""
 
     def __init__(self, channels: int, dim: int, attention: bool) -> None:
         super().__init__()
@@ -132,15 +124,11 @@ class TwoLevelAttention(Head):
     values and, if the set has it, the expression as classes. A goal without values is trained in
     one stage by the category branch alone.
 
-    The paper scores by CCC and RMSE, as we do. It gives neither its loss of values nor the sizes of
-    its layers.
+    The paper gives neither its loss of values nor the sizes of its layers.
 
     Args:
-        goal: see `Head`.
-        encoder: makes the maps, and doesn't learn; None: a ResNet-18, of pictures each of mean 0
-            and standard deviation 1.
-        picture_size: side of the pictures; with an encoder that encoder's.
-        width: of the ResNet.
+        goal, encoder: see `Head`; the encoder, frozen, gives the maps.
+        picture_size, width: without an encoder, of a ResNet-18.
         layers: how many layers' maps, the last ones; of a ResNet at most 5, the stem among them.
         dim: length of all vectors.
         dropout: before the last layers.
@@ -238,8 +226,8 @@ class TwoLevelAttention(Head):
         return places, self.over_layers.weights(self.states(maps))
 
     def embed(self, images: Tensor) -> Tensor:
-        """The category and the dimensional representation side by side, [B, dim] each, as far as
-        the goal has both."""
+        """The category and the dimensional representation side by side, [B, dim] each, of those
+        that the goal has."""
         shared = self.over_layers(self.states(self.maps(images)))
         parts = []
         if self.classes:

@@ -57,7 +57,10 @@ def _named(words: Sequence[str]) -> Iterator[str | None]:
         from linear_probe.experiments.job_files import read_job
 
         job, _, _ = read_job("head", words[1:])
-        for stage in (job, *job.before):
+        for stage in (job.last_stage, *job.before):
+            if stage.train_csv is not None:  # images lie beside their table
+                yield from (str(Path(path).parent) for path in (stage.train_csv, stage.test_csv))
+                continue
             yield stage.data
             if stage.test_data is not None:
                 yield stage.test_data

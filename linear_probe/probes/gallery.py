@@ -23,13 +23,8 @@ MOST_PROBES = 5
 
 
 class Gallery(NamedTuple):
-    """Rows of the images of G people.
-
-    Attributes:
-        first: int [G], one image of each person.
-        probes: int [P], other images.
-        person: int [P], the person of each, of G.
-    """
+    """Rows of the images of G people: int [G], one image of each; int [P], other images; int [P],
+    the person of each of those, of G."""
 
     first: np.ndarray
     probes: np.ndarray
@@ -52,12 +47,8 @@ def gallery_of(people: Sequence[str | int]) -> Gallery:
 
 
 class Searches(NamedTuple):
-    """Similarities of P searches among G people.
-
-    Attributes:
-        own: float64 [P], to the gallery image of the same person.
-        others: float64 [P, G - 1], to those of all others, ascending.
-    """
+    """Similarities of P searches among G people: float64 [P], to the gallery image of the same
+    person, and float64 [P, G - 1], to those of all others, ascending."""
 
     own: np.ndarray
     others: np.ndarray

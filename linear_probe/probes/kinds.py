@@ -26,7 +26,7 @@ class ClassProbe(ABC):
 
     name: ClassVar[str]
     about: ClassVar[str]
-    hyperparameters: ClassVar[dict[str, Any]] = {}  # noqa: RUF012
+    hyperparameters: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -39,14 +39,8 @@ class ClassProbe(ABC):
 
     @abstractmethod
     def predict(self, train: Tensor, targets: Tensor, test: Tensor, device: str) -> Tensor:
-        """The class of each test row, int64 [M] on the CPU.
-
-        Args:
-            train: float [N, D].
-            targets: int64 [N], classes from 0.
-            test: float [M, D].
-            device: where to compute.
-        """
+        """The class of each test row, int64 [M] on the CPU, of features [N, D] with classes int64
+        [N] and features [M, D]."""
 
 
 def class_probes() -> list[ClassProbe]:

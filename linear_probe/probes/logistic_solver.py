@@ -70,7 +70,8 @@ def solve_together(
     tolerance: float = 1e-4,
     start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The optimum of mean cross-entropy + l2/2 |weight|² for each of P problems, by L-BFGS.
+    """The optimum of mean cross-entropy + l2/2 |weight|² for each of P problems, by L-BFGS: weights
+    [P, D, K] and biases [P, K].
 
     Args:
         design: the features [N, D].
@@ -79,10 +80,7 @@ def solve_together(
         rows: bool [P, N], the rows that each problem is fitted on; None: all.
         most_steps: after which the best so far is taken.
         tolerance: a problem is solved where no preconditioned gradient is above it.
-        start: weights [P, D, K] and biases [P, K] to start from; None: zeros.
-
-    Returns:
-        Weights [P, D, K] and biases [P, K].
+        start: weights and biases to start from; None: zeros.
     """
     problem = _Problems(design, targets, l2, rows)
     v = problem.pack(*start) if start else problem.zeros()

@@ -58,12 +58,8 @@ def _path(
 
 
 def ridge_path(features: Tensor, targets: Tensor, grid: Sequence[float]) -> list[Tensor]:
-    """Ridge weights [D, T] for every L2 of `grid`.
-
-    Args:
-        features: float [N, D], each column of mean 0.
-        targets: float [N, T], each column of mean 0.
-    """
+    """Ridge weights [D, T] for every L2 of `grid`, of features [N, D] and targets [N, T] of mean
+    0."""
     n, d = features.shape
     if n >= d:
         values, vectors = torch.linalg.eigh(features.T @ features / n)

@@ -23,12 +23,8 @@ DIMS = (8, 16, 32, 64, 128, 256)
 
 
 class Verification(NamedTuple):
-    """What was decided for N pairs.
-
-    Attributes:
-        correct: bool [N], whether the pair was decided rightly.
-        thresholds: float [folds], similarity from which a pair of that fold counted as same.
-    """
+    """What was decided for N pairs: bool [N], whether rightly, and float [folds], the similarity
+    from which a pair of that fold counted as same."""
 
     correct: np.ndarray
     thresholds: np.ndarray
@@ -39,29 +35,27 @@ def pair_similarities(
     first: np.ndarray,
     second: np.ndarray,
     folds: np.ndarray,
-    asked: Tensor | None = None,
+    scored: Tensor | None = None,
 ) -> np.ndarray:
-    """Cosine similarity of each pair after removing the mean of the other folds' pictures.
+    """Cosine similarity of each pair after removing the mean of the other folds' images: float64
+    [N], -1 to 1; 0 where nothing is left of an image less the mean.
 
     Args:
-        features: float [P, D], one row a picture.
-        first: int [N], row of each pair's first picture.
-        second: int [N], of its second.
+        features: float [P, D], one row an image.
+        first, second: int [N], rows of each pair's images.
         folds: int [N], the pair's fold.
-        asked: float [P, D], features of the pairs' pictures where they are other than those that
-            the mean is of.
-
-    Returns:
-        float64 [N], -1 to 1; 0 where nothing is left of a picture less the mean.
+        scored: float [P, D], features of the pairs' images where they are other than those that the
+            mean is of.
     """
-    asked = features if asked is None else asked
+    scored = features if scored is None else scored
     similarities = np.empty(len(folds))
     for fold in np.unique(folds):
         here = folds == fold
         others = np.unique(np.concatenate([first[~here], second[~here]]))
         mean = features[torch.from_numpy(others)].double().mean(dim=0)
         one, other = (
-            _centred(asked[torch.from_numpy(side[here])].double(), mean) for side in (first, second)
+            _centred(scored[torch.from_numpy(side[here])].double(), mean)
+            for side in (first, second)
         )
         similarities[here] = F.cosine_similarity(one, other).cpu().numpy()
     return similarities
@@ -87,13 +81,9 @@ def plain_similarities(features: Tensor, first: np.ndarray, second: np.ndarray) 
 
 
 class Whitened(NamedTuple):
-    """Similarities of N pairs after whitening.
-
-    Attributes:
-        similarities: float64 [N], -1 to 1.
-        dims: int [folds], how many principal directions each fold's choice kept.
-        at_grid_edge: a fold chose the most directions tried, though there are more.
-    """
+    """Similarities of N pairs after whitening, float64 [N], -1 to 1; int [folds], how many
+    principal directions each fold's choice kept; and whether a fold chose the most directions
+    tried, though there are more."""
 
     similarities: np.ndarray
     dims: np.ndarray
@@ -110,7 +100,7 @@ def whitened_similarities(
 ) -> Whitened:
     """Cosine similarity of each pair after PCA whitening, which the other folds teach.
 
-    Mean, principal directions and their variances are those of the other folds' pictures. How many
+    Mean, principal directions and their variances are those of the other folds' images. How many
     directions are kept (the largest variances first) is what gives the highest area under the ROC
     curve on the other folds' pairs, of equals the fewest.
 
@@ -164,24 +154,22 @@ def verify(
     similarities: np.ndarray,
     same: np.ndarray,
     folds: np.ndarray,
-    asked: np.ndarray | None = None,
+    scored: np.ndarray | None = None,
 ) -> Verification:
     """Decide each pair by the threshold that is the most accurate on the pairs of other folds.
 
     Args:
-        similarities: float [N].
-        same: bool [N].
-        folds: int [N], at least two different.
-        asked: float [N], similarities to decide by, where they are other than those that the
+        similarities, same, folds: [N] each.
+        scored: float [N], similarities to decide by, where they are other than those that the
             thresholds are chosen on.
     """
-    asked = similarities if asked is None else asked
+    scored = similarities if scored is None else scored
     correct = np.empty(len(same), dtype=bool)
     thresholds = []
     for fold in np.unique(folds):
         here = folds == fold
         threshold = best_threshold(similarities[~here], same[~here])
-        correct[here] = (asked[here] >= threshold) == same[here]
+        correct[here] = (scored[here] >= threshold) == same[here]
         thresholds.append(threshold)
     return Verification(correct, np.array(thresholds))
 
@@ -202,12 +190,8 @@ def best_threshold(similarities: np.ndarray, same: np.ndarray) -> float:
 
 
 def roc(similarities: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ROC curve of N pairs: false-accept and true-accept rates, 0 to 1, from (0, 0) to (1, 1).
-
-    Args:
-        similarities: float [N] or [N, 1], as `Predictions.scores` of pairs keeps them.
-        same: bool or int [N].
-    """
+    """The ROC curve of N pairs: false-accept and true-accept rates, 0 to 1, from (0, 0) to (1, 1),
+    of similarities float [N] or [N, 1]."""
     far, tar, _ = roc_curve(same, similarities.reshape(len(same)))
     return far, tar
 
@@ -216,10 +200,10 @@ class Rates(NamedTuple):
     """ROC figures of each bootstrap replicate, float64 [B]; nan where a draw lacks one kind.
 
     Attributes:
-        area: under the ROC curve: the chance that a same pair is more similar than a different
-            one, equal counting half.
-        equal_error: the error where as many same pairs are refused as different ones accepted,
-            between thresholds by straight lines.
+        area: under the ROC curve: the chance that a same pair is more similar than a different one,
+            equal counting half.
+        equal_error: where as many same pairs are refused as different ones accepted, between
+            thresholds by straight lines.
         accepted: by false-accept rate: the most same pairs accepted at a threshold that accepts no
             higher share of the different ones.
     """
@@ -235,13 +219,11 @@ def weighted_rates(
     weights: np.ndarray,
     false_accept: Sequence[float] = (),
 ) -> Rates:
-    """ROC figures of weighted pairs, for all bootstrap replicates at once.
-
-    (scikit-learn's `roc_curve` sorts anew for each replicate: a hundred times slower.)
+    """ROC figures of weighted pairs, for all bootstrap replicates at once. (scikit-learn's
+    `roc_curve` sorts anew for each replicate: a hundred times slower.)
 
     Args:
-        similarities: float [N].
-        same: bool [N].
+        similarities, same: [N].
         weights: [B, N], how often each pair was drawn.
         false_accept: rates, 0 to 1, at which the share of same pairs accepted is wanted.
     """

@@ -49,7 +49,13 @@ def _supervised(name: str, accuracy: float, protocol: str) -> Published:
 
 
 _CVT = "CVT (Ma et al., 2021)"
+"""Abstract of arXiv 2103.16854."""
+
+_OF_CVT = "networks trained on MS-Celeb-1M before (not checked against the paper)"
 _SAVCHENKO = "EfficientNet-B0 (Savchenko, 2021)"
+"""arXiv 2103.17107, by Papers with Code; the same in the author's repository."""
+
+_OF_SAVCHENKO = "faces of VGGFace2 were identified before"
 
 _EARLIER_POSES = [
     Published(f"FAb-Net, {_IN_FACECYCLE}", _pose(13.92, 13.25, 14.51), _POSE),
@@ -66,14 +72,14 @@ PUBLISHED: dict[str, list[Published]] = {
         Published(_FACECYCLE, _linear(48.76), _LINEAR),
         _supervised("Inception FER (Mollahosseini et al., WACV 2016)", 66.4, "other folds"),
     ],
-    "FERPlus": [_supervised(_CVT, 88.81, "networks trained on MS-Celeb-1M before")],
+    "FERPlus": [_supervised(_CVT, 88.81, _OF_CVT)],
     "RAF-DB": [
         Published(f"FAb-Net, {_IN_FACECYCLE}", _linear(66.72), _LINEAR),
         Published(f"TCAE, {_IN_FACECYCLE}", _linear(65.32), _LINEAR),
         Published(f"BMVC'20, {_IN_FACECYCLE}", _linear(58.86), _LINEAR),
         Published(_FACECYCLE, _linear(71.01), _LINEAR),
         Published("ContraWarping", _linear(79.95), "linear layer on frozen features"),
-        _supervised(_CVT, 88.14, "networks trained on MS-Celeb-1M before"),
+        _supervised(_CVT, 88.14, _OF_CVT),
     ],
     "YouTube keypoints": _EARLIER_POSES,
     "LFW": [
@@ -92,9 +98,9 @@ PUBLISHED: dict[str, list[Published]] = {
         Published("MoCo v2", _affect(56.8, 0.570, 0.486), _AFFECTNET),
         Published("SimCLR", _affect(57.7, 0.594, 0.451), _AFFECTNET),
         Published("SSL-FER's best", _affect(59.3, 0.595, 0.502), _AFFECTNET),
-        _supervised(_SAVCHENKO, 65.74, "faces of VGGFace2 were identified before"),
+        _supervised(_SAVCHENKO, 65.74, _OF_SAVCHENKO),
     ],
-    "AffectNet-8": [_supervised(_SAVCHENKO, 61.32, "faces of VGGFace2 were identified before")],
+    "AffectNet-8": [_supervised(_SAVCHENKO, 61.32, _OF_SAVCHENKO)],
 }
 """By data set. Their protocols differ from ours, so they never share a column with ours."""
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssl_faces.common.plurals import plural
 from ssl_faces.common.ranges import check_fields
 
 if TYPE_CHECKING:  # imported late, so that `--help` needs no torch
@@ -52,7 +53,7 @@ class Run:
         keys = (faces.records[i].key for i in indices)
         path = self.folder.skip(faces.name, keys, skipped)
         if skipped:
-            self.say(f"{len(skipped)} pictures skipped: see {path}")
+            self.say(f"{plural(len(skipped), 'picture')} skipped: see {path}")
 
 
 class Experiment:

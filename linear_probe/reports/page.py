@@ -14,8 +14,7 @@ from typing import Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from linear_probe.features.files import FEATURES_FOLDER
-from linear_probe.features.listing import find_features
+from linear_probe.features.files import FEATURES_FOLDER, find_features
 from linear_probe.records.collect import Found, Replicates, replicates_of
 from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder

@@ -21,6 +21,7 @@ from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Cell, Table
 from linear_probe.sources.overlap import overlap_in_words
 from linear_probe.stats.over_seeds import Estimate, against_best, gap
+from linear_probe.stats.paired import USUAL_PROBES
 from linear_probe.stats.verdicts import LEVEL
 
 ORDER = ("expression", "pose", "identity", "attributes")
@@ -252,14 +253,19 @@ def _pivot(table: pd.DataFrame, columns: str, replicates: Replicates | None) -> 
 def _row_probes(table: pd.DataFrame) -> pd.Series:
     """The probe that names each record's row.
 
-    Rows differ by probe only if one metric of a feature space has several probes; the figures of
-    other probes stand in the space's first row.
+    Rows differ by probe if one metric of a feature space has several probes, or if it is a head on
+    an encoder; the figures of other probes stand in the space's first row.
     """
     space = ["encoder", "feature_space"]
     several = table.groupby([*space, "metric"])["probe"].transform("nunique") > 1
-    named = table["probe"].isin(table.loc[several, "probe"])
+    heads = table["record"].map(_is_head_on_encoder)
+    named = table["probe"].isin(table.loc[several, "probe"]) | heads
     first = table["probe"].where(named).groupby([table[key] for key in space]).transform("first")
     return table["probe"].where(named, first).fillna("")
+
+
+def _is_head_on_encoder(record: Record) -> bool:
+    return record.supervised and record.probe not in (record.encoder, *USUAL_PROBES)
 
 
 def better(one: Estimate, other: Estimate) -> bool:

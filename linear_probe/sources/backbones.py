@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from linear_probe.features.frozen import EncoderSource
 from linear_probe.features.source import Precision
-from linear_probe.sources.opening import Opened, opens
-from linear_probe.sources.options import spaces_in, split_options
+from linear_probe.sources.opening import Opened, opens, spaces_in, split_options
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 from ssl_faces.encoders.state_files import ENDINGS, load_state, read_state
@@ -32,8 +31,8 @@ class BackboneName:
         library: `timm` or `torchvision`.
         name: as the library calls the architecture (with timm maybe `.tag`, for the weights).
         random: untrained.
-        weights: a file of weights, or with torchvision a name such as `IMAGENET1K_V1`; None is
-            the library's usual weights.
+        weights: a file of weights, or with torchvision a name such as `IMAGENET1K_V1`; None is the
+            library's usual weights.
         spaces: feature spaces (see `WrappedEncoder`); none: `pooled`.
     """
 
@@ -48,11 +47,8 @@ class BackboneName:
 
     @classmethod
     def parse(cls, text: str) -> BackboneName:
-        """The backbone that a name stands for.
-
-        Raises:
-            InputError: an unknown option, or options that contradict each other.
-        """
+        """The backbone that a name stands for; InputError for an unknown option, or options that
+        contradict each other."""
         base, options = split_options(text, ("random", "weights", "features"))
         library, _, name = base.partition(":")
         weights = options.get("weights")
@@ -61,17 +57,9 @@ class BackboneName:
         return cls(library, name, "random" in options, weights, spaces_in(options))
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A network whose output is its features, and what it takes.
-
-    `mean` and `std` normalise images in [0, 1].
-    """
-
-    network: nn.Module
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+_Made = tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]
+"""A network whose output is its features, the side of its images, and the mean and standard
+deviation that normalise them."""
 
 
 def load_backbone(name: BackboneName, *, untrained: bool = False, seed: int = 0) -> WrappedEncoder:
@@ -81,26 +69,19 @@ def load_backbone(name: BackboneName, *, untrained: bool = False, seed: int = 0)
     the last map. Images come at the library's size; cropped faces are not cropped again.
 
     Args:
-        name: which, and which weights.
-        untrained: the same architecture with random weights instead.
-        seed: of random weights.
+        untrained: the same architecture with random weights instead, of this seed.
 
     Raises:
-        InputError: the library is not installed or knows no such backbone, the weights can't be
-            had or are not this backbone's, or it has no such feature space.
+        InputError: the library is not installed or knows no such backbone, the weights can't be had
+            or are not this backbone's, or it has no such feature space.
     """
     make = {"timm": _from_timm, "torchvision": _from_torchvision}[name.library]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = make(name, untrained or name.random)
-    config: dict[str, Any] = {
-        # Without the tag: weights are known by themselves.
-        "name": name.name.partition(".")[0],
-        "version": version(name.library),
-    }
-    return WrappedEncoder(
-        made.network, made.size, made.mean, made.std, name.spaces, name.library, config
-    )
+    # Without the tag: weights are known by themselves.
+    config = {"name": name.name.partition(".")[0], "version": version(name.library)}
+    return WrappedEncoder(*made, name.spaces, name.library, config)
 
 
 @opens(lambda name: name.startswith(LIBRARIES))
@@ -120,52 +101,37 @@ def resnet18_weights() -> tuple[Path, str]:
 
 
 def _from_timm(name: BackboneName, random: bool) -> _Made:
-    try:
-        import timm
-        from timm.data import resolve_model_data_config
-    except ImportError as error:
-        raise InputError(
-            f"{name}: needs the package timm, which can't be imported ({error}); "
-            "run `pip install timm`"
-        ) from error
+    import timm
+    from timm.data import resolve_model_data_config
+
     if not timm.is_model(name.name):
         raise _unknown(name, timm.list_models())
     state = None if name.weights is None or random else read_state(Path(name.weights))
-    pretrained = not random and state is None
-    classes: dict[str, Any] = {}
-    if state is not None:
-        classifier = _timm_classifier(timm.get_pretrained_cfg(name.name))
-        rows = [state[f"{c}.weight"].shape[0] for c in classifier if f"{c}.weight" in state]
-        classes = {"num_classes": rows[0] if rows else 0}
+    given: Any = timm.get_pretrained_cfg(name.name)
     try:
-        network: Any = timm.create_model(name.name, pretrained=pretrained, **classes)
+        network: Any = timm.create_model(name.name, pretrained=not random and state is None)
     # What fails depends on how the library fetches: by urllib, requests, httpx, from a cache.
     except Exception as error:
         raise InputError(
-            f"{name}: its weights can't be had ({reason_of(error)}); fetch "
-            f"{_timm_url(timm.get_pretrained_cfg(name.name))} and give it as "
-            f"{name}?weights=FILE"
+            f"{name}: its weights can't be had ({reason_of(error)}); fetch {_timm_url(given)} and "
+            f"give it as {name}?weights=FILE"
         ) from error
-    if state is not None:
-        _load(network, state, name)
     network.reset_classifier(0)
+    if state is not None:
+        classifier = given.classifier or ()
+        _load(network, state, name, (classifier,) if isinstance(classifier, str) else classifier)
     config = resolve_model_data_config(network)
     sides = config["input_size"]
     if sides[0] != 3 or sides[1] != sides[2]:
         raise InputError(f"{name}: takes no square RGB pictures; choose another backbone")
-    return _Made(network, sides[1], config["mean"], config["std"])
-
-
-def _timm_classifier(config: Any) -> tuple[str, ...]:
-    found = getattr(config, "classifier", None) or ()
-    return (found,) if isinstance(found, str) else tuple(found)
+    return network, sides[1], config["mean"], config["std"]
 
 
 def _timm_url(config: Any) -> str:
-    if getattr(config, "hf_hub_id", None):
+    if config.hf_hub_id:
         file = config.hf_hub_filename or "model.safetensors"
         return f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{file}"
-    return getattr(config, "url", None) or "its weights"
+    return config.url or "its weights"
 
 
 def _from_torchvision(name: BackboneName, random: bool) -> _Made:
@@ -196,21 +162,15 @@ def _from_torchvision(name: BackboneName, random: bool) -> _Made:
     parent, _, own = classifier.rpartition(".")
     setattr(network.get_submodule(parent), own, nn.Identity())
     if state is not None:
-        kept = {k: v for k, v in state.items() if not k.startswith(f"{classifier}.")}
-        _load(network, kept, name)
+        _load(network, state, name, (classifier,))
     (size,) = preset.crop_size
-    return _Made(network, size, tuple(preset.mean), tuple(preset.std))
+    return network, size, tuple(preset.mean), tuple(preset.std)
 
 
 def _last_linear(network: nn.Module) -> str | None:
     """The classifier's name; None if the last layer with weights is not linear."""
-    weighted = [
-        (name, module)
-        for name, module in network.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    ]
-    name, module = weighted[-1]
-    return name if isinstance(module, nn.Linear) else None
+    *_, last = (n for n, m in network.named_modules() if [*m.parameters(recurse=False)])
+    return last if isinstance(network.get_submodule(last), nn.Linear) else None
 
 
 def _fetched(name: BackboneName, weights: Any) -> Mapping[str, Tensor]:
@@ -239,8 +199,15 @@ def _place(weights: Any) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
 
 
-def _load(network: nn.Module, state: Mapping[str, Tensor], name: BackboneName) -> None:
-    load_state(network, state, name, f"give those of {name}, with the library's own names")
+def _load(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    name: BackboneName,
+    without: Sequence[str] = (),
+) -> None:
+    """Load weights, but those of the modules `without`."""
+    kept = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in without))}
+    load_state(network, kept, name, f"give those of {name}, with the library's own names")
 
 
 def _unknown(name: BackboneName, known: list[str]) -> InputError:

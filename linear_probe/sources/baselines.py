@@ -118,11 +118,7 @@ NAMES = (*(baseline.name for baseline in BASELINES), RESNET18, UNTRAINED)
 
 
 def baselines_named(asked: bool | Sequence[str]) -> frozenset[str]:
-    """Some of `NAMES`; True is all of them.
-
-    Raises:
-        InputError: a name that is none of them.
-    """
+    """Some of `NAMES`; True is all of them; InputError for another name."""
     if isinstance(asked, bool):
         return frozenset(NAMES) if asked else frozenset()
     for name in asked:

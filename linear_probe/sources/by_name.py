@@ -37,11 +37,8 @@ _NAMED = re.compile(r"([A-Za-z0-9][\w .+-]*)=(.+)", re.DOTALL)
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """The name that `NAME=ENCODER` gives an encoder for tables, if any, and the encoder.
-
-    Raises:
-        InputError: the name is that of a baseline.
-    """
+    """The name that `NAME=ENCODER` gives an encoder for tables, if any, and the encoder; InputError
+    if the name is that of a baseline."""
     match = None if os.path.lexists(text) else _NAMED.fullmatch(text)
     if match is None:
         return None, text
@@ -59,14 +56,9 @@ class EncoderObject(NamedTuple):
 
     @classmethod
     def of(cls, encoder: Any, name: str | None = None) -> EncoderObject:
-        """A frozen copy of an encoder.
-
-        Args:
-            name: None is its folder, or else its `encoder_name`.
-
-        Raises:
-            InputError: it lacks a part of `linear_probe.features.source.Encoder`.
-        """
+        """A frozen copy of an encoder; without a name it is called by its folder, or else its
+        `encoder_name`. Raises InputError: it lacks a part of
+        `linear_probe.features.source.Encoder`."""
         for part in ("encoder_name", "input_size", "config", "feature_dims", "state_dict"):
             if not hasattr(encoder, part):
                 raise InputError(
@@ -105,7 +97,6 @@ def encoder_sources(
         baselines: some of `linear_probe.sources.baselines.NAMES`; `untrained` and `resnet18` count
             here (the latter if its weights are there); True is all.
         seed: of the untrained weights.
-        say: prints a line for the user.
 
     Raises:
         InputError: an encoder can't be had, or no encoder has one of `spaces`.

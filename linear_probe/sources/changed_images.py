@@ -28,12 +28,10 @@ Apply = Callable[[Tensor, float, list[int]], Tensor]
 
 @dataclass(frozen=True)
 class Change:
-    """One way to change pictures.
+    """One way to change images.
 
     Attributes:
-        factor: what is changed.
-        level: how strongly, in `unit`.
-        unit: what levels of the factor are measured in.
+        factor, level, unit: what is changed, and how strongly.
         drawn: something is drawn at random, so that the seed counts.
     """
 
@@ -52,13 +50,11 @@ def _square(pixels: np.ndarray) -> np.ndarray:
 
 
 class ChangedFaces(FaceSet):
-    """A face set with its pictures changed; records as there.
+    """A face set with its images changed; records as there.
 
     Args:
-        faces: the original set.
-        change: what is done to each picture.
         seed: of what is drawn.
-        hashes: content of the pictures by record, where it is known already.
+        hashes: content of the images by record, where it is known already.
     """
 
     def __init__(
@@ -88,18 +84,18 @@ class ChangedFaces(FaceSet):
         shrink: Shrink = whole,
     ) -> list[np.ndarray | BadImage]:
         # Always at the same size, whatever `at_least` is.
-        found = self.faces.read_many(indices, MOST_SIDE, workers, _square)
+        pictures = self.faces.read_many(indices, MOST_SIDE, workers, _square)
         places: dict[int, list[int]] = {}
-        for place, picture in enumerate(found):
+        for place, picture in enumerate(pictures):
             if not isinstance(picture, BadImage):
                 places.setdefault(picture.shape[-1], []).append(place)
         for alike in places.values():
-            pixels = np.stack([self._picture(found[i]) for i in alike])
+            pixels = np.stack([self._picture(pictures[i]) for i in alike])
             seeds = [self._seed_of(indices[i]) for i in alike]
             changed = _changed(self.change, torch.from_numpy(pixels), seeds)
             for place, picture in zip(alike, changed, strict=True):
-                found[place] = shrink(picture)
-        return found
+                pictures[place] = shrink(picture)
+        return pictures
 
     @staticmethod
     def _picture(found: np.ndarray | BadImage) -> np.ndarray:

@@ -15,8 +15,14 @@ from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
 from linear_probe.features.source import Precision
-from linear_probe.sources.opening import Opened, opens
-from linear_probe.sources.options import numbers_in, side_in, spaces_in, split_options
+from linear_probe.sources.opening import (
+    Opened,
+    numbers_in,
+    opens,
+    side_in,
+    spaces_in,
+    split_options,
+)
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.errors import reason_of
 from ssl_faces.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD

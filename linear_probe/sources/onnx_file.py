@@ -12,24 +12,21 @@ import torch
 from torch import Tensor
 
 from linear_probe.features.source import Precision
-from linear_probe.sources.opening import Opened, opens
-from linear_probe.sources.options import numbers_in, side_in, split_options
+from linear_probe.sources.opening import Opened, numbers_in, opens, side_in, split_options
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
+from ssl_faces.encoders.onnx_files import need_onnx
 
 _OPTIONS = ("size", "mean", "std")
 _PIXELS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxSource:
-    """An ONNX network as a feature source.
+    """An ONNX network as a feature source, by its name: `FILE.onnx`, maybe with options.
 
-    It must have one input, RGB pictures [B, 3, S, S], and outputs [B, D]. It is given pictures in
-    [0, 1], or with `?mean=M&std=S` (one number each, or three with commas) less M and divided by
-    S. S is the input's, or `?size=S` where that is left open. A fixed B is heeded.
-
-    Args:
-        name: `FILE.onnx`, maybe with options; how tables call it.
+    It must have one input, RGB images [B, 3, S, S], and outputs [B, D]. It is given images in [0,
+    1], or with `?mean=M&std=S` (one number each, or three with commas) less M and divided by S. S
+    is the input's, or `?size=S` where that is left open. B may be fixed.
 
     Raises:
         InputError: the file is no such network, or onnxruntime is not installed.
@@ -81,8 +78,8 @@ class OnnxSource:
             batch = pixels[start : start + size]
             short = size - len(batch)
             # A fixed batch must be full; the pictures that fill it are taken off again.
-            found = self._run(np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]))
-            for space, values in zip(self._outputs, found, strict=True):
+            outputs = self._run(np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]))
+            for space, values in zip(self._outputs, outputs, strict=True):
                 if values.ndim != 2 or len(values) != size:
                     raise InputError(
                         f"{self.name}: output '{space}' is {list(values.shape)} for {size} "
@@ -92,13 +89,9 @@ class OnnxSource:
         return {space: torch.from_numpy(np.concatenate(rows[space])) for space in self.dims}
 
     def _open(self, providers: list[str]) -> Any:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError(
-                f"{self.name}: needs the package onnxruntime, which can't be imported ({error}); "
-                "run `pip install onnxruntime`"
-            ) from error
+        need_onnx(self.name)
+        import onnxruntime
+
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file; give the ONNX file of an encoder")
         options = onnxruntime.SessionOptions()
@@ -168,13 +161,13 @@ class OnnxSource:
 
     def _run(self, pixels: np.ndarray) -> list[Any]:
         try:
-            found: list[Any] = self._session.run(self._outputs, {self._input: pixels})
+            outputs: list[Any] = self._session.run(self._outputs, {self._input: pixels})
         except Exception as error:
             raise InputError(
                 f"{self.path}: fails on pictures {list(pixels.shape)} ({reason_of(error)}); "
                 "export it again, with a batch of any size"
             ) from error
-        return found
+        return outputs
 
 
 @opens(lambda name: name.partition("?")[0].endswith(".onnx"))

@@ -35,7 +35,6 @@ class Overlaps:
 
         Args:
             name: of the encoder, for the user.
-            encoder: the loaded encoder.
             tested: int64 [n], the records of `faces` that are scored.
 
         Raises:

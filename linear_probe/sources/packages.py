@@ -84,8 +84,8 @@ class DlibSource:
         """Features [B, 128] of RGB images float [B, 3, 150, 150] in [0, 1]."""
         pixels = (images * 255).round().clamp(0, 255).to(torch.uint8)
         chips = [self._chip(p) for p in pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
-        found = self._network.compute_face_descriptor(chips)
-        return {self.space: torch.from_numpy(np.array(found, dtype=np.float32))}
+        descriptors = self._network.compute_face_descriptor(chips)
+        return {self.space: torch.from_numpy(np.array(descriptors, dtype=np.float32))}
 
     def _chip(self, picture: np.ndarray) -> np.ndarray:
         height, width = picture.shape[:2]
@@ -100,13 +100,10 @@ PACKAGES: dict[str, type[DlibSource]] = {"dlib": DlibSource}
 
 @opens(lambda name: name.startswith(PREFIX))
 def package_source(name: str, precision: Precision) -> Opened:
-    """The source that `package:NAME` names.
-
-    Raises:
-        InputError: no such one, or its packages aren't installed.
-    """
+    """The source that `package:NAME` names; InputError if there is none, or its packages aren't
+    installed."""
     known = name.removeprefix(PREFIX)
     if known not in PACKAGES:
-        there = ", ".join(PREFIX + one for one in PACKAGES)
+        there = ", ".join(PREFIX + known_name for known_name in PACKAGES)
         raise InputError(f"{name}: no recogniser that is known here; there is {there}")
     return Opened(PACKAGES[known](name))

@@ -83,11 +83,8 @@ brightness; quality of JPEG compression."""
 
 
 def degradations(factors: Sequence[str]) -> list[Change]:
-    """All levels of the factors named; `all` stands for every one.
-
-    Raises:
-        InputError: an unknown factor.
-    """
+    """All levels of the factors named; `all` stands for every one; InputError for an unknown
+    factor."""
     for factor in factors:
         if factor not in DEGRADATIONS and factor != "all":
             raise InputError(

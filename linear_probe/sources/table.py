@@ -76,11 +76,8 @@ columns of numbers together, as `features` |
         self._claims: dict[int, tuple[str, FaceRecord]] = {}
 
     def missing(self, pictures: Pictures) -> list[Skipped]:
-        """Pictures without a row, and those that can't be read, which no encoder would see either.
-
-        Raises:
-            InputError: more than `MOST_MISSING` lack a row, or a row may be of two pictures.
-        """
+        """Images without a row, and those that can't be read, which no encoder would see either.
+        Raises InputError: more than `MOST_MISSING` lack a row, or a row may be of two images."""
         rows, keys = self._rows(pictures), _keys(pictures)
         without = [key for row, key in zip(rows, keys, strict=True) if row < 0]
         faces = pictures.faces.name
@@ -125,15 +122,9 @@ columns of numbers together, as `features` |
         return rows
 
     def _row_by_path(self, record: FaceRecord, in_part: bool) -> int:
-        """The row whose key is the end of the picture's path, or else whose key ends as the
-        picture's own key does; -1 where there is none.
-
-        Args:
-            in_part: whether its key begins with its part, as in `JoinedFaces`.
-
-        Raises:
-            InputError: several rows may be of it.
-        """
+        """The row whose key is the end of the image's path, or else whose key ends as the image's
+        own key does; -1 where there is none; InputError if several may be of it. `in_part`: the
+        key begins with its part, as in `JoinedFaces`."""
         if isinstance(record.source, Path):
             # A link is followed only where it isn't known by its own name.
             for path in (os.path.abspath(record.source), os.path.realpath(record.source)):
@@ -153,18 +144,15 @@ columns of numbers together, as `features` |
     @cached_property
     def _rows_by_end(self) -> dict[str, list[int]]:
         """The rows by each end of their keys, from a slash on."""
-        found: dict[str, list[int]] = {}
+        rows: dict[str, list[int]] = {}
         for row, key in enumerate(self._keys):
             for end in _ends(key):
-                found.setdefault(end, []).append(row)
-        return found
+                rows.setdefault(end, []).append(row)
+        return rows
 
     def _claim(self, row: int, faces: str, record: FaceRecord) -> None:
-        """Remember that a row belongs to this image.
-
-        Raises:
-            InputError: it was already found to be of another.
-        """
+        """Remember that a row belongs to this image; InputError if it was already found to be of
+        another."""
         of, other = self._claims.setdefault(row, (faces, record))
         if (of, other.key) == (faces, record.key) or _same_source(other.source, record.source):
             return
@@ -232,9 +220,9 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         ) from error
     keys = arrays.pop("keys", None)
     if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US":
-        found = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
+        kind = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
         raise InputError(
-            f"{path}: needs an array 'keys' of text [N], and has {found}; write it with "
+            f"{path}: needs an array 'keys' of text [N], and has {kind}; write it with "
             "np.savez(FILE, keys=np.array(keys, dtype=str), features=...)"
         )
     try:

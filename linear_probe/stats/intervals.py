@@ -83,3 +83,14 @@ def _root(ends: np.ndarray) -> np.ndarray:
     kept = values > 1e-9
     root: np.ndarray = vectors[:, kept] * np.sqrt(values[kept])
     return root
+
+
+FEW_PEOPLE = 20
+"""Fewer resampled people give intervals that are too narrow."""
+
+TOO_NARROW = "test people: intervals and p-values are too narrow"
+
+
+def few_people_note(people: int) -> str:
+    """The warning for figures whose bootstrap draws so few people; empty if there are enough."""
+    return f"only {people} {TOO_NARROW}" if people < FEW_PEOPLE else ""

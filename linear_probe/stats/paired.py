@@ -15,10 +15,11 @@ import numpy as np
 
 from linear_probe.records.collect import find_records, replicates_of, rows_named
 from linear_probe.records.record import Record
+from linear_probe.stats.intervals import TOO_NARROW
 from linear_probe.stats.over_seeds import Estimate, Gap, gap
 from ssl_faces import InputError
 
-_USUAL = ("logistic regression", "ridge regression", "kNN", "cosine similarity", "none")
+USUAL_PROBES = ("logistic regression", "ridge regression", "kNN", "cosine similarity", "none")
 """Probes that follow from the task and the metric."""
 
 
@@ -35,21 +36,24 @@ class Difference(Gap):
 
     def __str__(self) -> str:
         metric = f"{self.one.task}, {self.one.metric}"
-        metric += f", {self.one.probe}" if self.one.probe not in _USUAL else ""
+        metric += f", {self.one.probe}" if self.one.probe not in USUAL_PROBES else ""
         metric += f", seed {self.one.seed}" if self.one.seed else ""
-        unit = "points" if self.one.unit == "%" else self.one.unit
+        unit = {"%": " points", "": ""}.get(self.one.unit, f" {self.one.unit}")
+        notes = dict.fromkeys((*self.one.note.split("; "), *self.other.note.split("; ")))
+        end = f"p = {self.p:.3f}"
+        end += "".join(f" ({note})" for note in notes if note.endswith(TOO_NARROW))
         rows = [self.one.row_name, self.other.row_name]
         if not self.significant:
             return (
                 f"{metric}: {rows[0]} and {rows[1]} are not significantly different: "
-                f"{self.value:+.2f} {unit} [{self.low:+.2f}, {self.high:+.2f}], p = {self.p:.3f}"
+                f"{self.value:+.2f}{unit} [{self.low:+.2f}, {self.high:+.2f}], {end}"
             )
         if (self.value > 0) != self.one.higher_is_better:
             rows.reverse()
         low, high = sorted((abs(self.low), abs(self.high)))
         return (
-            f"{metric}: {rows[0]} better than {rows[1]} by {abs(self.value):.2f} {unit} "
-            f"[{low:.2f}, {high:.2f}], p = {self.p:.3f}"
+            f"{metric}: {rows[0]} better than {rows[1]} by {abs(self.value):.2f}{unit} "
+            f"[{low:.2f}, {high:.2f}], {end}"
         )
 
 

@@ -59,14 +59,9 @@ class Affect(Regression):
 
 
 def concordance(targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Lin's concordance correlation 2 cov / (var + var + (difference of means)^2), float64 [B].
-
-    Variances and covariance are over n - 1, as in torchmetrics.
-
-    Args:
-        targets, predicted: [M].
-        weights: [B, M], how often each row counts; NaN where only one row counts.
-    """
+    """Lin's concordance correlation 2 cov / (var + var + (difference of means)^2), float64 [B], of
+    targets and predictions [M]; variances and covariance are over n - 1, as in torchmetrics.
+    `weights`: [B, M], how often each row counts; NaN where only one row counts."""
     n = weights.sum(axis=1, dtype=np.float64)
     # Around the mean of all, or squares would cancel.
     x = targets.astype(np.float64) - targets.mean(dtype=np.float64)

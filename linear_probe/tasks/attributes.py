@@ -144,7 +144,7 @@ class Attributes(LabelTask):
             guessed = outputs.cpu().numpy()
             errors = np.abs(guessed - targets)
             kept = Predictions(
-                *("regression", sample.keys, targets, guessed, np.zeros((len(targets), 0))),
+                *("regression", [*sample.keys], targets, guessed, np.zeros((len(targets), 0))),
                 groups=groups,
             )
             figures += [

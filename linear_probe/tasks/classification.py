@@ -128,7 +128,7 @@ class Classes(LabelTask):
         features: Features,
         rows: Sequence[np.ndarray],
     ) -> Tensor:
-        """[M, all classes] of each predictor's rows; -inf for those after the last that it knows."""
+        """[M, all classes] of each predictor's rows; -inf after the last class that it knows."""
         logits = [
             predictor(features.values[torch.from_numpy(part)])
             for predictor, part in zip(predictors, rows, strict=True)
@@ -140,10 +140,7 @@ class Classes(LabelTask):
         self, records: np.ndarray, logits: Tensor, chosen: dict[str, Any], note: str
     ) -> list[Figure]:
         """Accuracy and mean class recall of test records, from their logits [M, all classes].
-
-        Args:
-            chosen: `how_chosen` of the probe that predicted, or nothing.
-        """
+        `chosen`: `how_chosen` of the probe that predicted, or nothing."""
         sample = self.sample(records)
         predictions = class_predictions(sample.keys, self.labels[records], logits, self.class_names)
         return class_figures(sample, predictions, chosen, note, originals=self.originals(records))
@@ -161,8 +158,8 @@ class Classes(LabelTask):
         for probe in class_probes():
             predicted = np.concatenate(
                 [
-                    probe.predict(*known, asked, self.device).numpy()
-                    for known, asked in zip(training, tested, strict=True)
+                    probe.predict(*known, rows_asked, self.device).numpy()
+                    for known, rows_asked in zip(training, tested, strict=True)
                 ]
             )
             figures += shares_of(
@@ -203,10 +200,9 @@ def class_predictions(
     classes: Sequence[str],
     groups: dict[str, list[str]] | None = None,
 ) -> Predictions:
-    """The predictions of a classifier for N test rows, from its logits [N, K].
+    """The predictions of a classifier for N test rows with these keys, from its logits [N, K].
 
     Args:
-        keys: of the images, N.
         targets: int [N].
         classes: names of all classes, by number; the probe may know fewer.
         groups: as in `Predictions`.
@@ -236,10 +232,8 @@ def class_figures(
     without them: encoders may have been trained on those.
 
     Args:
-        sample: of the test rows.
-        predictions: of each of them, kept with the accuracy.
+        predictions: of the sample's rows, kept with the accuracy.
         chosen: `how_chosen` of the probe that predicted, or nothing.
-        note: as in `Record`.
         of: the label, where a task has several such figures.
         originals: bool [N], rows without a near-copy; None is all.
     """
@@ -267,14 +261,8 @@ def class_figures(
 def shares_of(
     metric: str, correct: np.ndarray, sample: Sample, originals: np.ndarray | None, **more: Any
 ) -> list[Figure]:
-    """The share of correct test rows, last, and before it that of the rows without near-copies, if
-    there are others.
-
-    Args:
-        correct: bool or float [N].
-        sample, originals: as in `class_figures`.
-        more: other fields of the figures.
-    """
+    """The share of correct test rows, bool or float [N], last, and before it that of the rows
+    without near-copies, if there are others; `originals` as in `class_figures`."""
     correct = correct.astype(np.float32)
     figures = []
     for name, which in scored_rows(metric, len(correct), originals).items():

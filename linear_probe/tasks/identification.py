@@ -38,15 +38,9 @@ _DISTANCES = np.linspace(0.02, 1.2, 60)
 
 
 class Chosen(NamedTuple):
-    """What one half of the people teaches.
-
-    Attributes:
-        mean: of the codes, float64 [D].
-        threshold: cosine similarity of a match.
-        distance: mean cosine distance up to which groups are merged.
-        gallery: the people in the galleries of the threshold.
-        at_edge: whether the distance is the smallest or the largest that was tried.
-    """
+    """What one half of the people teaches: the mean code, float64 [D], the cosine similarity of a
+    match, the mean cosine distance up to which groups are merged, the people in the galleries of
+    the threshold, and whether the distance is at the edge of those tried."""
 
     mean: Tensor
     threshold: float

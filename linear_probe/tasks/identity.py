@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.verification import (
@@ -25,6 +23,7 @@ from linear_probe.probes.verification import (
 from linear_probe.records.measured import Figure
 from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.sample import Sample
+from linear_probe.tasks.splits import components
 from linear_probe.tasks.task import Task, rows_of
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet, distinct_pairs
@@ -242,12 +241,9 @@ def person_numbers(
     keys = dict.fromkeys(key for pair in pairs for key in pair[:2])
     # A person's name, or the image itself.
     label = {key: (person_of.get(key) is not None, person_of.get(key) or key) for key in keys}
-    number = {name: i for i, name in enumerate(dict.fromkeys(label.values()))}
-    same = [[number[label[key]] for key in pair[:2]] for pair in pairs if pair.same]
-    edges = np.array(same, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(same)), edges), shape=(len(number), len(number)))
-    person = connected_components(graph, directed=False)[1]
-    return {key: int(person[number[label[key]]]) for key in keys}
+    same = ((label[pair.first], label[pair.second]) for pair in pairs if pair.same)
+    person = components(label.values(), same)
+    return {key: person[label[key]] for key in keys}
 
 
 class _Pairs(NamedTuple):

@@ -22,12 +22,11 @@ class Split:
     """Rows of the features by what they are used for.
 
     Attributes:
-        train: int [N], rows to fit on.
-        test: int [M], rows to score on.
-        validation: bool [N], which of `train` choose the L2; no person and no picture is on both
+        train, test: int [N] and [M], rows to fit on and to score on.
+        validation: bool [N], which of `train` choose the L2; no person and no image is on both
             sides.
-        copies: training images left out because a test image is the same, byte for byte.
-        near_copies: training images left out as other near-copies of a test image.
+        copies, near_copies: training images left out because a test image is the same, byte for
+            byte, or a near-copy.
     """
 
     train: np.ndarray
@@ -38,10 +37,9 @@ class Split:
 
 
 class LabelTask(Task):
-    """A task on the pictures of its face set that have its labels.
+    """A task on the images of its face set that have its labels.
 
-    The set's part `test` is scored, or, if it has folds, each fold by a probe fitted on the
-    others.
+    The set's part `test` is scored, or, if it has folds, each fold by a probe fitted on the others.
 
     Attributes:
         is_test: bool [records], whether each is in the part `test`; all False with folds.
@@ -77,11 +75,8 @@ class LabelTask(Task):
             )
 
     def _draw(self, kinds: np.ndarray) -> None:
-        """Apply `max_train`.
-
-        Args:
-            kinds: int [records], classes of which each is to keep a training picture.
-        """
+        """Apply `max_train`, so that each class of `kinds`, int [records], keeps a training
+        image."""
         training = self.indices[~self.is_test[self.indices]]
         if self.folds is not None or self.max_train is None or self.max_train >= len(training):
             return
@@ -147,15 +142,8 @@ class LabelTask(Task):
         return np.concatenate([features.records[rows.test] for rows in splits])
 
     def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Split:
-        """Sort the rows of the features.
-
-        Args:
-            fold: score this fold.
-
-        Raises:
-            InputError: too few pictures left to train or to score on, or labels that nothing can be
-                learnt from.
-        """
+        """Sort the rows of the features; `fold`: score this fold. Raises InputError: too few images
+        left to train or to score on, or labels that nothing can be learned from."""
         hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
         hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
         tested = self.is_test if fold is None or self.folds is None else self.folds == fold
@@ -201,15 +189,14 @@ class LabelTask(Task):
 def check_classes(
     task: str, what: str, names: Sequence[str], known: np.ndarray, asked: np.ndarray
 ) -> None:
-    """Check that a classifier can be learnt and every test image can be right.
+    """Check that a classifier of the label `what` can be learned and every test image can be right.
 
     Args:
-        what: the label, in words.
         names: of the classes.
-        known, asked: int [N] and [M], classes of training and test pictures.
+        known, asked: int [N] and [M], classes of training and test images.
 
     Raises:
-        InputError: one training class only, or a test class without a training picture.
+        InputError: one training class only, or a test class without a training image.
     """
     lacking = np.setdiff1d(asked, known)
     if len(lacking):

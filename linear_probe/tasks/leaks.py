@@ -19,14 +19,8 @@ SAME_PERSON = "same person"
 
 
 class Leak(NamedTuple):
-    """One picture of something that lies on several sides.
-
-    Attributes:
-        reason: `SAME_BYTES` or `SAME_PERSON`.
-        shared: SHA-256 of the bytes, or the person.
-        side: `train`, `test`, or a fold.
-        picture: its key.
-    """
+    """One image of something that lies on several sides: `SAME_BYTES` (by their SHA-256) or
+    `SAME_PERSON`; its side (`train`, `test`, or a fold) and its key."""
 
     reason: str
     shared: str
@@ -69,13 +63,8 @@ def find_leaks(pictures: Iterable[Placed]) -> list[Leak]:
 
 def refuse_leaks(leaks: list[Leak], out: Path, what: str) -> None:
     """Write all leaks to `out`/leaks.csv and stop, where there are any; else delete an older list.
-
-    Args:
-        what: the sides, in words, such as `--train and --test`.
-
-    Raises:
-        InputError: there are leaks, or the list can't be written.
-    """
+    `what`: the sides, in words, such as `--train and --test`. Raises InputError: there are
+    leaks, or the list can't be written."""
     path = out / LEAKS_FILE
     if not leaks:
         path.unlink(missing_ok=True)

@@ -34,15 +34,9 @@ class OwnData:
     images: str | None = None
 
     def face_sets(self, out: str | Path) -> list[FaceSet]:
-        """The face sets to score on; none where nothing was named.
-
-        Args:
-            out: the run's folder, where leaks are listed.
-
-        Raises:
-            InputError: an argument lacks its partner, the data can't be used, or the same picture
-                or person is on both sides (`leaks.csv` in `out` lists them).
-        """
+        """The face sets to score on; none where nothing was named. Leaks are listed in the run's
+        folder, `out`. Raises InputError: an argument lacks its partner, the data can't be used,
+        or the same image or person is on both sides (`leaks.csv` in `out` lists them)."""
         for first, second in (("train", "test"), ("train_csv", "test_csv"), ("pairs", "images")):
             named = [name for name in (first, second) if getattr(self, name) is not None]
             if len(named) == 1:
@@ -67,14 +61,8 @@ class OwnData:
 
 
 def joined_sets(train: FaceSet, test: FaceSet, out: Path) -> JoinedFaces:
-    """Two face sets as one, to learn on the first and score on the second.
-
-    Args:
-        out: the run's folder, where leaks are listed.
-
-    Raises:
-        InputError: other classes, or the same image or person on both sides.
-    """
+    """Two face sets as one, to learn on the first and score on the second; `out` as in `OwnData`.
+    Raises InputError: other classes, or the same image or person on both sides."""
     if dict(train.class_names) != dict(test.class_names):
         sides = [", ".join(chain(*of.class_names.values())) for of in (train, test)]
         raise InputError(

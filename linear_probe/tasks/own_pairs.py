@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linear_probe.tasks.leaks import Leak, Placed, find_leaks
+from linear_probe.tasks.splits import components
 from ssl_faces import InputError
 from ssl_faces.common.errors import shorten
 from ssl_faces.data import IMAGE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
@@ -38,25 +37,25 @@ class _Pair(NamedTuple):
 
 
 class PairFaces(FaceSet):
-    """Pictures in pairs, with the folds in which they are verified.
+    """Images in pairs, with the folds in which they are verified.
 
-    Args:
-        pairs_file: LFW's `pairs.txt` format (pictures `IMAGES/Ann/Ann_0001.jpg` or
-            `IMAGES/Ann_0001.jpg`), or CSV with the columns `first` and `second` (paths from
-            `images`), `same` (1 or 0) and, if there are folds, `fold` (any names).
-        images: the folder of pictures.
-
-    Pairs without folds are put in at most `FOLDS`, such that no picture (and no person, where the
+    Pairs without folds are put in at most `FOLDS`, such that no image (and no person, where the
     format names people) is in two of them.
 
+    Args:
+        pairs_file: LFW's `pairs.txt` format (images `IMAGES/Ann/Ann_0001.jpg` or
+            `IMAGES/Ann_0001.jpg`), or CSV with the columns `first` and `second` (paths from
+            `images`), `same` (1 or 0) and, if there are folds, `fold` (any names).
+        images: the folder of images.
+
     Attributes:
-        pairs: those whose two pictures exist, by key.
-        missing_pairs: those of which a picture is missing; the pictures are in `skipped`.
+        pairs, missing_pairs: those whose images exist, by key, and the others, whose images are in
+            `skipped`.
         doubled_pairs: how many lines list a pair again; they are left out.
 
     Raises:
         InputError: a file or folder is missing, a line is malformed or contradicts others (names
-            file and line), no pair has both pictures, or the pairs can't be put in two folds.
+            file and line), no pair has both images, or the pairs can't be put in two folds.
     """
 
     pairs: list[FacePair]
@@ -88,9 +87,9 @@ class PairFaces(FaceSet):
         listed = _distinct(listed, lambda key: self._content.get(key) or posixpath.normpath(key))
         self.doubled_pairs = count - len(listed)
         folds = self._folds(path, listed)
-        found = [FacePair(p.first, p.second, p.same, f) for p, f in zip(listed, folds, strict=True)]
-        self.pairs = [pair for pair in found if {*pair[:2]} <= present]
-        self.missing_pairs = [pair for pair in found if not {*pair[:2]} <= present]
+        pairs = [FacePair(*p[:3], fold) for p, fold in zip(listed, folds, strict=True)]
+        self.pairs = [pair for pair in pairs if {*pair[:2]} <= present]
+        self.missing_pairs = [pair for pair in pairs if not {*pair[:2]} <= present]
 
     def leaks(self) -> list[Leak]:
         """Pictures, and people where known, that are in several folds."""
@@ -107,64 +106,48 @@ class PairFaces(FaceSet):
             order = sorted(names, key=lambda n: (0, int(n), n) if n.isdecimal() else (1, 0, n))
             return [order.index(pair.fold) for pair in listed]
         # Pairs that share a picture or a person belong together.
-        number: dict[str, int] = {}
-
-        def node(key: str) -> int:
-            shared = self._person[key] or self._content.get(key) or key
-            return number.setdefault(shared, len(number))
-
-        edges = np.array([(node(pair.first), node(pair.second)) for pair in listed])
-        graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(number), len(number)))
-        count, group_of_node = connected_components(graph, directed=False)
-        if count < 2:
+        shared = {k: self._person[k] or self._content.get(k) or k for p in listed for k in p[:2]}
+        group = components(shared.values(), ((shared[p.first], shared[p.second]) for p in listed))
+        members: dict[int, list[int]] = defaultdict(list)
+        for i, pair in enumerate(listed):
+            members[group[shared[pair.first]]].append(i)
+        if len(members) < 2:
             raise InputError(
                 f"{path}: all pairs hang together by shared pictures or people, so that no "
                 "threshold can be chosen on others; give a column fold"
             )
-        members: dict[int, list[int]] = defaultdict(list)
-        for i, group in enumerate(group_of_node[edges[:, 0]].tolist()):
-            members[group].append(i)
         folds = [0] * len(listed)
         sizes = np.zeros((min(FOLDS, len(members)), 2), dtype=np.int64)
-        for group in sorted(members.values(), key=lambda pairs: (-len(pairs), pairs)):
-            kinds = np.bincount([int(listed[i].same) for i in group], minlength=2)
+        for together in sorted(members.values(), key=lambda pairs: (-len(pairs), pairs)):
+            kinds = np.bincount([int(listed[i].same) for i in together], minlength=2)
             # Where the pairs' kinds are then the most even over the folds.
             fold = int(((sizes + kinds) ** 2 - sizes**2).sum(axis=1).argmin())
             sizes[fold] += kinds
-            for i in group:
+            for i in together:
                 folds[i] = fold
         return folds
 
 
 def _distinct(listed: Sequence[_Pair], image_of: Callable[[str], str]) -> list[_Pair]:
-    """The pairs without those that were listed before, in either order.
-
-    Args:
-        image_of: what identifies the image of a key: copies of a file are one image.
-
-    Raises:
-        InputError: both sides are one image, or lines contradict each other.
-    """
+    """The pairs without those that were listed before, in either order; `image_of` a key: copies of
+    a file are one image. Raises InputError: both sides are one image, or lines contradict each
+    other."""
     first_of: dict[frozenset[str], _Pair] = {}
     for pair in listed:
-        images = frozenset(map(image_of, pair[:2]))
-        if len(images) < 2:
+        both = frozenset(map(image_of, pair[:2]))
+        if len(both) < 2:
             raise InputError(f"{pair.where}: {_both(pair)} are the same image; {MEND}")
-        earlier = first_of.setdefault(images, pair)
+        earlier = first_of.setdefault(both, pair)
         if earlier.same != pair.same:
             line = earlier.where.rpartition(", ")[2]
             here, before = ("one person", "two") if pair.same else ("two people", "one person")
             raise InputError(
                 f"{pair.where}: {_both(pair)} are {here} here and {before} in {line}; delete one"
             )
-    number = {image: i for i, image in enumerate({i: None for both in first_of for i in both})}
-    ends = [tuple(number[image] for image in both) for both in first_of]
-    same = [both for both, pair in zip(ends, first_of.values(), strict=True) if pair.same]
-    edges = np.array(same).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(same)), edges), shape=(len(number), len(number)))
-    person = connected_components(graph, directed=False)[1]
-    for (one, other), pair in zip(ends, first_of.values(), strict=True):
-        if not pair.same and person[one] == person[other]:
+    images = {image for both in first_of for image in both}
+    person = components(images, (tuple(both) for both, pair in first_of.items() if pair.same))  # type: ignore[misc]
+    for both, pair in first_of.items():
+        if not pair.same and len({person[image] for image in both}) < 2:
             raise InputError(
                 f"{pair.where}: {_both(pair)} are two people here, and one person by other lines "
                 f"together; {MEND}"

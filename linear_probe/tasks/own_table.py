@@ -41,16 +41,15 @@ class _Row(NamedTuple):
 def table_faces(train_csv: str | Path, test_csv: str | Path) -> tuple[FaceSet, FaceSet]:
     """The two tables as face sets with the labels that their columns have.
 
-    A table has a header, a column of pictures (one of `PICTURE_COLUMNS`; paths from the table's
+    A table has a header, a column of images (one of `PICTURE_COLUMNS`; paths from the table's
     folder or from `images/` in it), some of `LABEL_COLUMNS`, the same in both, and may have
     `person`. `expression` is one of EXPRESSIONS, angles are in degrees (yaw above 0 looks to the
-    picture's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `class`,
-    `gender` and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is a label
-    not known. A row with an invalid label, or whose picture is missing, is in `skipped` with its
-    reason.
+    image's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `class`,
+    `gender` and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is an unknown
+    label. A row with an invalid label, or whose image is missing, is in `skipped` with its reason.
 
     Raises:
-        InputError: a table can't be read, a column is missing, a row has no picture or one that
+        InputError: a table can't be read, a column is missing, a row has no image or one that
             another row has (names file and line), or more than `MOST_MISSING` of the rows can't be
             used.
     """

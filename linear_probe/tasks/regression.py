@@ -78,11 +78,8 @@ class Regression(LabelTask):
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
-        """Metrics of all targets [M, T]; of angles the mean absolute error, in degrees.
-
-        Args:
-            weights: [1 + B, M], first each row once, then the bootstrap's draws.
-        """
+        """Metrics of all targets [M, T]; of angles the mean absolute error, in degrees. `weights`:
+        [1 + B, M], first each row once, then the bootstrap's draws."""
         errors = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
         return [
             Metric(f"MAE {name}", "degrees", False, of)

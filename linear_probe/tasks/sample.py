@@ -88,7 +88,7 @@ class Sample:
         n: int | None = None,
         **more: Any,
     ) -> Figure:
-        """A figure in percent of a share (0 to 1) and its replicates [B]; `n` if not of all rows."""
+        """A figure in percent of a share (0 to 1) and its replicates [B], of `n` or all rows."""
         value, n = 100 * float(share), len(self.keys) if n is None else n
         return Figure(
             *(metric, value, "%", higher_is_better, n, self.name, 100 * replicates), **more

@@ -13,6 +13,7 @@ import numpy as np
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.records.measured import Figure
 from linear_probe.sources.changed_images import Change
+from linear_probe.stats.intervals import few_people_note
 from ssl_faces import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
@@ -39,15 +40,15 @@ REGISTRY: dict[str, type[Task]] = {}
 class Task(ABC):
     """A data set, its split, the target, the probe and the metrics.
 
-    A subclass with a `name` of its own, in a file of this folder, is registered.
+    A subclass with its own `name`, in a file of this folder, is registered.
 
     Args:
         face_sets: those of the data, each in its part `all`.
-        seed: of the validation split and the bootstrap.
+        seed: of the validation split.
         replicates: of the bootstrap.
         device: where probes are fitted.
-        max_train: train on no more than so many images, drawn by the seed; None is all. Only
-            tasks with many training images use it, and state it in `split`.
+        max_train: train on no more than so many images, drawn by the seed; None is all. Only tasks
+            with many training images use it, and state it in `split`.
 
     Attributes:
         faces: the face set it chose.
@@ -135,12 +136,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        """The metrics of features of `faces`.
-
-        Args:
-            features: rows of at least those `indices` whose images can be decoded.
-            pictures: the images that the features are of.
-        """
+        """The metrics of features of at least those `indices` whose images can be decoded."""
 
     @classmethod
     def score_together(
@@ -157,12 +153,16 @@ class Task(ABC):
         """int64, the records whose images are scored."""
         return self.indices
 
-    def strata(self) -> np.ndarray | None:
-        """Strata for shares of the training labels: int [records of `faces`].
+    def few_people_note(self) -> str:
+        """The warning if few people are scored; empty if they are many, or none is known."""
+        people = [self.faces.records[i].person for i in self.scored()]
+        named = {person for person in people if person is not None}
+        # Each image of nobody known is drawn by itself.
+        return few_people_note(len(named) + people.count(None)) if named else ""
 
-        -1 for records of the test part; None where the task learns from no labels, or where every
-        record is tested in some fold.
-        """
+    def strata(self) -> np.ndarray | None:
+        """Strata for shares of the training labels: int [records of `faces`], -1 for the test part;
+        None where the task learns from no labels, or where every record is tested in some fold."""
         return None
 
     def tested(self) -> np.ndarray | None:
@@ -173,14 +173,9 @@ class Task(ABC):
     def score_degraded(
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
-        """The main figures on degraded test images, of a probe fitted on images as they are.
-
-        Only for tasks with `tested` records.
-
-        Args:
-            features, pictures: as in `score`.
-            degraded: features of the `tested` images, degraded in one way after the other.
-        """
+        """The main figures on degraded test images, of a probe fitted on images as they are; only
+        for tasks with `tested` records. `degraded`: features of the `tested` images, degraded in
+        one way after the other."""
         raise TypeError(f"{self.name} can't be scored on degraded images")
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
@@ -189,11 +184,8 @@ class Task(ABC):
 
 
 def rows_of(features: Features, records: np.ndarray) -> np.ndarray:
-    """int64 [M]: the row of `features` that each of the `records` [M] has.
-
-    Raises:
-        InputError: one has none.
-    """
+    """int64 [M]: the row of `features` that each of the `records` [M] has; InputError if one has
+    none."""
     row_of = {record: row for row, record in enumerate(features.records.tolist())}
     try:
         return np.array([row_of[record] for record in records.tolist()], dtype=np.int64)
@@ -220,11 +212,8 @@ def find(face_sets: Sequence[FaceSet], names: Sequence[str]) -> FaceSet | None:
 
 
 def in_test_part(faces: FaceSet) -> np.ndarray:
-    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule.
-
-    Raises:
-        InputError: the set has no test part.
-    """
+    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule;
+    InputError if the set has no test part."""
     test = faces.test_part()
     if test is None:
         raise InputError(

@@ -38,9 +38,6 @@ class RotatedDigits(FaceSet):
     `exogenous` is the angle in `ANGLE_BINS` bins of equal width. A drawing stands where a person
     does elsewhere: all its turns are on one side of a split, and drawn together in the bootstrap.
     (A 6 is never turned so far that it is a 9.)
-
-    Args:
-        part: which part.
     """
 
     title = "rotated digits"
@@ -65,9 +62,6 @@ class ScaledShapes(FaceSet):
 
     Place, turn, grey and background are drawn too, and noise lies over all. `exogenous` is the
     radius in `SCALE_BINS` bins, each by the same factor larger than the one before.
-
-    Args:
-        part: which part.
     """
 
     title = "scaled shapes"
@@ -98,10 +92,10 @@ def _is_in(name: str, part: Part) -> bool:
 def _digits() -> list[FaceRecord]:
     from sklearn.datasets import load_digits
 
-    given = load_digits()
+    digits = load_digits()
     draw = np.random.default_rng(0)
     records = []
-    for number, (image, digit) in enumerate(zip(given.images, given.target, strict=True)):
+    for number, (image, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         # Of 8x8 pixels: 22 px leave room for the corners of all turns.
         small = Image.fromarray((image * 255 / 16).round().astype(np.uint8))
         whole = Image.new("L", (SIDE, SIDE))

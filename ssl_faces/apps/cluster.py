@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_faces.apps.arguments import add_reader, parser, writable
-from ssl_faces.apps.gallery import MOST_FACES, thumbnail
+from ssl_faces.apps.arguments import add_out, add_reader, check_out, parser, writable
+from ssl_faces.apps.face_page import Section, ShownFace, Thumbnails, face_page
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import torch
@@ -30,16 +29,11 @@ files are listed in FILE.skipped.csv.
 MOST_UNITS = 8000
 """Faces and tracks that can be grouped at once, in 1 GB of memory."""
 
-MEND = "measure one by linear-probe threshold, or give it"
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces cluster`; bad input and fewer than two faces raise InputError."""
     of = parser("cluster", ABOUT)
-    of.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help=".csv, .parquet or .html"
-    )
-    add_overwrite(of)
+    add_out(of, ".csv", ".parquet", ".html")
     add_reader(of)
     of.add_argument(
         "--distance",
@@ -48,34 +42,25 @@ def run(arguments: Sequence[str]) -> None:
         help="cosine distance up to which groups are merged (default: the encoder's)",
     )
     options = of.parse_args(arguments)
-    out: Path = options.out
+    check_out(options)
     from ssl_faces.apps.embedding import identification_of, open_reader, read_codes
-    from ssl_faces.apps.faces import skipped_beside
     from ssl_faces.apps.grouping import cut, group_tree
-    from ssl_faces.apps.tables import check_table
+    from ssl_faces.apps.tables import PLACE, place_cells, table_writer
+    from ssl_faces.common.files import replace_file
 
-    of_page = out.suffix in (".html", ".htm")
-    if not of_page:
-        check_table(out)
-    for path in (out, skipped_beside(out)):
-        check_output(path, options.overwrite, options.sources)
-    thumbnails: list[str] = []
-
-    def see(face: Face) -> None:
-        if of_page:
-            if len(thumbnails) == MOST_FACES:
-                raise InputError(
-                    f"more than {MOST_FACES:,} faces, too many for a page; give --out FILE.csv, "
-                    "fewer pictures, or a lower --fps"
-                )
-            thumbnails.append(thumbnail(face.pixels))
-
+    out = options.out
+    of_page = out.suffix == ".html"
+    thumbnails = Thumbnails()
     encoder, reader = open_reader(options, tracked=True)
     known = identification_of(encoder)
-    distance = options.distance or (known.distance if known else None)
+    distance = options.distance or (known and known.distance)
     if distance is None:
-        raise InputError(f"{options.encoder}: its card has no distance for groups; {MEND}")
+        raise InputError(
+            f"{options.encoder}: its card has no distance for groups; measure one by linear-probe "
+            "threshold, or give it"
+        )
     space = known.space if known else "identity"
+    see = thumbnails.add if of_page else lambda face: None
     faces, codes = read_codes(encoder, reader, [space], see)
     unit, units = _units(faces, codes[space])
     if len(units) < 2:
@@ -85,27 +70,27 @@ def run(arguments: Sequence[str]) -> None:
     # By their number of faces, not of units.
     groups = np.argsort(np.argsort(-np.bincount(groups), kind="stable"))[groups]
     if of_page:
-        from ssl_faces.common.files import replace_file
-
-        lead = [
-            f"{len(faces):,} faces; average linkage up to a cosine distance of {distance:.3f} by "
-            f"the {space} code of {options.encoder}. A group does not prove that its faces show "
-            "one person."
-        ]
-        replace_file(out, _page(faces, thumbnails, groups, lead).encode())
+        lead = (
+            f"{plural(len(faces), 'face')}; average linkage up to a cosine distance of "
+            f"{distance:.3f} by the {space} code of {options.encoder}. A group does not prove that "
+            "its faces show one person."
+        )
+        sections = _sections(faces, thumbnails, groups)
+        replace_file(out, face_page("Groups of faces", [lead], sections))
     else:
-        _write_table(out, faces, groups)
-    reader.list_skipped(out)
+        with table_writer(out, {**PLACE, "group": int}) as write:
+            for face, group in zip(faces, groups.tolist(), strict=True):
+                write([*place_cells(face), group])
     sizes = np.bincount(groups)
-    print(
-        f"{out}: {len(faces):,} faces of {reader.files:,} files: {(sizes > 1).sum():,} groups, and "
-        f"{(sizes == 1).sum():,} faces alone"
-    )
+    lines = [
+        f"{out}: {reader.counted(len(faces))}: {plural((sizes > 1).sum(), 'group')}, and "
+        f"{plural((sizes == 1).sum(), 'face')} alone"
+    ]
     if known is not None:
-        print(
+        lines.append(
             f"distance and mean were chosen on {known.description}; not for deciding about people"
         )
-    reader.print_summary(f" (each in {skipped_beside(out)})")
+    print(reader.report(*lines, beside=out))
 
 
 def _units(faces: Sequence[Face], codes: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
@@ -113,36 +98,21 @@ def _units(faces: Sequence[Face], codes: torch.Tensor) -> tuple[np.ndarray, torc
     image's face."""
     import torch
 
-    number: dict[tuple[str, int], int] = {}
-    unit = np.array(
-        [
-            number.setdefault((face.source if face.of_video else face.key, face.track), len(number))
-            for face in faces
-        ]
-    )
+    keys = [(face.source if face.of_video else face.key, face.track) for face in faces]
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     if len(number) > MOST_UNITS:
         raise InputError(
             f"{len(number):,} faces and tracks are more than {MOST_UNITS:,}; give fewer pictures"
         )
-    index = torch.from_numpy(unit)
+    unit = torch.tensor([number[key] for key in keys])
     sums = torch.zeros(len(number), codes.shape[1], dtype=torch.float64)
-    sums.index_add_(0, index, codes.double())
-    return unit, sums / torch.bincount(index)[:, None]
+    sums.index_add_(0, unit, codes.double())
+    return unit.numpy(), sums / torch.bincount(unit)[:, None]
 
 
-def _write_table(out: Path, faces: Sequence[Face], groups: np.ndarray) -> None:
-    from ssl_faces.apps.tables import PLACE, place_cells, table_writer
-
-    with table_writer(out, {**PLACE, "group": int}) as write:
-        for face, group in zip(faces, groups.tolist(), strict=True):
-            write([*place_cells(face), group])
-
-
-def _page(
-    faces: Sequence[Face], thumbnails: Sequence[str], groups: np.ndarray, lead: Sequence[str]
-) -> str:
-    from ssl_faces.apps.face_page import Section, ShownFace, face_page
-
+def _sections(
+    faces: Sequence[Face], thumbnails: Sequence[str], groups: np.ndarray
+) -> list[Section]:
     members: list[list[ShownFace]] = [[] for _ in range(int(groups.max()) + 1)]
     for face, image, group in zip(faces, thumbnails, groups.tolist(), strict=True):
         caption = f"{face.time:.1f} s" if face.of_video else ""
@@ -154,4 +124,4 @@ def _page(
     ]
     if alone := [face for group in members if len(group) == 1 for face in group]:
         sections.append(Section(f"Alone: {len(alone):,} faces", alone))
-    return face_page("Groups of faces", lead, sections)
+    return sections

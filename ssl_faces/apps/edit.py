@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.apps.arguments import add_detection, add_method, add_sources, parser
+from ssl_faces.common.arguments import existing
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
-from ssl_faces.data.tables import read_table
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ def _run(command: str, edit: str, about: str, arguments: Sequence[str]) -> None:
     add_sources(of)
     if from_two:
         help_ = "its largest face is the new identity"
-        of.add_argument("--person", required=True, type=Path, metavar="PICTURE", help=help_)
+        of.add_argument("--person", required=True, type=existing, metavar="PICTURE", help=help_)
     add_method(of)
     of.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the pictures")
     add_overwrite(of)
@@ -90,6 +90,8 @@ def picture_name(key: str) -> str:
 
 def _earlier_pictures(out: Path) -> set[str]:
     """The images in the table of an earlier command."""
+    from ssl_faces.data.tables import read_table
+
     try:
         names = {row["picture"] for _, row in read_table(out / TABLE, ["picture"])}
     except InputError:
@@ -113,10 +115,9 @@ def write_edits(
     Raises:
         InputError: bad input, no detected face, or `out` can't be written.
     """
-    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
+    from ssl_faces.apps.editing import BATCH, MOST, apply_edit, open_method, sheet
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-    from ssl_faces.apps.sheets import MOST, sheet
     from ssl_faces.common.files import replace_file
     from ssl_faces.data.pictures import png
     from ssl_faces.methods.method import FRONTAL, NEUTRAL
@@ -151,8 +152,8 @@ def write_edits(
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, csv_bytes(table))
-    print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}")
-    reader.print_summary()
+    line = f"{out}: {edit} of {reader.counted(count)}; sheet: {out / SHEET}"
+    print(reader.report(line))
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
         print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
 

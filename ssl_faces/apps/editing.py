@@ -1,4 +1,4 @@
-"""A method's edits of face crops."""
+"""A method's edits of face crops, and sheets of crops to look at."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ssl_faces.apps.embedding import as_crops, as_images
+from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.loading import load_method
 from ssl_faces.methods.method import TWO_FACE_EDITS, Method
 
 BATCH = 32
+SIDE = 96  # pixels of a face on a sheet; smaller crops are enlarged
+MOST = 64  # faces on a sheet
+_COLUMNS = 8
 
 
 def open_method(name_or_path: str | os.PathLike[str], *edits: str) -> Method:
@@ -67,3 +72,34 @@ def apply_edit(
         with torch.no_grad():
             results.append(as_crops(method.edits()[edit](*images, seed=seed)))
     return np.concatenate(results)
+
+
+def sheet(titles: Sequence[str], groups: Sequence[Sequence[np.ndarray]]) -> Image.Image:
+    """Groups of faces, each as a column, eight columns per row.
+
+    Args:
+        titles: of the faces of every group.
+        groups: uint8 [S, S, 3] each.
+    """
+    side = max([SIDE, *(face.shape[0] for group in groups[:1] for face in group)])
+    panels = []
+    for start in range(0, len(groups), _COLUMNS):
+        rows = zip(*groups[start : start + _COLUMNS], strict=True)
+        faces = [as_images([np.asarray(enlarged(face, side)) for face in row]) for row in rows]
+        panels.append(panel(dict(zip(titles, faces, strict=True))))
+    image = Image.new(
+        "RGB", (max(part.width for part in panels), sum(part.height for part in panels)), "white"
+    )
+    top = 0
+    for part in panels:
+        image.paste(part, (0, top))
+        top += part.height
+    return image
+
+
+def enlarged(face: np.ndarray, side: int) -> Image.Image:
+    """A face at this many pixels a side."""
+    image = Image.fromarray(np.ascontiguousarray(face))
+    if image.size == (side, side):
+        return image
+    return image.resize((side, side), Image.Resampling.BICUBIC)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_faces.apps.arguments import add_reader, parser, writable
-from ssl_faces.common.errors import InputError
-from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.apps.arguments import add_out, add_reader, check_out, parser, writable
 
 if TYPE_CHECKING:
     from ssl_faces.apps.faces import Face
@@ -33,33 +30,25 @@ FILE.skipped.csv, with the reason.
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces embed`; bad input and no detected face raise InputError."""
     of = parser("embed", ABOUT)
-    of.add_argument("--out", required=True, type=Path, metavar="FILE", help=".npz or .parquet")
-    add_overwrite(of)
+    add_out(of, ".npz", ".parquet")
     add_reader(of)
     of.add_argument("--spaces", metavar="S,S", help="feature spaces (default: all)")
     of.add_argument("--largest", action="store_true", help="only the largest face of each picture")
     options = of.parse_args(arguments)
-    out: Path = options.out
-    if out.suffix not in (".npz", ".parquet"):
-        raise InputError(f"--out {out}: give a name that ends in .npz or .parquet")
-    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise InputError(f"--out {out}: Parquet needs pyarrow; pip install pyarrow, or give .npz")
-    listed = out.with_name(f"{out.name}.skipped.csv")
-    for path in (out, listed):
-        check_output(path, options.overwrite, options.sources)
+    check_out(options)
     # Imported late, since they import torch.
     from ssl_faces.apps.embedding import open_reader, read_codes
     from ssl_faces.common.files import replace_file
 
+    out: Path = options.out
     spaces = options.spaces.split(",") if options.spaces else None
     encoder, reader = open_reader(options, largest=options.largest)
     faces, tensors = read_codes(encoder, reader, spaces)
     codes = {space: values.numpy() for space, values in tensors.items()}
     replace_file(out, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
-    reader.list_skipped(out)
     dims = ", ".join(f"{space} {values.shape[1]}" for space, values in codes.items())
-    print(f"{out}: {len(faces):,} faces of {reader.files:,} files; {dims}")
-    reader.print_summary(f" (each in {listed})")
+    line = f"{out}: {reader.counted(len(faces))}; {dims}"
+    print(reader.report(line, beside=out))
 
 
 def columns(faces: Sequence[Face]) -> dict[str, np.ndarray]:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ssl_faces.apps.arguments import writable
 from ssl_faces.apps.embed import columns
-from ssl_faces.apps.embedding import BATCH, codes_of
+from ssl_faces.apps.embedding import BATCH, read_codes
 from ssl_faces.apps.faces import Detect, Face, FaceFinder, FaceReader
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import Skipped
-from ssl_faces.data.pictures import BadImage
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 
 if TYPE_CHECKING:
@@ -97,86 +93,13 @@ def embed(
     """
     if not isinstance(encoder, FaceEncoder):
         encoder = load_encoder(encoder)
-    named = [sources] if isinstance(sources, str | os.PathLike | np.ndarray) else list(sources)
+    inputs = [sources] if isinstance(sources, str | os.PathLike | np.ndarray) else list(sources)
+    if not inputs:
+        raise InputError("embed: no source; give at least one image, video or folder")
+    places = [s if isinstance(s, np.ndarray) else Path(os.fsdecode(s)) for s in inputs]
     finder = FaceFinder(encoder.input_size, detect, detector)
-    reader = _ManySources(named, finder, strict, largest=largest, fps=fps, quiet=True)
-    faces: list[Face] = []
-
-    def crops() -> Iterator[np.ndarray]:
-        for face in reader:
-            faces.append(face.without_pixels())
-            yield face.pixels
-
-    parts = list(codes_of(encoder, crops(), spaces, batch_size))
-    if not parts:
-        first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in reader.skipped[:3])
-        raise InputError(f"embed: no face in {len(named)} sources ({first})")
+    reader = FaceReader(places, finder, largest=largest, fps=fps, quiet=True, strict=strict)
+    faces, codes = read_codes(encoder, reader, spaces, batch_size=batch_size)
     if reader.skipped:
         _log.warning("skipped %d files; see `skipped` for the reasons", len(reader.skipped))
-    codes = {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
     return Embeddings(codes, faces, reader.skipped)
-
-
-class _ManySources:
-    """The faces of files, folders and images in memory, in the given order.
-
-    Args:
-        sources: file names or arrays.
-        strict: raise an error at the first file without a usable face.
-        options: of `FaceReader`.
-
-    Raises:
-        InputError: a source does not exist, or is an array that is no image.
-    """
-
-    def __init__(
-        self, sources: Sequence[Image], finder: FaceFinder, strict: bool, **options: Any
-    ) -> None:
-        if not sources:
-            raise InputError("embed: no source; give at least one image, video or folder")
-        self.finder, self.strict, self.largest = finder, strict, options["largest"]
-        self.skipped: list[Skipped] = []
-        self._sources: list[tuple[str, FaceReader | np.ndarray]] = []
-        paths = [None if isinstance(s, np.ndarray) else Path(os.fsdecode(s)) for s in sources]
-        names = Counter(path.resolve().name for path in paths if path is not None)
-        for i, (source, path) in enumerate(zip(sources, paths, strict=True)):
-            if path is None:
-                name = f"image {i}"
-                self._sources.append((name, _checked(np.asarray(source), name)))
-            else:
-                # Files that share a name have their path in the key.
-                before = f"{path.parent.as_posix()}/" if names[path.resolve().name] > 1 else ""
-                self._sources.append((before, FaceReader([path], finder, **options)))
-
-    def __iter__(self) -> Iterator[Face]:
-        for name, source in self._sources:
-            if isinstance(source, np.ndarray):
-                yield from self._of_image(name, source)
-                continue
-            for face in source:
-                self._check(name, source.skipped)
-                yield replace(face, key=name + face.key, source=name + face.source)
-            self._check(name, source.skipped)
-            self.skipped += [Skipped(name + key, reason) for key, reason in source.skipped]
-
-    def _of_image(self, name: str, pixels: np.ndarray) -> Iterator[Face]:
-        try:
-            crops = self.finder(pixels)
-        except BadImage as error:
-            self._check("", [Skipped(name, str(error))])
-            self.skipped.append(Skipped(name, str(error)))
-            return
-        for i, crop in enumerate(crops[:1] if self.largest else crops):
-            yield Face(f"{name}#{i}" if i else name, name, crop.pixels, crop.box, crop.score)
-
-    def _check(self, name: str, skipped: Sequence[Skipped]) -> None:
-        if self.strict and skipped:
-            raise InputError(f"{name}{skipped[0].key}: {skipped[0].reason}")
-
-
-def _checked(pixels: np.ndarray, name: str) -> np.ndarray:
-    """An image given as an array; InputError if it isn't uint8 RGB."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        kind = f"{pixels.dtype} {list(pixels.shape)}"
-        raise InputError(f"{name}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
-    return pixels

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,28 +18,94 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.finite import non_finite_rows
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 
-if TYPE_CHECKING:
-    pass
-
 Item = TypeVar("Item")
 
 BATCH = 64
 
 
-class Verification(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Verification:
     """How an encoder verifies people, as in its card.
 
     Attributes:
         space: the feature space.
         mean: of the codes, float64 [D], subtracted before comparison.
         threshold: least cosine similarity of a pair of one person.
-        description: the pairs that mean and threshold were chosen on, in words.
+        description: what mean and threshold were chosen on, in words.
     """
 
     space: str
     mean: Tensor
     threshold: float
     description: str
+
+
+@dataclass(frozen=True, eq=False)
+class Identification(Verification):
+    """How an encoder finds people among many, as in its card.
+
+    Attributes:
+        distance: groups of faces are merged up to this mean cosine distance between them.
+        rates: measured on other people: rows with `gallery` (its number of people), `rank_1`,
+            `rank_5`, `tpir` and `fpir` (true and false positives at the threshold), each value, low
+            and high in percent, and `n`.
+    """
+
+    distance: float
+    rates: list[dict[str, Any]]
+
+
+def verification_of(encoder: FaceEncoder, space: str | None = None) -> Verification | None:
+    """How an encoder verifies people, from its card; None if the card has nothing.
+
+    Args:
+        space: only if it is by this feature space.
+
+    Raises:
+        InputError: the entry is broken.
+    """
+    known = _known(encoder, "verification", lambda entry: (entry["told"],), Verification)
+    return known if known and space in (None, known.space) else None
+
+
+def identification_of(encoder: FaceEncoder) -> Identification | None:
+    """How an encoder finds people, from its card; None if the card has nothing.
+
+    Raises:
+        InputError: the entry is broken.
+    """
+    return _known(
+        encoder,
+        "identification",
+        lambda entry: (str(entry["chosen_on"]), float(entry["distance"]), list(entry["rates"])),
+        Identification,
+    )
+
+
+Known = TypeVar("Known", bound=Verification)
+
+
+def _known(
+    encoder: FaceEncoder, name: str, more: Callable[[Any], tuple[Any, ...]], kind: type[Known]
+) -> Known | None:
+    entry = encoder.card.get(name)
+    if entry is None:
+        return None
+    try:
+        space = str(entry["space"])
+        mean = torch.tensor(entry["mean"], dtype=torch.float64)
+        known = kind(space, mean, float(entry["threshold"]), *more(entry))
+        if mean.shape != (encoder.feature_dims[space],):
+            raise ValueError(f"a mean of {list(mean.shape)} numbers")
+        numbers = [known.threshold, getattr(known, "distance", 0.0), *mean.tolist()]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("numbers that are not finite")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the encoder's card: '{name}' can't be used ({error}); make it again with "
+            "linear-probe threshold"
+        ) from error
+    return known
 
 
 def open_reader(options: argparse.Namespace, **settings: Any) -> tuple[FaceEncoder, FaceReader]:
@@ -54,6 +121,7 @@ def read_codes(
     reader: FaceReader,
     spaces: Collection[str] | None,
     see: Callable[[Face], object] = lambda face: None,
+    batch_size: int = BATCH,
 ) -> tuple[list[Face], dict[str, Tensor]]:
     """The faces of a reader, without pixels, and their codes, float32 [N, D] by feature space.
 
@@ -65,7 +133,7 @@ def read_codes(
     """
     faces: list[Face] = []
     parts: list[dict[str, Tensor]] = []
-    for batch, codes in coded_batches(encoder, reader, spaces):
+    for batch, codes in coded_batches(encoder, reader, spaces, batch_size):
         for face in batch:
             see(face)
             faces.append(face.without_pixels())
@@ -76,16 +144,20 @@ def read_codes(
 
 
 def coded_batches(
-    encoder: FaceEncoder, faces: Iterable[Face], spaces: Collection[str] | None
+    encoder: FaceEncoder,
+    faces: Iterable[Face],
+    spaces: Collection[str] | None,
+    batch_size: int = BATCH,
 ) -> Iterator[tuple[list[Face], dict[str, Tensor]]]:
     """Batches of faces, and their codes by feature space; errors as in `codes_of`."""
-    _check_spaces(encoder, spaces)
-    for batch in batches(faces, BATCH):
-        (codes,) = codes_of(encoder, [face.pixels for face in batch], spaces)
+    check_spaces(encoder, spaces)
+    for batch in batches(faces, batch_size):
+        (codes,) = codes_of(encoder, [face.pixels for face in batch], spaces, batch_size)
         yield batch, codes
 
 
-def _check_spaces(encoder: FaceEncoder, spaces: Collection[str] | None) -> None:
+def check_spaces(encoder: FaceEncoder, spaces: Collection[str] | None) -> None:
+    """Raise InputError for a feature space that an encoder lacks."""
     for space in spaces or ():
         if space not in encoder.feature_dims:
             raise InputError(
@@ -104,7 +176,7 @@ def codes_of(
     Raises:
         InputError: the encoder has no such space, or codes are NaN or infinite.
     """
-    _check_spaces(encoder, spaces)
+    check_spaces(encoder, spaces)
     device = encoder.mean.device
     for batch in batches(crops, batch_size):
         with torch.no_grad():
@@ -145,86 +217,6 @@ def as_crops(images: Tensor) -> np.ndarray:
     return rounded.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def verification_of(encoder: FaceEncoder, space: str | None = None) -> Verification | None:
-    """How an encoder verifies people, from its card; None if the card has nothing.
-
-    Args:
-        space: only if it is by this feature space.
-
-    Raises:
-        InputError: the entry is broken.
-    """
-    entry = encoder.card.get("verification")
-    if entry is None:
-        return None
-    try:
-        verification = Verification(
-            str(entry["space"]),
-            torch.tensor(entry["mean"], dtype=torch.float64),
-            float(entry["threshold"]),
-            str(entry["told"]),
-        )
-        if list(verification.mean.shape) != [encoder.feature_dims[verification.space]]:
-            raise ValueError("a mean of another length")
-        if not (verification.mean.isfinite().all() and math.isfinite(verification.threshold)):
-            raise ValueError("numbers that are not finite")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"the encoder's card: 'verification' can't be used ({error}); make it again with "
-            "linear-probe threshold"
-        ) from error
-    return verification if space in (None, verification.space) else None
-
-
-class Identification(NamedTuple):
-    """How an encoder finds people among many, as in its card.
-
-    Attributes:
-        space: the feature space.
-        mean: of the codes, float64 [D], subtracted before comparison.
-        threshold: least cosine similarity of a match.
-        distance: groups of faces are merged up to this mean cosine distance between them.
-        description: the images that the three were chosen on, in words.
-        rates: measured on other people: rows with `gallery` (its number of people), `rank_1`,
-            `rank_5`, `tpir` and `fpir` (true and false positives at the threshold), each value, low
-            and high in percent, and `n`.
-    """
-
-    space: str
-    mean: Tensor
-    threshold: float
-    distance: float
-    description: str
-    rates: list[dict[str, Any]]
-
-
-def identification_of(encoder: FaceEncoder) -> Identification | None:
-    """How an encoder finds people, by its card; None if the card has no such entry.
-
-    Raises:
-        InputError: the card's entry can't be used.
-    """
-    entry = encoder.card.get("identification")
-    if entry is None:
-        return None
-    try:
-        space = str(entry["space"])
-        mean = torch.tensor(entry["mean"], dtype=torch.float64)
-        threshold, distance = float(entry["threshold"]), float(entry["distance"])
-        if mean.shape != (encoder.feature_dims[space],):
-            raise ValueError(f"a mean of {list(mean.shape)} numbers")
-        if not (mean.isfinite().all() and math.isfinite(threshold + distance)):
-            raise ValueError("numbers that are not finite")
-        return Identification(
-            *(space, mean, threshold, distance, str(entry["chosen_on"])), list(entry["rates"])
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"the encoder's card: 'identification' can't be used ({error}); make it again with "
-            "linear-probe threshold"
-        ) from error
-
-
 def similarity(encoder: FaceEncoder, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Cosine similarities between all faces, float64 [N, N] in [-1, 1] by feature space.
 
@@ -235,9 +227,8 @@ def similarity(encoder: FaceEncoder, codes: Mapping[str, Tensor]) -> dict[str, T
         encoder: from `load_encoder`.
         codes: of this encoder, from `embed`: [N, D] by feature space.
     """
-    means = {}
-    if (verification := verification_of(encoder)) is not None:
-        means[verification.space] = verification.mean
+    known = verification_of(encoder)
+    means = {known.space: known.mean} if known else {}
     return {space: cosines(values, values, means.get(space)) for space, values in codes.items()}
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_faces.apps.arguments import add_detection, add_sources, parser
+from ssl_faces.apps.arguments import add_detection, add_out, add_sources, parser, percent
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.outputs import add_overwrite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,20 +69,20 @@ class ProbeOnEncoder:
         """How often the most probable class is right, in words; empty if it is not known."""
         about = self.probe.about
         try:
-            figure, name = about["accuracy"], about["data_set"]
-            value, low, high = (float(figure[key]) for key in ("value", "low", "high"))
+            figure = about["accuracy"]
             return (
-                f"right for {value:.1f} % [{low:.1f}, {high:.1f}] of {int(figure['n']):,} test "
-                f"faces of {name}; less often for other kinds of pictures"
+                f"right for {percent(figure)} of {int(figure['n']):,} test faces of "
+                f"{about['data_set']}; less often for other kinds of pictures"
             )
         except (KeyError, TypeError, ValueError):
             return ""
 
 
-def add_writing(of: argparse.ArgumentParser) -> None:
-    """The arguments of where predictions go."""
-    of.add_argument("--out", required=True, type=Path, metavar="FILE", help=".csv or .parquet")
-    add_overwrite(of)
+def run(arguments: Sequence[str]) -> None:
+    """Run `ssl-faces expressions`; bad input and no detected face raise InputError."""
+    of = parser("expressions", ABOUT)
+    add_sources(of, "pictures, videos, or folders of them")
+    add_out(of, ".csv", ".parquet")
     of.add_argument(
         "--smooth",
         type=number(0, 60),
@@ -97,13 +95,6 @@ def add_writing(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--film", type=Path, metavar="FILE.mp4", help="the film with boxes and probabilities"
     )
-
-
-def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces expressions`; bad input and no detected face raise InputError."""
-    of = parser("expressions", ABOUT)
-    add_sources(of, "pictures, videos, or folders of them")
-    add_writing(of)
     of.add_argument(
         "--probe",
         default=PROBE,

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from ssl_faces.apps.arguments import skipped_beside
+from ssl_faces.apps.films import EVERY_FRAME, open_video
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
+from ssl_faces.common.plurals import plural
 from ssl_faces.data.faces import Skipped, write_skipped
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
 from ssl_faces.prepare.quality import HASH_BITS, perceptual_hash
 from ssl_faces.prepare.reading import GAP, Settings, judged
-from ssl_faces.prepare.sources import Frame, Source, Video, kind_of, list_sources
+from ssl_faces.prepare.sources import Frame, Source, kind_of, list_sources
 from ssl_faces.prepare.tracks import Tracker
 
 if TYPE_CHECKING:
@@ -29,9 +34,6 @@ Detect = Literal["auto", "always", "never"]
 
 CROP_SIDE = 128
 """With `auto`, images and videos of at most this many pixels a side are face crops."""
-
-EVERY_FRAME = 1000.0
-"""Frames per second of a `Video` that give all frames."""
 
 _KEPT = Settings(min_sharpness=0.0)  # blurred images that the user gives are wanted
 _SHOWN = 25  # frames of a video between two lines of progress
@@ -54,6 +56,11 @@ class FaceCrop(NamedTuple):
     score: float
     landmarks: np.ndarray | None = None
 
+    @property
+    def area(self) -> float:
+        left, top, right, bottom = self.box or (0.0,) * 4
+        return (right - left) * (bottom - top)
+
 
 class FaceFinder:
     """Finds the faces of images and crops them to one size.
@@ -74,12 +81,6 @@ class FaceFinder:
         self.size, self.detect, self.detector = size, detect, detector
         self._open: FaceDetector | None = None
 
-    def takes_whole(self, picture: np.ndarray) -> bool:
-        """Whether an image counts as a face crop."""
-        if self.detect == "auto":
-            return max(picture.shape[:2]) <= CROP_SIDE
-        return self.detect == "never"
-
     def __call__(self, picture: np.ndarray) -> list[FaceCrop]:
         """The faces of an image, uint8 RGB [H, W, 3], the largest first.
 
@@ -87,7 +88,8 @@ class FaceFinder:
             BadImage: it has no usable face; the reason.
             InputError: the detector can't be loaded.
         """
-        if self.takes_whole(picture):
+        is_small = max(picture.shape[:2]) <= CROP_SIDE
+        if self.detect == "never" or (self.detect == "auto" and is_small):
             return [FaceCrop(square(picture, self.size).transpose(1, 2, 0), None, 1.0)]
         if self._open is None:
             self._open = open_detector(self.detector, 0.8 * _KEPT.min_face)
@@ -101,17 +103,10 @@ class FaceFinder:
                 points = np.array(row.landmarks)
                 kept.append(FaceCrop(pixels, (left, top, right, bottom), row.score, points))
         if not kept:
-            raise BadImage(
-                f"no face that can be used ({reasons[0]})"
-                if reasons
-                else "no face found (--detect never takes it as a face crop)"
-            )
-        return sorted(kept, key=_area, reverse=True)
-
-
-def _area(face: FaceCrop) -> float:
-    left, top, right, bottom = face.box or (0.0, 0.0, 0.0, 0.0)
-    return (right - left) * (bottom - top)
+            if reasons:
+                raise BadImage(f"no face that can be used ({reasons[0]})")
+            raise BadImage("no face found (--detect never takes it as a face crop)")
+        return sorted(kept, key=lambda face: face.area, reverse=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,36 +142,48 @@ class Face:
         return replace(self, pixels=_NO_PIXELS)
 
 
-class FaceReader:
-    """The faces of files and folders, in the order of their keys, with a progress bar.
+class Picture(NamedTuple):
+    """An image in memory, uint8 RGB [H, W, 3], and its key."""
 
-    Iterate over it for `Face`s. Files that can't be used raise nothing and are listed in `skipped`.
+    key: str
+    pixels: np.ndarray
+
+
+class FaceReader:
+    """The faces of files, folders and images in memory, with a progress bar.
+
+    Iterate over it for `Face`s: in the order of `places`, within a folder in the order of keys,
+    within an image the largest first. Files that can't be used raise nothing and are listed in
+    `skipped`.
 
     Args:
-        sources: images, videos, and folders of them.
+        places: images, videos, and folders of them; or images as arrays, uint8 RGB [H, W, 3], whose
+            keys are `image` and their number. Files that share a name have their path in the key.
         finder: finds the faces.
         largest: only the largest face of each image and frame.
         fps: frames per second of videos to read; 0 skips videos.
-        out: a folder or table of the command, skipped if it lies among the sources.
+        out: a folder or table of the command, skipped if it lies among the files.
         quiet: without a progress bar.
         tracked: link the faces of a video to tracks.
+        strict: raise InputError for a file that can't be used.
 
     Attributes:
         skipped: files without a usable face, and the reasons.
-        sources: the files to read, in the order of their keys.
-        files: number of files.
+        sources: what to read.
+        files: their number.
         whole: number of images (or videos) taken as face crops.
         frames, empty_frames: number of frames of videos that were read, and of those without a
             usable face.
         notes: what is wrong with videos that were read in part.
 
     Raises:
-        InputError: a source is missing, empty or can't be listed, or `out` is an image among them.
+        InputError: a file is missing, empty or can't be listed, an array is no image, or `out` is
+            an image among the files.
     """
 
     def __init__(
         self,
-        sources: Sequence[Path],
+        places: Sequence[Path | np.ndarray],
         finder: FaceFinder,
         *,
         largest: bool = False,
@@ -184,19 +191,19 @@ class FaceReader:
         out: Path | None = None,
         quiet: bool = False,
         tracked: bool = False,
+        strict: bool = False,
     ) -> None:
-        output = Path("-") if out is None else out.expanduser()
         self.finder, self.largest, self.fps, self.quiet = finder, largest, fps, quiet
-        self.tracked = tracked
-        self.sources = [
-            source
-            for listed in list_sources(sources, output).values()
-            for source in listed
-            if not _is_output(source.path, output)
-        ]
+        self.tracked, self.strict = tracked, strict
+        output = Path("-") if out is None else out.expanduser()
+        self.sources = list(_listed(places, output))
         self.files = len(self.sources)
+        keys = {source.key for source in self.sources}
         # Otherwise all keys differ, and long films need no list of them.
-        self._ambiguous = any("#" in source.key for source in self.sources)
+        self._ambiguous = len(keys) < self.files or any("#" in key for key in keys)
+        self._start()
+
+    def _start(self) -> None:
         self.skipped: list[Skipped] = []
         self.notes: list[str] = []
         self.whole = self.frames = self.empty_frames = 0
@@ -206,34 +213,48 @@ class FaceReader:
         """Whether any of the files is a video or animation, by its first bytes."""
         for source in self.sources:
             with suppress(BadImage):
-                if kind_of(source.path) == "video":
+                if isinstance(source, Source) and kind_of(source.path) == "video":
                     return True
         return False
 
     def __iter__(self) -> Iterator[Face]:
         from tqdm import tqdm
 
-        self.skipped, self.notes, self._keys = [], [], set()
-        self.whole = self.frames = self.empty_frames = 0
+        self._start()
         with tqdm(self.sources, desc="reading faces", unit="files", disable=self.quiet) as bar:
             for source in bar:
                 try:
                     yield from self._read(source, bar)
+                    continue
                 except BadImage as error:
-                    self.skipped.append(Skipped(source.key, str(error)))
+                    reason = str(error)
                 except MemoryError:
-                    self.skipped.append(Skipped(source.key, "takes more memory than there is"))
+                    reason = "takes more memory than there is"
+                if self.strict:
+                    raise InputError(f"{source.key}: {reason}")
+                self.skipped.append(Skipped(source.key, reason))
 
-    def _read(self, source: Source, bar: tqdm[Source]) -> Iterator[Face]:
-        if kind_of(source.path) == "picture":
-            crops = self.finder(decode_image(source.path))
-            self.whole += crops[0].box is None
-            yield from self._faces(source.key, source.key, crops)
+    def _read(self, source: Source | Picture, bar: tqdm[Any]) -> Iterator[Face]:
+        if isinstance(source, Picture):
+            pixels = source.pixels
+        elif kind_of(source.path) == "picture":
+            pixels = decode_image(source.path)
+        else:
+            yield from self._film(source, bar)
             return
+        crops = self.finder(pixels)
+        self.whole += crops[0].box is None
+        yield from self._faces(source.key, source.key, crops)
+
+    def _film(self, source: Source, bar: tqdm[Any]) -> Iterator[Face]:
         if not self.fps:
             raise BadImage("a video or animation; give a picture")
+        if self.tracked and find_spec("imagehash") is None:
+            raise InputError(
+                f"{source.path}: tracks need imagehash; pip install 'ssl-faces[prepare]'"
+            )
         video = open_video(source.path, self.fps)
-        tracks = _Tracks(source.path, video) if self.tracked else None
+        tracker: Tracker | None = None
         frames = faces = 0
         for frame in video:
             frames += 1
@@ -244,18 +265,20 @@ class FaceReader:
                 crops = self.finder(frame.pixels)
             except BadImage:
                 crops = []
-            numbers = [-1] * len(crops) if tracks is None else tracks.step(frame, crops)
+            if self.tracked:
+                tracker = tracker or Tracker(GAP / min(video.fps, video.rate))
+            tracks = _linked(tracker, frame, crops) if tracker else ()
             if not crops:
                 self.empty_frames += 1
                 continue
             faces += 1
             self.whole += faces == 1 and crops[0].box is None
             key = f"{source.key}#frame{frame.number}"
-            yield from self._faces(key, source.key, crops, frame, numbers)
+            yield from self._faces(key, source.key, crops, frame, tracks)
         if video.note:
             self.notes.append(f"{source.key}: {video.note}")
         if not faces:
-            raise BadImage(f"no face found in {frames:,} frames")
+            raise BadImage(f"no face found in {plural(frames, 'frame')}")
 
     def _faces(
         self,
@@ -275,6 +298,10 @@ class FaceReader:
             track = tracks[i] if tracks else -1
             yield Face(name, source, crop.pixels, crop.box, crop.score, time, number, track)
 
+    def counted(self, faces: int) -> str:
+        """How many faces of how many files, in words."""
+        return f"{plural(faces, 'face')} of {plural(self.files, 'file')}"
+
     def summary(self) -> str:
         """How many files were skipped, taken whole or read in part; empty if none."""
         from ssl_faces.prepare.manifest import counted
@@ -285,71 +312,69 @@ class FaceReader:
         if self.skipped:
             counts = counted(skipped.reason for skipped in self.skipped)
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
-            lines.append(f"skipped {len(self.skipped):,} of {self.files:,} files: {reasons}")
+            lines.append(
+                f"skipped {len(self.skipped):,} of {plural(self.files, 'file')}: {reasons}"
+            )
         lines += self.notes
         return "\n".join(lines)
 
-    def print_summary(self, of_skipped: str = "") -> None:
-        """Print the summary if there is one, with a remark if files were skipped."""
-        if summary := self.summary():
-            print(summary + (of_skipped if self.skipped else ""))
+    def report(self, *lines: str, beside: Path | None = None) -> str:
+        """The lines, and the summary if there is one.
 
-    def list_skipped(self, table: Path) -> Path:
-        """Write the skipped files beside a table, or remove an earlier list; the list's path."""
-        path = skipped_beside(table)
-        if self.skipped:
-            write_skipped(path, [("", skipped) for skipped in self.skipped])
-        else:
-            path.unlink(missing_ok=True)
-        return path
+        Args:
+            beside: a table, beside which skipped files are listed; an earlier list is removed.
+        """
+        summary = self.summary()
+        if beside is not None:
+            listed = skipped_beside(beside)
+            listed.unlink(missing_ok=True)
+            if self.skipped:
+                write_skipped(listed, [("", skipped) for skipped in self.skipped])
+                summary += f" (each in {listed})"
+        return "\n".join([*lines, *([summary] if summary else [])])
 
     def nothing(self) -> InputError:
         """The error to raise if there was no face at all."""
-        if len(self.skipped) == 1:
-            return InputError(f"{self.skipped[0].key}: {self.skipped[0].reason}")
         first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in self.skipped[:3])
-        return InputError(f"no face in {self.files:,} files ({first}); give photos with faces")
-
-
-def skipped_beside(table: Path) -> Path:
-    """The list of skipped files beside a command's table."""
-    return table.with_name(f"{table.name}.skipped.csv")
-
-
-class _Tracks:
-    """Links the faces of successive frames of a video to tracks, as `prepare` does to clips."""
-
-    def __init__(self, path: Path, video: Video) -> None:
-        if find_spec("imagehash") is None:
-            raise InputError(f"{path}: tracks need imagehash; pip install 'ssl-faces[prepare]'")
-        self._video = video
-        self._tracker: Tracker | None = None
-
-    def step(self, frame: Frame, crops: Sequence[FaceCrop]) -> list[int]:
-        """The track of each face of the next frame."""
-        if self._tracker is None:
-            self._tracker = Tracker(GAP / min(self._video.fps, self._video.rate))
-        height, width = frame.pixels.shape[:2]
-        boxes, points, hashes = [], [], []
-        for crop in crops:
-            # A frame that is a face crop has its face in one place.
-            boxes.append(crop.box or (0.0, 0.0, float(width), float(height)))
-            points.append(np.zeros((5, 2)) if crop.landmarks is None else crop.landmarks)
-            hashes.append(perceptual_hash(crop.pixels))
-        return self._tracker.step(
-            frame.time,
-            frame.pixels,
-            np.array(boxes).reshape(-1, 4),
-            np.array(points).reshape(-1, 5, 2),
-            np.array(hashes, bool).reshape(-1, HASH_BITS),
+        if self.files == 1:
+            return InputError(first)
+        return InputError(
+            f"no face in {plural(self.files, 'file')} ({first}); give photos with faces"
         )
 
 
-def open_video(path: Path, fps: float = EVERY_FRAME) -> Video:
-    """The frames of a video; InputError without PyAV."""
-    if find_spec("av") is None:
-        raise InputError(f"{path}: videos need PyAV; pip install 'ssl-faces[prepare]'")
-    return Video(path, fps)
+def _listed(places: Sequence[Path | np.ndarray], out: Path) -> Iterator[Source | Picture]:
+    """All files and images, without the command's earlier output."""
+    paths = [place for place in places if isinstance(place, Path)]
+    names = Counter(os.path.basename(os.path.realpath(path.expanduser())) for path in paths)
+    for i, place in enumerate(places):
+        if not isinstance(place, Path):
+            if place.dtype != np.uint8 or place.ndim != 3 or place.shape[2] != 3 or not place.size:
+                kind = f"{place.dtype} {list(place.shape)}"
+                raise InputError(f"image {i}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
+            yield Picture(f"image {i}", place)
+            continue
+        for name, sources in list_sources([place], out).items():
+            before = f"{place.parent.as_posix()}/" if names[name] > 1 else ""
+            for source in sources:
+                if not _is_output(source.path, out):
+                    yield replace(source, key=before + source.key)
+
+
+def _linked(tracker: Tracker, frame: Frame, crops: Sequence[FaceCrop]) -> list[int]:
+    """The track of each face of the next frame, as `prepare` links clips."""
+    height, width = frame.pixels.shape[:2]
+    # A frame that is a face crop has its face in one place.
+    boxes = [crop.box or (0.0, 0.0, float(width), float(height)) for crop in crops]
+    points = [np.zeros((5, 2)) if crop.landmarks is None else crop.landmarks for crop in crops]
+    hashes = [perceptual_hash(crop.pixels) for crop in crops]
+    return tracker.step(
+        frame.time,
+        frame.pixels,
+        np.array(boxes).reshape(-1, 4),
+        np.array(points).reshape(-1, 5, 2),
+        np.array(hashes, bool).reshape(-1, HASH_BITS),
+    )
 
 
 def first_face(place: Path, finder: FaceFinder) -> Face:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ssl_faces.apps.arguments import add_reader, parser, writable
+from ssl_faces.apps.arguments import add_out, add_reader, check_out, parser, writable
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.outputs import add_overwrite, check_output
 
 if TYPE_CHECKING:
     import torch
-
-    from ssl_faces.apps.faces import Face
 
 ABOUT = """\
 A page that shows each face with its nearest neighbours by expression code and by identity code. It
@@ -28,67 +18,45 @@ is one file that holds its pictures and needs no network. Frames of one video ar
 neighbours.
 """
 
-MOST_FACES = 5000
-"""Faces on a page, about 1.5 kB each."""
-
-THUMBNAIL = 64
 _ROWS = 1024  # faces whose similarities to all others are computed at once
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces gallery`; bad input and fewer than two faces raise InputError."""
     of = parser("gallery", ABOUT)
-    of.add_argument("--out", required=True, type=Path, metavar="FILE.html")
-    add_overwrite(of)
+    add_out(of, ".html")
     add_reader(of)
     of.add_argument("--spaces", default="expression,identity", metavar="S,S")
     of.add_argument(
         "--nearest", type=whole(1, 50), default=8, metavar="K", help="of each (default: 8)"
     )
     options = of.parse_args(arguments)
-    out: Path = options.out
-    if out.suffix not in (".html", ".htm"):
-        raise InputError(f"--out {out}: give a name that ends in .html")
-    check_output(out, options.overwrite, options.sources)
+    check_out(options)
     from ssl_faces.apps.embedding import open_reader, read_codes
+    from ssl_faces.apps.face_page import Thumbnails
     from ssl_faces.common.files import replace_file
+    from ssl_faces.common.page_style import json_in_script, rendered
 
-    thumbnails: list[str] = []
-
-    def see(face: Face) -> None:
-        if len(thumbnails) == MOST_FACES:
-            raise InputError(
-                f"more than {MOST_FACES:,} faces, too many for a page; give fewer pictures, or "
-                "a lower --fps"
-            )
-        thumbnails.append(thumbnail(face.pixels))
-
+    thumbnails = Thumbnails()
     encoder, reader = open_reader(options)
     spaces = [space for space in options.spaces.split(",") if space]
-    faces, codes = read_codes(encoder, reader, spaces, see)
+    faces, codes = read_codes(encoder, reader, spaces, thumbnails.add)
     if len(faces) < 2:
         raise InputError("one face has no neighbours; give more")
     films = [face.source if face.of_video else None for face in faces]
     neighbours = {space: nearest(values, options.nearest, films) for space, values in codes.items()}
-    replace_file(out, page(faces, thumbnails, neighbours, str(options.encoder)).encode())
-    print(f"{out}: {len(faces):,} faces of {reader.files:,} files")
-    reader.print_summary()
-
-
-def thumbnail(pixels: np.ndarray) -> str:
-    """A face as a JPEG in base64."""
-    return base64.b64encode(jpeg(pixels)).decode()
-
-
-def jpeg(pixels: np.ndarray) -> bytes:
-    """A small JPEG of a face."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=85)
-    return data.getvalue()
+    names = [writable(face.key) for face in faces]
+    page = rendered(
+        "ssl_faces.apps",
+        "gallery.html",
+        data=json_in_script({"names": names, "faces": thumbnails, "spaces": neighbours}),
+        count=len(faces),
+        encoder=str(options.encoder),
+        spaces=list(neighbours),
+    )
+    replace_file(options.out, page.encode())
+    line = f"{options.out}: {reader.counted(len(faces))}"
+    print(reader.report(line, beside=options.out))
 
 
 def nearest(
@@ -118,31 +86,3 @@ def nearest(
             of_face = zip(*pairs, strict=True)
             neighbours.append([(i, round(value, 3)) for i, value in of_face if value > -2])
     return neighbours
-
-
-def page(
-    faces: Sequence[Face],
-    thumbnails: Sequence[str],
-    neighbours: dict[str, list[list[tuple[int, float]]]],
-    encoder: str,
-) -> str:
-    """The page, HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    from ssl_faces.common.page_style import base_css
-
-    data = json.dumps(
-        {
-            "names": [writable(face.key) for face in faces],
-            "faces": list(thumbnails),
-            "spaces": neighbours,
-        },
-        separators=(",", ":"),
-    )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    text = (files("ssl_faces.apps") / "gallery.html").read_text(encoding="utf-8")
-    # Escaped, so that it can't end its script element.
-    safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return environment.from_string(text).render(
-        css=base_css(), data=safe, count=len(faces), encoder=encoder, spaces=list(neighbours)
-    )

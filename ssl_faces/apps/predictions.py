@@ -16,13 +16,15 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from ssl_faces.apps.arguments import writable
+from ssl_faces.apps.arguments import check_ending, skipped_beside, writable
 from ssl_faces.apps.embedding import BATCH, batches
-from ssl_faces.apps.faces import Face, FaceReader, open_video, skipped_beside
-from ssl_faces.apps.tables import PLACE, check_table, place_cells, table_writer
+from ssl_faces.apps.faces import Face, FaceReader
+from ssl_faces.apps.films import FilmWriter, open_video
+from ssl_faces.apps.tables import PLACE, place_cells, table_writer
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
+from ssl_faces.prepare.sources import Source
 
 Row = tuple[Face, np.ndarray]
 Predict = Callable[[Sequence[np.ndarray]], np.ndarray]
@@ -57,33 +59,25 @@ class Targets:
     film: Path | None = None
     overwrite: bool = False
 
-    @property
-    def skipped(self) -> Path:
-        """The list of skipped files."""
-        return skipped_beside(self.table)
-
     def check(self, sources: Sequence[Path]) -> None:
         """Check the files before anything is read.
 
         Raises:
             InputError: a name that can't be used, or a package is missing.
         """
-        check_table(self.table)
-        for option, path, ending in (("--plot", self.plot, ".html"), ("--film", self.film, ".mp4")):
-            if path is not None and path.suffix != ending:
-                raise InputError(f"{option} {path}: give a name that ends in {ending}")
+        files = {"--out": self.table, "--plot": self.plot, "--film": self.film}
+        endings = {"--out": (".csv", ".parquet"), "--plot": (".html",), "--film": (".mp4",)}
+        for option, path in files.items():
+            if path is not None:
+                check_ending(option, path, endings[option])
+                check_output(path, self.overwrite, sources, option)
+        check_output(skipped_beside(self.table), self.overwrite, sources)
         if self.plot is not None and find_spec("plotly") is None:
             raise InputError(
                 f"--plot {self.plot}: needs plotly; pip install 'ssl-faces[dashboard]'"
             )
         if self.film is not None and (len(sources) != 1 or sources[0].expanduser().is_dir()):
             raise InputError(f"--film {self.film}: annotates one video; give one as SRC")
-        for option, place in (
-            *(("--out", self.table), ("--out", self.skipped)),
-            *(("--plot", self.plot), ("--film", self.film)),
-        ):
-            if place is not None:
-                check_output(place, self.overwrite, sources, option)
 
 
 def write_predictions(
@@ -136,8 +130,7 @@ def write_predictions(
         if targets.plot:
             page = curves.page(outputs, smooth)
             replace_file(targets.plot, page.encode())
-    reader.list_skipped(targets.table)
-    lines = [f"{targets.table}: {faces:,} faces of {reader.files:,} files"]
+    lines = [f"{targets.table}: {reader.counted(faces)}"]
     for output in outputs:
         if output.classes:
             count = counts[output.name]
@@ -150,9 +143,7 @@ def write_predictions(
     if reader.empty_frames:
         lines.append(f"{reader.empty_frames:,} of {reader.frames:,} frames have no usable face")
     lines += [str(path) for path in (targets.plot, targets.film) if path is not None]
-    if summary := reader.summary():
-        lines.append(summary + (f" (each in {targets.skipped})" if reader.skipped else ""))
-    return "\n".join(lines)
+    return reader.report(*lines, beside=targets.table)
 
 
 def _predicted(reader: FaceReader, predict: Predict) -> Iterator[Row]:
@@ -238,52 +229,46 @@ class _Curves:
     most_tracks = 20  # of a page, the longest
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, int], array[float]] = {}  # time and values, one after another
+        self._of: dict[str, array[float]] = {}  # time and values, one after another
 
     def add(self, face: Face, values: np.ndarray) -> None:
-        key = writable(face.source), face.track
-        self._of.setdefault(key, array("f")).extend((face.time, *values.tolist()))
+        track = f"{writable(face.source)}, track {face.track}"
+        self._of.setdefault(track, array("f")).extend((face.time, *values.tolist()))
 
     def page(self, outputs: Sequence[Output], smooth: float) -> str:
         """A page with a plot of each track; it needs no network."""
-        from plotly.graph_objects import Scatter
-        from plotly.subplots import make_subplots
+        import pandas as pd
+        import plotly.express as px
 
-        longest = sorted(self._of, key=lambda key: len(self._of[key]), reverse=True)
-        shown = sorted(longest[: self.most_tracks])
-        titles = [f"{source}, track {track}" for source, track in shown]
-        figure = make_subplots(len(shown), 1, subplot_titles=titles, shared_xaxes=False)
+        longest = sorted(self._of, key=lambda track: len(self._of[track]), reverse=True)
         names = list(chain.from_iterable(output.classes or (output.name,) for output in outputs))
-        for place, key in enumerate(shown, start=1):
-            rows = np.array(self._of[key]).reshape(-1, 1 + len(names))
+        curves = []
+        for track in longest[: self.most_tracks]:
+            rows = np.array(self._of[track]).reshape(-1, 1 + len(names))
             parts = np.array_split(rows, min(len(rows), self.most_points))
             means = np.stack([part.mean(0) for part in parts]).astype(float).round(4)
-            for i, name in enumerate(names):
-                figure.add_trace(
-                    Scatter(
-                        x=means[:, 0].tolist(),
-                        y=means[:, i + 1].tolist(),
-                        name=name,
-                        legendgroup=name,
-                        showlegend=place == 1,
-                        mode="lines+markers" if len(means) == 1 else "lines",
-                        line={"color": COLOURS[i % len(COLOURS)]},
-                    ),
-                    row=place,
-                    col=1,
-                )
-            figure.update_xaxes(title_text="seconds", row=place, col=1)
-        if all(output.classes for output in outputs):
-            figure.update_yaxes(range=[0, 1], title_text="probability")
+            curve = pd.DataFrame(means, columns=["seconds", *names]).assign(track=track)
+            curves.append(curve.melt(["seconds", "track"], var_name="class"))
+        left_out = len(self._of) - len(curves)
         mean = f", moving mean over {smooth:g} s" if smooth else ""
-        left_out = len(self._of) - len(shown)
         more = f"; {left_out:,} shorter tracks are not shown" if left_out else ""
-        figure.update_layout(
-            title_text=f"{', '.join(output.name for output in outputs)} over time{mean}{more}",
-            height=120 + 300 * len(shown),
-            hovermode="x unified",
+        figure = px.line(
+            pd.concat(curves),
+            x="seconds",
+            y="value",
+            color="class",
+            facet_row="track",
+            markers=any(len(curve) == len(names) for curve in curves),
+            color_discrete_sequence=COLOURS,
+            title=f"{', '.join(output.name for output in outputs)} over time{mean}{more}",
+            height=120 + 300 * len(curves),
             template="plotly_white",
         )
+        figure.for_each_annotation(lambda title: title.update(text=title.text.partition("=")[2]))
+        figure.update_xaxes(matches=None, showticklabels=True)
+        if all(output.classes for output in outputs):
+            figure.update_yaxes(range=[0, 1], title_text="probability")
+        figure.update_layout(hovermode="x unified")
         page: str = figure.to_html(include_plotlyjs=True, full_html=True)
         return page
 
@@ -301,31 +286,19 @@ def _write_film(reader: FaceReader, path: Path, notes: IO[str]) -> None:
     """
     from tqdm import tqdm
 
-    from ssl_faces.apps.films import FilmWriter
-
     (source,) = reader.sources
+    assert isinstance(source, Source)
     notes.seek(0)
     labels = (json.loads(line) for line in notes)
     label = next(labels, None)
     video = open_video(source.path, reader.fps)
-    writer: FilmWriter | None = None
-    try:
+    with FilmWriter(path, video) as film:
         for frame in tqdm(video, desc="annotating", unit="frames", disable=reader.quiet):
-            height, width = (side - side % 2 for side in frame.pixels.shape[:2])
-            if writer is None:
-                rate = min(video.rate, video.fps)
-                writer = FilmWriter(path, rate, frame.time, (width, height))
-                size = width, height
             here = []
             while label is not None and label[0] == frame.number:
                 here.append(label[1:])
                 label = next(labels, None)
-            pixels = annotated(frame.pixels[:height, :width], here)
-            if (width, height) == size:  # a video may change its size
-                writer.write(frame.time, pixels)
-    finally:
-        if writer is not None:
-            writer.close()
+            film.write(frame.time, annotated(frame.pixels, here))
 
 
 def annotated(

@@ -125,11 +125,9 @@ def release(
     if isinstance(settings, dict):
         card["method_settings"] = {key: _named(value) for key, value in settings.items()}
     networks_text = ""
-    data = trained = b""
-    hashes: dict[str, str] = {}
+    files: dict[str, bytes] = {}  # beside the encoder
     if load_trained_images(encoder) is not None:
-        trained = (find_encoder(encoder) / TRAINED_FILE).read_bytes()
-        hashes[TRAINED_FILE] = hashlib.sha256(trained).hexdigest()
+        files[TRAINED_FILE] = (find_encoder(encoder) / TRAINED_FILE).read_bytes()
     if method is not None:
         from ssl_faces.methods.loading import rebuild_settings
         from ssl_faces.methods.released import REBUILD, edit_state
@@ -138,16 +136,14 @@ def release(
         _check_size(encoder, networks, "method", "leave its networks out by --encoder-only")
         added[REBUILD] = rebuild_settings(method)
         added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
-        data = save(networks)
-        hashes[METHOD_FILE] = hashlib.sha256(data).hexdigest()
-        size = _bytes(networks) / 1e6
-        networks_text = f", and {size:.1f} MB that edit pictures (--with {name})"
+        files[METHOD_FILE] = save(networks)
+        networks_text = f", and {_bytes(networks) / 1e6:.1f} MB that edit pictures (--with {name})"
+    hashes = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{name}.", dir=out) as place:
-            for file, content in ((METHOD_FILE, data), (TRAINED_FILE, trained)):
-                if content:
-                    replace_file(Path(place, file), content)
+            for file, content in files.items():
+                replace_file(Path(place, file), content)
             save_encoder(half, place, added | card | {HASHES: hashes}, weights)
             _move(Path(place), directory)
     except OSError as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +11,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssl_faces.apps.arguments import add_detection, add_reader, add_sources, parser, writable
+from ssl_faces.apps.arguments import (
+    add_detection,
+    add_out,
+    add_reader,
+    add_sources,
+    check_out,
+    parser,
+    percent,
+    writable,
+)
+from ssl_faces.apps.face_page import Section, ShownFace, as_text, face_page, jpeg
 from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, replacing
-from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
+from ssl_faces.common.files import file_hash, regular, replace_file, replacing
+from ssl_faces.common.outputs import add_overwrite, refuse_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +62,16 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def index_folder(text: str) -> Path:
+    """An argument's type: the folder of an index, checked before slow imports."""
+    folder = Path(text).expanduser()
+    if not (folder / ABOUT_FILE).exists():
+        raise InputError(
+            f"{text}: no index of faces there; make one with ssl-faces search index SRC --out INDEX"
+        )
+    return folder
+
+
 def need_faiss() -> None:
     """Raise InputError if a package of the index is missing."""
     for package in ("faiss", "pyarrow"):
@@ -80,24 +98,25 @@ def run_index(arguments: Sequence[str]) -> None:
             )
     is_new = not out.exists()
     try:
-        count, files, summary = _index(options, out)
+        print(_index(options, out))
     except BaseException:
         if is_new:
             with suppress(OSError):
                 out.rmdir()  # if it is empty
         raise
-    print(f"{out}: {count:,} faces of {files:,} files")
-    if summary:
-        print(summary)
 
 
-def _index(options: argparse.Namespace, out: Path) -> tuple[int, int, str]:
+def _index(options: argparse.Namespace, out: Path) -> str:
     """Write the index; its number of faces and of files, and remarks."""
     import faiss
     from torch.nn.functional import normalize
 
-    from ssl_faces.apps.embedding import coded_batches, identification_of, open_reader
-    from ssl_faces.apps.gallery import jpeg
+    from ssl_faces.apps.embedding import (
+        check_spaces,
+        coded_batches,
+        identification_of,
+        open_reader,
+    )
     from ssl_faces.apps.tables import PLACE, place_cells, table_writer
     from ssl_faces.encoders.encoder import find_encoder
     from ssl_faces.encoders.saved_probe import weights_hash
@@ -105,8 +124,7 @@ def _index(options: argparse.Namespace, out: Path) -> tuple[int, int, str]:
     encoder, reader = open_reader(options, tracked=True)
     known = identification_of(encoder)
     space = known.space if known else _SPACE
-    if space not in encoder.feature_dims:
-        raise InputError(f"--encoder {options.encoder}: has no space '{space}'; give another")
+    check_spaces(encoder, [space])
     index = faiss.IndexFlatIP(encoder.feature_dims[space])
     (out / ABOUT_FILE).unlink(missing_ok=True)  # a folder without it is no index
     with table_writer(out / FACES_FILE, {**PLACE, "picture": bytes}) as write:
@@ -126,17 +144,11 @@ def _index(options: argparse.Namespace, out: Path) -> tuple[int, int, str]:
         "space": space,
         "mean": known.mean.tolist() if known else None,
         "faces": index.ntotal,
-        "sha256": {name: _hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
+        "sha256": {name: file_hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
     }
     replace_file(out / ABOUT_FILE, (json.dumps(about, indent=2) + "\n").encode())
-    listed = reader.list_skipped(out)
-    more = f" (each in {listed})" if reader.skipped else ""
-    return index.ntotal, reader.files, reader.summary() + more
-
-
-def _hash(path: Path) -> str:
-    with regular(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    line = f"{out}: {reader.counted(index.ntotal)}"
+    return reader.report(line, beside=out)
 
 
 class Index(NamedTuple):
@@ -193,7 +205,7 @@ def open_index(folder: Path, pictures: bool = False) -> Index:
             raise ValueError(f"format {about['format']}")
         hashes = dict(about["sha256"])
         for name in (INDEX_FILE, FACES_FILE):
-            if _hash(folder / name) != hashes[name]:
+            if file_hash(folder / name) != hashes[name]:
                 raise ValueError(f"{name} has other bytes than were written")
         for key in ("encoder", "encoder_sha256", "space", "mean"):
             about[key]
@@ -215,18 +227,15 @@ class Matches(NamedTuple):
     face: Face
     rows: list[int]
     similarities: list[float]
-    picture: str
+    picture: bytes
 
 
 def run_query(arguments: Sequence[str]) -> None:
     """Run `ssl-faces search query`."""
     of = parser("search query", ABOUT_QUERY)
-    of.add_argument("index", type=Path, metavar="INDEX", help="folder of `search index`")
+    of.add_argument("index", type=index_folder, metavar="INDEX", help="folder of `search index`")
     add_sources(of, "pictures, or folders of them")
-    of.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help=".csv, .parquet or .html"
-    )
-    add_overwrite(of)
+    add_out(of, ".csv", ".parquet", ".html")
     of.add_argument("--encoder", metavar="NAME", help="the index's encoder, if it is elsewhere now")
     of.add_argument(
         "--nearest", type=whole(1, 100), default=5, metavar="K", help="matches (default: 5)"
@@ -240,19 +249,14 @@ def run_query(arguments: Sequence[str]) -> None:
     add_detection(of)
     options = of.parse_args(arguments)
     need_faiss()
+    check_out(options)
     out: Path = options.out
     from ssl_faces.apps.embedding import identification_of
-    from ssl_faces.apps.face_page import rates_table
-    from ssl_faces.apps.faces import FaceFinder, FaceReader, skipped_beside
-    from ssl_faces.apps.tables import check_table
+    from ssl_faces.apps.faces import FaceFinder, FaceReader
     from ssl_faces.encoders.encoder import load_encoder
 
-    of_page = out.suffix in (".html", ".htm")
-    if not of_page:
-        check_table(out)
-    for path in (out, skipped_beside(out)):
-        check_output(path, options.overwrite, options.sources)
-    index = open_index(options.index.expanduser(), pictures=of_page)
+    of_page = out.suffix == ".html"
+    index = open_index(options.index, pictures=of_page)
     name = options.encoder or index.about["encoder"]
     index.check_encoder(name, options.index)
     encoder = load_encoder(name)
@@ -264,44 +268,35 @@ def run_query(arguments: Sequence[str]) -> None:
     if not matches:
         raise reader.nothing()
     note = reliability(known, len(index.faces), options.threshold is None)
+    count = f"{len(index.faces):,}"
     if of_page:
-        count = f"{len(index.faces):,} faces of {options.index}"
-        lead = [f"The nearest of {count} by cosine similarity; {note}."]
-        page = _page(index, matches, threshold, lead, rates_table(known.rates if known else []))
-        replace_file(out, page.encode())
+        lead = f"The nearest of {count} faces of {options.index} by cosine similarity; {note}."
+        sections = _sections(index, matches, threshold)
+        rates = known.rates if known else []
+        replace_file(out, face_page("Faces found in an index", [lead], sections, rates))
     else:
         _write_matches(out, index, matches, threshold)
-    reader.list_skipped(out)
-    keys = index.faces["key"]
     for face, rows, similarities, _ in matches[:20]:
         mark = ""
         if threshold is not None:
             side = "above" if similarities[0] >= threshold else "below"
             mark = f", {side} the threshold {threshold:.3f}"
-        best = keys[rows[0]].as_py()
+        best = index.faces["key"][rows[0]].as_py()
         print(f"{writable(face.key)}: {best}  similarity {similarities[0]:.3f}{mark}")
-    count = f"{len(index.faces):,} in the index"
-    print(f"{out}: {len(matches):,} faces of {reader.files:,} files, {count}")
-    reader.print_summary(f" (each in {skipped_beside(out)})")
+    line = f"{out}: {reader.counted(len(matches))}, {count} in the index"
+    print(reader.report(line, beside=out))
     print(note)
 
 
 def _search(index: Index, encoder: Any, reader: Any, nearest: int) -> Iterator[Matches]:
     from ssl_faces.apps.embedding import coded_batches
-    from ssl_faces.apps.gallery import thumbnail
 
     space = index.about["space"]
     for faces, codes in coded_batches(encoder, reader, [space]):
         similarities, rows = index.nearest(codes[space], nearest)
         for face, row, similarity in zip(faces, rows, similarities, strict=True):
-            picture = thumbnail(face.pixels)
+            picture = jpeg(face.pixels)
             yield Matches(face.without_pixels(), row.tolist(), similarity.tolist(), picture)
-
-
-def _rates_near(rates: Sequence[dict[str, Any]], count: int) -> dict[str, Any] | None:
-    """The rates of the largest measured gallery up to this size, or of the smallest."""
-    fitting = [row for row in rates if row["gallery"] <= count]
-    return fitting[-1] if fitting else rates[0] if rates else None
 
 
 def reliability(known: Identification | None, count: int, usual: bool = True) -> str:
@@ -312,16 +307,16 @@ def reliability(known: Identification | None, count: int, usual: bool = True) ->
         count: faces of the index.
         usual: the threshold is that of the card.
     """
-    rates = _rates_near(known.rates if known else [], count)
-    if rates is None:
+    if known is None or not known.rates:
         return f"the error rates of this encoder are not known; {_WARNING}"
-    right, alarm = (
-        "{value:.1f} % [{low:.1f}, {high:.1f}]".format(**rates[name]) for name in ("rank_1", "fpir")
-    )
+    # Of the largest measured gallery up to this size, or of the smallest.
+    rates = [known.rates[0], *(row for row in known.rates if row["gallery"] <= count)][-1]
     text = (
-        f"measured in galleries of {rates['gallery']:,}: the right person comes first for {right}"
+        f"measured in galleries of {rates['gallery']:,}: the right person comes first for "
+        f"{percent(rates['rank_1'])}"
     )
     if usual:
+        alarm = percent(rates["fpir"])
         text += f", and {alarm} of unknown people have a match above the threshold"
     return f"{text} (n {rates['n']:,}); {_WARNING}"
 
@@ -344,23 +339,16 @@ def _write_matches(
                 write([*cells, *match.values()])
 
 
-def _page(
-    index: Index,
-    matches: Sequence[Matches],
-    threshold: float | None,
-    lead: Sequence[str],
-    table: Sequence[Sequence[str]],
-) -> str:
-    from ssl_faces.apps.face_page import Section, ShownFace, face_page
-
+def _sections(index: Index, matches: Sequence[Matches], threshold: float | None) -> list[Section]:
     sections = []
+    pictures = index.faces.select(["key", "picture"])
     for face, rows, similarities, picture in matches:
         name = writable(face.key)
-        shown = [ShownFace(name, picture, "searched")]
-        nearest = index.faces.select(["key", "picture"]).take(rows).to_pylist()
+        shown = [ShownFace(name, as_text(picture), "searched")]
+        nearest = pictures.take(rows).to_pylist()
         for match, similarity in zip(nearest, similarities, strict=True):
-            image = base64.b64encode(match["picture"]).decode()
             above = threshold is not None and similarity >= threshold
+            image = as_text(match["picture"])
             shown.append(ShownFace(match["key"], image, f"{similarity:.2f}", above))
         sections.append(Section(name, shown))
-    return face_page("Faces found in an index", lead, sections, table)
+    return sections

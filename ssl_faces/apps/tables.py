@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.apps.arguments import writable
 from ssl_faces.common.csv_files import CsvWriter
-from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replacing
 
 if TYPE_CHECKING:
     from ssl_faces.apps.faces import Face
 
-ENDINGS = (".csv", ".parquet")
 _ROWS = 4096  # of Parquet that are in memory
 
 PLACE: dict[str, type] = {
@@ -27,16 +24,6 @@ PLACE: dict[str, type] = {
 were taken whole have no box."""
 
 WriteRow = Callable[[Sequence[Any]], None]
-
-
-def check_table(out: Path, option: str = "--out") -> None:
-    """Raise InputError for a name that is no table's, or if pyarrow is missing for it."""
-    if out.suffix not in ENDINGS:
-        raise InputError(f"{option} {out}: give a name that ends in {' or '.join(ENDINGS)}")
-    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise InputError(
-            f"{option} {out}: Parquet needs pyarrow; pip install pyarrow, or give .csv"
-        )
 
 
 def place_cells(face: Face) -> list[Any]:

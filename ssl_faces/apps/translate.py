@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssl_faces.apps.arguments import add_detection, add_method, parser
+from ssl_faces.common.arguments import existing
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import argparse
@@ -35,8 +37,8 @@ def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces translate`; bad input and no detected face raise InputError."""
     of = parser("translate", ABOUT)
     add = of.add_argument
-    add("--motion-of", required=True, type=Path, metavar="A", help="a video, picture or folder")
-    add("--person", required=True, type=Path, metavar="B", help="its largest face is moved")
+    add("--motion-of", required=True, type=existing, metavar="A", help="a video, picture or folder")
+    add("--person", required=True, type=existing, metavar="B", help="its largest face is moved")
     add("--out", required=True, type=Path, metavar="FILE.mp4", help="for a video; else a folder")
     add_overwrite(of)
     add_method(of)
@@ -48,8 +50,8 @@ def run(arguments: Sequence[str]) -> None:
     source, person, out = options.motion_of, options.person, options.out
     of_video = is_video(source)
     if of_video != (out.suffix == ".mp4"):
-        what = "a video: give FILE.mp4" if of_video else "no video: give a folder"
-        raise InputError(f"--out {out}: {source} is {what}")
+        mend = "a video; give FILE.mp4" if of_video else "no video; give a folder, or a video as A"
+        raise InputError(f"--out {out}: --motion-of {source} is {mend}")
     if of_video:
         check_output(out, options.overwrite, (source, person, options.method))
         _translate_video(options)
@@ -84,11 +86,10 @@ def _translate_video(options: argparse.Namespace) -> None:
     """
     from tqdm import tqdm
 
-    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
+    from ssl_faces.apps.editing import BATCH, apply_edit, enlarged, open_method
     from ssl_faces.apps.embedding import batches
-    from ssl_faces.apps.faces import FaceFinder, first_face, open_video
-    from ssl_faces.apps.films import FilmWriter
-    from ssl_faces.apps.sheets import enlarged
+    from ssl_faces.apps.faces import FaceFinder, first_face
+    from ssl_faces.apps.films import FilmWriter, open_video
     from ssl_faces.common.files import replacing
     from ssl_faces.data.pictures import BadImage
     from ssl_faces.methods.method import MOTION
@@ -104,33 +105,28 @@ def _translate_video(options: argparse.Namespace) -> None:
     with (
         replacing(out, out.suffix) as path,
         tqdm(total=frames.count() or None, desc="frames", unit="frames") as bar,
+        FilmWriter(path, frames) as film,
     ):
-        writer: FilmWriter | None = None
         try:
             for batch in batches(_followed(frames, finder), BATCH):
                 crops = [face.pixels for _, face in batch if face is not None]
                 results = iter(apply_edit(method, MOTION, crops, [person], options.seed))
                 for frame, face in batch:
-                    if writer is None:
-                        writer = FilmWriter(path, frames.rate, frame.time, (3 * SIDE, SIDE))
                     if face is None:
                         without += 1
                     else:
                         source, result = face.pixels, next(results)
                     shown = [np.asarray(enlarged(face, SIDE)) for face in (source, person, result)]
-                    writer.write(frame.time, np.concatenate(shown, axis=1))
+                    film.write(frame.time, np.concatenate(shown, axis=1))
                     count += 1
                 bar.update(len(batch))
         except BadImage as error:
             raise InputError(f"{video}: {error}") from error
-        finally:
-            if writer is not None:
-                writer.close()
         if without == count:
             raise InputError(
-                f"{video}: no face found in {count:,} frames; give a video with a face"
+                f"{video}: no face found in {plural(count, 'frame')}; give a video with a face"
             )
-    print(f"{out}: {count:,} frames: A, B, B with the motion of A")
+    print(f"{out}: {plural(count, 'frame')}: A, B, B with the motion of A")
     if without:
         print(f"{without:,} of them have no face and repeat the last result")
     if frames.note:

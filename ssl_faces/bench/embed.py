@@ -55,7 +55,7 @@ def measure(arguments: argparse.Namespace) -> Result:
         if name not in ("bench", "out", "overwrite", "page"):
             for value in values if isinstance(values, list) else [values]:
                 argv += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
-    result = table_of(run_in_subprocess("linear_probe.bench.embeddings", argv, show=True))
+    result = table_of(run_in_subprocess("linear_probe.bench.embeddings", argv))
     if arguments.page is not None:
         replace_file(arguments.page, page_of(result).encode())
     return result

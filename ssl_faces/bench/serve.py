@@ -1,4 +1,4 @@
-"""`ssl-faces bench serve`: requests per second of the service, with batches and without; memory."""
+"""`ssl-faces bench serve`: requests per second of the service, with batches and without."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import cycle, islice
 from statistics import median
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,7 +24,6 @@ from ssl_faces.common.safe_path import python
 BATCHED, ALONE = "batches", "one by one"
 _PATH = "/embed?spaces="
 _IMAGES = 32
-_RESIDENT = "process_resident_memory_bytes "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-batch", type=whole(2, 1024), default=32, help="faces per batch (32)")
     add("--each", type=whole(1), default=300, metavar="N", help="requests of each round (300)")
     add("--rounds", type=whole(1), default=5, help="in which the servers take turns (5)")
-    memory = "requests over which memory is measured, after a tenth as many (5000)"
-    add("--requests", type=whole(10), default=5000, metavar="N", help=memory)
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -91,7 +87,6 @@ def measure(arguments: argparse.Namespace) -> Result:
                         "times one by one": ratio if name == BATCHED else 1.0,
                     }
                 )
-        result.notes = _memory(clients[BATCHED], faces, arguments, result.details)
     return result
 
 
@@ -130,17 +125,6 @@ class _Client:
             connection.close()
         return times
 
-    def resident(self) -> float | None:
-        """MiB of memory that the server holds; None where the system doesn't tell."""
-        connection = http.client.HTTPConnection(*self._place, timeout=120)
-        try:
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
-        finally:
-            connection.close()
-        values = [line.split()[1] for line in lines if line.startswith(_RESIDENT)]
-        return float(values[0]) / 2**20 if values else None
-
 
 @contextmanager
 def _served(arguments: argparse.Namespace, most: int, space: str) -> Iterator[_Client]:
@@ -164,29 +148,6 @@ def _served(arguments: argparse.Namespace, most: int, space: str) -> Iterator[_C
     finally:
         process.terminate()
         process.wait()
-
-
-def _memory(
-    client: _Client, faces: Sequence[bytes], arguments: argparse.Namespace, details: dict[str, Any]
-) -> list[str]:
-    """The server's memory over many requests, in a sentence."""
-    most = max(arguments.concurrency)
-    client.ask(faces, arguments.requests // 10, most)
-    before = client.resident()
-    tenths = []
-    for _ in range(10):
-        client.ask(faces, arguments.requests // 10, most)
-        tenths.append(client.resident())
-    details["resident MiB, every tenth"] = [before, *tenths]
-    if before is None or tenths[-1] is None:
-        return ["", "Memory was not measured: this system has no /proc."]
-    return [
-        "",
-        f"Memory of the server with batches over {arguments.requests:,} requests, {most} at once: "
-        f"{before:.0f} MiB before, {tenths[-1]:.0f} MiB after "
-        f"({tenths[-1] - before:+.1f} MiB, by tenths "
-        f"{', '.join(f'{value or 0:.0f}' for value in tenths)}).",
-    ]
 
 
 def _faces(size: int) -> list[bytes]:

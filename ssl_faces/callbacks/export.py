@@ -16,6 +16,7 @@ from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import hardware
+from ssl_faces.common.plurals import plural
 from ssl_faces.data.faces import write_skipped
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, is_whole, save_encoder
 from ssl_faces.encoders.start import STARTED_FROM
@@ -60,7 +61,7 @@ class EncoderExport(pl.Callback):
         if skipped:
             path = self.out / "skipped.csv"
             write_skipped(path, skipped)
-            print(f"skipped {len(skipped)} pictures that can't be used; see {path}")
+            print(f"skipped {plural(len(skipped), 'picture')} that can't be used; see {path}")
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

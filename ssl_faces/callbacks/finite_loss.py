@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.finite import check_weights
 
 _NEVER = torch.iinfo(torch.int64).max
 
@@ -91,19 +92,11 @@ class FiniteLoss(pl.Callback):
         step, name = int(first), module.name
         if step != _NEVER:
             raise InputError(f"step {step}: the loss of {name} is not finite; {self._advice()}")
-        if weights and not _finite(module):
-            raise InputError(
-                f"step {trainer.global_step}: weights of {name} are not finite; {self._advice()}"
-            )
+        if weights:
+            what = f"step {trainer.global_step}: weights of {name}"
+            check_weights(what, module.state_dict(), self._advice())
 
     def _advice(self) -> str:
         if self.checkpoint.exists():
             return f"the last good checkpoint, {self.checkpoint}, is kept: {self.resume}"
         return f"no checkpoint had been saved, so {self.restart}"
-
-
-def _finite(module: pl.LightningModule) -> bool:
-    """Whether all parameters and buffers are finite; waits for the device once."""
-    values = [v for v in module.state_dict().values() if isinstance(v, Tensor)]
-    finite = [v.isfinite().all() for v in values if v.is_floating_point()]
-    return not finite or bool(torch.stack(finite).all())

@@ -50,6 +50,14 @@ def panel(images: Mapping[str, Tensor]) -> Image.Image:
     return sheet
 
 
+def write_panel(path: Path, images: Mapping[str, Tensor]) -> Image.Image:
+    """Write `panel(images)` as PNG."""
+    sheet, data = panel(images), io.BytesIO()
+    sheet.save(data, "PNG")
+    replace_file(path, data.getvalue())
+    return sheet
+
+
 class PanelWriter(pl.Callback):
     """Writes a panel every `every_n_steps` steps and at the end.
 
@@ -86,21 +94,9 @@ class PanelWriter(pl.Callback):
 
     @rank_zero_only
     def _save(self, trainer: pl.Trainer, images: Mapping[str, Tensor]) -> None:
-        sheet = panel(images)
         path = self.folder / f"step_{trainer.global_step:07d}.png"
-        buffer = io.BytesIO()
-        sheet.save(buffer, "PNG")
-        replace_file(path, buffer.getvalue())
+        sheet = write_panel(path, images)
         self.written.append(path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("panels", [sheet], step=trainer.global_step)
-
-
-def contact_sheet(images: Tensor, columns: int | None = None) -> Image.Image:
-    """A grid of images [N, 3, S, S], uint8 or in [0, 1]."""
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
-    return Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())

@@ -1,8 +1,8 @@
-"""A W&B logger that never blocks or breaks a run: offline by default, off after an error."""
+"""The loggers of a run: CSV files, and W&B, which never blocks or breaks a run: offline by default,
+off after an error."""
 
 from __future__ import annotations
 
-import netrc
 import os
 import sys
 import uuid
@@ -12,13 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from lightning_fabric.loggers.logger import _DummyExperiment
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ssl_faces.callbacks.log_once import CSVRows, LogOnce
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.common.ranks import is_first
@@ -85,17 +83,11 @@ def wandb_mode() -> str:
 
 def has_account() -> bool:
     """Whether a key for W&B's server is in the environment or in `.netrc`."""
+    from requests.utils import get_netrc_auth
+
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", _SERVER)).hostname or ""
-    file = os.environ.get("NETRC")
-    for path in [Path(file)] if file else [Path.home() / ".netrc", Path.home() / "_netrc"]:
-        try:
-            if netrc.netrc(path).authenticators(host) is not None:
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
+    return get_netrc_auth(os.environ.get("WANDB_BASE_URL", _SERVER)) is not None
 
 
 def patient_settings(**more: Any) -> Any:
@@ -114,6 +106,26 @@ def patient_settings(**more: Any) -> Any:
         x_file_stream_timeout_seconds=_TIMEOUT,
         **more,
     )
+
+
+class LogOnce(Logger):
+    """A mixin that logs the same values of a step only once.
+
+    A step is logged before its checkpoint is saved, so that a run killed afterwards has its row;
+    Lightning logs it again at the end of the step.
+    """
+
+    _last: tuple[int | None, dict[str, Any]] | None = None
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        row = (step, dict(metrics))
+        if row != self._last:
+            self._last = row
+            super().log_metrics(dict(metrics), step)  # type: ignore[safe-super]
+
+
+class CSVRows(LogOnce, CSVLogger):
+    """Lightning's CSV logger without repeated rows."""
 
 
 class CarefulWandbLogger(LogOnce, WandbLogger):
@@ -175,11 +187,10 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
             self._wandb_init["mode"] = os.environ["WANDB_MODE"] = "offline"
             return self.experiment
 
-    def _try(self, call: Callable[[], object]) -> None:
-        if self.off:
-            return
+    def _try(self, call: Callable[..., object], *arguments: Any, **named: Any) -> None:
         try:
-            call()
+            if not self.off:
+                call(*arguments, **named)
         except Exception as error:  # W&B raises many types, and none may end the run
             self._give_up(error)
 
@@ -194,17 +205,17 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        self._try(lambda: WandbLogger.log_hyperparams(self, params))
+        self._try(super().log_hyperparams, params)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._try(lambda: super(CarefulWandbLogger, self).log_metrics(metrics, step))
+        self._try(super().log_metrics, metrics, step)
 
     @rank_zero_only
     def log_image(
         self, key: str, images: list[Any], step: int | None = None, **kwargs: Any
     ) -> None:
-        self._try(lambda: WandbLogger.log_image(self, key, images, step, **kwargs))
+        self._try(super().log_image, key, images, step, **kwargs)
 
     @rank_zero_only
     def log_encoder(self, folder: Path, card: Mapping[str, Any]) -> None:
@@ -212,7 +223,7 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
 
         Lightning's `log_model` is for checkpoints and does not work offline.
         """
-        self._try(lambda: self._log_encoder(folder, card))
+        self._try(self._log_encoder, folder, card)
 
     def _log_encoder(self, folder: Path, card: Mapping[str, Any]) -> None:
         import wandb

@@ -27,11 +27,8 @@ _CHUNK = 1 << 22
 
 
 def save_checkpoint(path: Path, content: Any) -> None:
-    """`torch.save` to `path`, with a SHA-256.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full; `path` is unchanged.
-    """
+    """`torch.save` to `path`, with a SHA-256. Raises InputError: the folder can't be written, or
+    the disk is full; `path` is unchanged."""
     stream = io.BytesIO()
     torch.save(content, stream)
     stream.seek(-_END_SIZE, io.SEEK_END)
@@ -60,11 +57,8 @@ def load_checkpoint(path: Path | str) -> Any:
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Read a training checkpoint without running code in it.
-
-    Raises:
-        InputError: no such file, not a whole checkpoint, or weights that are NaN or infinite.
-    """
+    """Read a training checkpoint without running code in it. Raises InputError: no such file, not a
+    whole checkpoint, or weights that are NaN or infinite."""
     try:
         checkpoint = load_checkpoint(path)
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):

@@ -59,11 +59,8 @@ def find_config(name: str | os.PathLike[str], folders: Sequence[str] = FIT) -> P
 
 
 def with_files(words: Sequence[str], folders: Sequence[str] = FIT) -> list[str]:
-    """Arguments with the files that the names behind `-c` and `--config` stand for.
-
-    Raises:
-        InputError: a name of no config.
-    """
+    """Arguments with the files that the names behind `-c` and `--config` stand for. Raises
+    InputError: a name of no config."""
     found: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         option, equals, value = word.partition("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -39,6 +40,12 @@ def regular(path: Path) -> Path:
     return path
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with regular(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_special(name: str) -> bool:
     """Whether `name` is a pipe, a socket or a device."""
     try:
@@ -72,14 +79,12 @@ def write(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary file beside `path`, renamed to `path` at the end, removed after an error.
+    """A temporary file beside `path`, renamed to `path` at the end, removed after an error. Raises
+    InputError: the folder can't be written, or the disk is full; `path` is unchanged.
 
     Args:
         suffix: of the temporary name, for writers that derive the format from it. Without one,
             patterns such as `*.json` don't match it.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full; `path` is unchanged.
     """
     temporary = None
     try:

@@ -19,15 +19,13 @@ def non_finite_rows(values: Tensor) -> np.ndarray:
 
 
 def check_weights(what: object, state: Mapping[str, Any], mend: str) -> None:
-    """Refuse weights that hold NaN or infinity.
+    """Refuse weights that hold NaN or infinity. Raises InputError: names `what`, the first such
+    tensor and their number.
 
     Args:
         what: source of the weights, such as a file.
         state: tensors by name; other values are ignored.
         mend: advice for the message.
-
-    Raises:
-        InputError: names `what`, the first such tensor and their number.
     """
     bad = [
         name

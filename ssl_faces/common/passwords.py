@@ -32,11 +32,7 @@ def hidden(text: str) -> str:
 
 
 def refuse_passwords(settings: Any, where: str = "") -> None:
-    """Check nested settings before they are saved.
-
-    Raises:
-        InputError: an address has a password.
-    """
+    """Check nested settings before they are saved. Raises InputError: an address has a password."""
     for key, text in _texts(settings, where):
         shown = _without_password(text) if _SCHEME.match(text) else hidden(text)
         if shown != text:

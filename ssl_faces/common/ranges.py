@@ -46,15 +46,13 @@ def may_be_none(hint: Any) -> bool:
 
 
 def check_ranges(function: Any, values: Mapping[str, Any], key: str) -> None:
-    """Check the numbers among the arguments of a function.
+    """Check the numbers among the arguments of a function. Raises InputError: a number outside the
+    range of its type.
 
     Args:
         function: has the type hints, such as the `__init__` of a class.
         values: arguments by name; unknown names are ignored.
         key: prefix of their names in messages, such as `model`.
-
-    Raises:
-        InputError: a number outside the range of its type.
     """
     for name, hint in get_type_hints(function, include_extras=True).items():
         if name in values:

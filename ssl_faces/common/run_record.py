@@ -82,7 +82,6 @@ class RunRecord:
     recorded, as they may be secrets.
 
     Args:
-        command: as typed.
         kind: `run` or `job`.
         locked: the folder's lock is held already.
 
@@ -101,25 +100,11 @@ class RunRecord:
         self._folder: Path | None = None
         self._content: dict[str, Any] = {}
 
-    def claim(self, folder: Path) -> None:
-        """Lock the folder for this process.
-
-        Raises:
-            InputError: another process has the lock, or the folder can't be written.
-        """
+    def begin(self, folder: Path, **about: Any) -> None:
+        """Lock the folder, and record the start of a session. Raises InputError: another process
+        has the lock, or the folder can't be written."""
         if self.lock is None and not self._locked:
             self.lock = claim(folder)
-
-    def begin(self, folder: Path, **about: Any) -> None:
-        """Record the start of a session.
-
-        Args:
-            about: additional entries, JSON values.
-
-        Raises:
-            InputError: see `claim`.
-        """
-        self.claim(folder)
         self._folder = folder
         earlier = read_run(folder) or {}
         git, patch = git_state()
@@ -197,15 +182,13 @@ class Held(InputError):
 
 
 def claim(folder: Path, name: str = LOCK_FILE, patience: float | None = None) -> int:
-    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold
-    the lock too, until the last of them has ended.
+    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold the
+    lock too, until the last of them has ended. Raises InputError: another process holds it
+    (`Held`), or the folder can't be written.
 
     Args:
         name: of the lock's file.
         patience: seconds to wait for the lock; default: `PATIENCE`.
-
-    Raises:
-        InputError: another process holds it (`Held`), or the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -262,11 +245,6 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return content if valid else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run in the folder can be resumed."""
-    return (folder / CHECKPOINT).exists()
 
 
 def state_of(folder: Path) -> str | None:

@@ -30,13 +30,10 @@ class Strict(BaseModel):
 
 
 def read_yaml(path: Path, like: str) -> dict[str, Any]:
-    """The settings in a YAML file.
+    """The settings in a YAML file. Raises InputError: no such file, not YAML, or nothing in it.
 
     Args:
         like: an example of such a file, for the messages.
-
-    Raises:
-        InputError: no such file, not YAML, or nothing in it.
     """
     try:
         settings = yaml.safe_load(regular(path).read_bytes())
@@ -56,13 +53,11 @@ _Settings = TypeVar("_Settings", bound=Strict)
 
 
 def read_as(kind: type[_Settings], path: Path, example: str) -> _Settings:
-    """Settings of some kind from their YAML file.
+    """Settings of some kind from their YAML file. Raises InputError: no such file, not YAML, or
+    invalid settings; says which.
 
     Args:
         example: a file of this kind, for the messages.
-
-    Raises:
-        InputError: no such file, not YAML, or invalid settings; says which.
     """
     settings = read_yaml(path, example)
     try:

@@ -25,9 +25,8 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.hog import hog
-from ssl_faces.data.pictures import BadImage
+from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.data.store.packs import default_cache_root
-from ssl_faces.data.store.sources import square
 
 SIMILAR = 0.6
 """Cosine of standardised HOG descriptors from which two images count as near-copies. On FER-2013
@@ -60,12 +59,8 @@ class NearCopies(NamedTuple):
 
 
 class Described:
-    """Some images of a face set, with what near-copies are found by; computed when needed.
-
-    Args:
-        faces: the face set.
-        rows: int64 [N], which of its records; None is all.
-    """
+    """Some images of a face set, `rows` int64 [N] of its records (None: all), with what near-copies
+    are found by; computed when needed."""
 
     def __init__(self, faces: FaceSet, rows: np.ndarray | None = None) -> None:
         self.faces = faces
@@ -127,13 +122,8 @@ def describe(images: np.ndarray) -> np.ndarray:
 
 
 def find_near_copies(train: Described, test: Described, cache: Path | None = None) -> NearCopies:
-    """The near-copies of test images among training images.
-
-    They are found once and kept in a file of the cache, until an image changes.
-
-    Args:
-        cache: folder of packed faces; default `$SSL_FACES_CACHE` or `~/.cache/ssl-faces/packed`.
-    """
+    """The near-copies of test images among training images, found once and kept in a file of
+    `cache` (default: the folder of packed faces) until an image changes."""
     key = hashlib.sha256(f"{_FORMAT} {train.fingerprint} {test.fingerprint}".encode()).hexdigest()
     name = f"{train.faces.name}-{test.faces.name}-{key[:16]}.safetensors"
     path = (cache or default_cache_root()) / "near_copies" / name
@@ -154,12 +144,12 @@ def find_near_copies(train: Described, test: Described, cache: Path | None = Non
 
 
 def _read(path: Path, train: Described, test: Described) -> NearCopies | None:
-    """What an earlier call has found; None if there is no whole file of it."""
+    """The result of an earlier call; None if there is no whole file of it."""
     try:
         columns = safetensors.numpy.load(path.read_bytes())
         both = [np.zeros(len(side), bool) for side in (train, test)]
-        for found, side, name in zip(both, (train, test), ("train", "test"), strict=True):
-            found[side.order] = columns[name]
+        for mask, side, name in zip(both, (train, test), ("train", "test"), strict=True):
+            mask[side.order] = columns[name]
         hashes = columns["hashes"].reshape(-1, 32)
     except Exception:  # missing or broken: safetensors has an error of its own
         return None

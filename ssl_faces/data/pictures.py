@@ -10,11 +10,11 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_faces.common.files import regular
 
@@ -52,17 +52,6 @@ _one_large = threading.RLock()
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
-_ORIENTATION_TAG = 0x0112
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda pixels: np.rot90(pixels),
-}
-
 
 class BadImage(Exception):
     """A picture that can't be used. The message is the short reason, without the file's name."""
@@ -95,6 +84,17 @@ def decode_image(source: Path | bytes, at_least: int | None = None) -> np.ndarra
             return _decode_bytes(source.read_bytes(), at_least)
     except OSError as error:
         raise BadImage(f"can't be read ({error.strerror or error})") from error
+
+
+def square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The centre square of uint8 [H, W, 3], resized to [3, size, size] with antialiasing."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    image = Image.fromarray(pixels[top : top + side, left : left + side])
+    if side != size:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def content_hash(path: Path) -> bytes:
@@ -160,20 +160,12 @@ def _decode(data: bytes, at_least: int | None) -> np.ndarray:
     # By the size of the whole image: progressive JPEG is read whole at any size.
     with _alone(width * height > _LARGE):
         picture.load()
-        # Only now: PNG may keep EXIF behind the pixels, and Pillow turns TIFF itself while loading.
-        turn = _TURNS.get(_orientation(picture))
+        # Only now: PNG may keep EXIF behind the pixels. Broken EXIF leaves the image as it is.
+        with suppress(Exception):
+            ImageOps.exif_transpose(picture, in_place=True)
         pixels = _rgb(picture)
         picture.close()
-        return pixels if turn is None else np.ascontiguousarray(turn(pixels))
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
-        return int(value)
-    except Exception:
-        # Broken EXIF beside whole pixels: the picture is good, its orientation unknown.
-        return 1
+        return pixels
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:

@@ -52,11 +52,8 @@ class _Open(NamedTuple):
 
 
 def header_of(path: Path) -> list[str]:
-    """The column names in the first line, in lower case and without the spaces around them.
-
-    Raises:
-        InputError: the file can't be read, or is not a text file.
-    """
+    """The column names in the first line, in lower case and without the spaces around them. Raises
+    InputError: the file can't be read, or is not a text file."""
     with _opened(path) as table:
         return table.names
 
@@ -105,24 +102,25 @@ def read_table(
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in one of the encodings that tables may have.
-
-    Raises:
-        InputError: the file can't be read, or is not a text file.
-    """
+    """The lines of a text file in one of the encodings that tables may have. Raises InputError: the
+    file can't be read, or is not a text file."""
     with _text(path) as stream:
         return stream.read().splitlines()
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where each line with text is (`FILE, line N`), and the line without spaces around it.
-
-    Raises:
-        InputError: as of `read_lines`.
-    """
+    """Where each line with text is (`FILE, line N`), and the line without spaces around it. Raises
+    InputError: as of `read_lines`."""
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
+
+
+def bad_line(where: str, line: str, expected: str) -> InputError:
+    """The error for a line of an official file that is not what it should be."""
+    return InputError(
+        f"{where}: '{shorten(line)}' is not {expected}; mend the line or get the official file"
+    )
 
 
 def described(names: Sequence[str]) -> str:
@@ -230,11 +228,8 @@ def _wrong(error: UnicodeError) -> str:
 def number_in(
     text: str, column: str, where: str, low: float = -math.inf, high: float = math.inf
 ) -> float:
-    """`text` as a finite number from `low` to `high`; `0,5` counts as 0.5.
-
-    Raises:
-        InputError: it is none; names column, file and line.
-    """
+    """`text` as a finite number from `low` to `high`; `0,5` counts as 0.5. Raises InputError: it is
+    none; names column, file and line."""
     try:
         value = float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
     except ValueError:
@@ -246,11 +241,8 @@ def number_in(
 
 
 def whole_number_in(text: str, column: str, where: str, low: int, high: int) -> int:
-    """`text` as a whole number from `low` to `high`.
-
-    Raises:
-        InputError: it is none; names column, file and line.
-    """
+    """`text` as a whole number from `low` to `high`. Raises InputError: it is none; names column,
+    file and line."""
     value = number_in(text, column, where, low, high)
     if value != int(value):
         raise InputError(f"{where}: {column} is '{shorten(text, 40)}', not a whole number; {MEND}")

@@ -233,20 +233,26 @@ def is_whole(directory: Path) -> bool:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved encoder, named as in `load_encoder`.
-
-    Raises:
-        InputError: no such encoder, or a file that is no card.
-    """
+    """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
+    or a file that is no card."""
     return _read_card(find_encoder(name_or_path) / CARD_FILE)
+
+
+def is_encoder(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether there is a saved encoder of this name, as in `load_encoder`."""
+    return _folder_of(Path(name_or_path)) is not None
+
+
+def _folder_of(path: Path) -> Path | None:
+    candidates = (path, path / "encoder", RELEASED / path)
+    return next((folder for folder in candidates if (folder / CARD_FILE).is_file()), None)
 
 
 def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
     """The folder of a saved encoder, named as in `load_encoder`; InputError if there is none."""
     path = Path(name_or_path)
-    for candidate in (path, path / "encoder", RELEASED / path):
-        if (candidate / CARD_FILE).is_file():
-            return candidate
+    if (folder := _folder_of(path)) is not None:
+        return folder
     released = sorted(p.parent.name for p in RELEASED.glob(f"*/{CARD_FILE}"))
     known = f"a released name ({', '.join(released)})" if released else "a released name"
     raise InputError(
@@ -289,16 +295,8 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
 def read_weights(
     path: Path, mend: str = "copy or save it again", missing: str = ""
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Args:
-        path: the file.
-        mend: what the user can do if it is broken.
-        missing: the message for a missing file; `mend` by default.
-
-    Raises:
-        InputError: the file is missing or broken.
-    """
+    """The tensors of a safetensors file. Raises InputError: the file is missing (with the message
+    `missing`) or broken (with the advice `mend`)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

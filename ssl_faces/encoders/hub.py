@@ -110,34 +110,31 @@ def model_page(card: dict[str, Any], repository: str, licence: str) -> str:
     }
     rows = [f"| {name} | {value} |" for name, value in facts.items() if value not in (None, "")]
     limits = [f"- {limit}" for limit in card.get("limits", [])]
-    return "\n".join(
-        [
-            "---",
-            f"license: {licence}",
-            "library_name: ssl-faces",
-            "pipeline_tag: image-feature-extraction",
-            "tags: [faces, self-supervised-learning, safetensors]",
-            "---",
-            f"# {repository.rpartition('/')[2]}",
-            "",
-            "A face encoder, pretrained without labels by the package `ssl-faces`.",
-            "",
-            "```python",
-            "from ssl_faces import embed, from_pretrained",
-            "",
-            f'encoder = from_pretrained("{repository}")',
-            'codes = embed(encoder, ["photo.jpg"])',
-            "```",
-            "",
-            "| | |",
-            "| --- | --- |",
-            *rows,
-            *(["", "## Limits", "", *limits] if limits else []),
-            "",
-            f"Everything known about the training is in `{CARD_FILE}`.",
-            "",
-        ]
-    )
+    table, about = "\n".join(rows), "\n".join(["", "", "## Limits", "", *limits] if limits else [])
+    return f"""\
+---
+license: {licence}
+library_name: ssl-faces
+pipeline_tag: image-feature-extraction
+tags: [faces, self-supervised-learning, safetensors]
+---
+# {repository.rpartition("/")[2]}
+
+A face encoder, pretrained without labels by the package `ssl-faces`.
+
+```python
+from ssl_faces import embed, from_pretrained
+
+encoder = from_pretrained("{repository}")
+codes = embed(encoder, ["photo.jpg"])
+```
+
+| | |
+| --- | --- |
+{table}{about}
+
+Everything known about the training is in `{CARD_FILE}`.
+"""
 
 
 def _hub() -> Any:

@@ -125,12 +125,8 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 def _as_products(g: Any, x: Any, size: Any, of: Callable[[Tensor, tuple[int, int]], Tensor]) -> Any:
-    """A linear map of rows and columns as matrix products from the left and from the right.
-
-    Args:
-        x: [B, C, H, W].
-        of: the map, of images [1, 1, H, W] and a size.
-    """
+    """The linear map `of` images [1, 1, H, W] and a size as matrix products from the left and from
+    the right of x [B, C, H, W]."""
     from torch.onnx import symbolic_helper
 
     height, width = symbolic_helper._get_tensor_sizes(x)[2:]

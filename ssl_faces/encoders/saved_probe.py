@@ -66,11 +66,8 @@ def probe_file(task: str) -> str:
 
 
 def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
-    """Write a probe into the folder of its encoder; returns the file.
-
-    Raises:
-        InputError: no such encoder, or the file can't be written.
-    """
+    """Write a probe into the folder of its encoder; returns the file. Raises InputError: no such
+    encoder, or the file can't be written."""
     from safetensors.torch import save
 
     folder = find_encoder(encoder)
@@ -111,17 +108,15 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})[_ABOUT])
             tensors = {name: file.get_tensor(name).float() for name in _TENSORS}
-        finite = all(value.isfinite().all() for value in tensors.values())
+        if not all(value.isfinite().all() for value in tensors.values()):
+            raise ValueError("numbers that are not finite")
         temperature = float(tensors.pop("temperature"))
         names = (str(about["task"]), str(about["feature_space"]), tuple(map(str, about["classes"])))
         probe = SavedProbe(*names, **tensors, temperature=temperature, about=about)
         dim, count = probe.weight.shape
-        if probe.mean.shape != (dim,) or probe.scale.shape != (dim,):
-            raise ValueError("mean or scale of another length")
-        if probe.bias.shape != (count,) or len(probe.classes) != count:
-            raise ValueError("bias or classes of another number")
-        if not finite:
-            raise ValueError("numbers that are not finite")
+        shapes = {"mean": (dim,), "scale": (dim,), "bias": (len(probe.classes),)}
+        if len(probe.classes) != count or any(tensors[k].shape != v for k, v in shapes.items()):
+            raise ValueError("mean, scale, bias or classes of another length")
         if not probe.temperature > 0 or not bool((probe.scale > 0).all()):
             raise ValueError("a scale or temperature that is not above 0")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -133,10 +128,7 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
 
 def find_probe(encoder: str | os.PathLike[str]) -> SavedProbe | None:
     """The probe beside an encoder: that of expressions, or else the only one; None without any.
-
-    Raises:
-        InputError: as of `load_probe`, or there are several and none is of expressions.
-    """
+    Raises InputError: as of `load_probe`, or there are several and none is of expressions."""
     folder = find_encoder(encoder)
     tasks = [path.name.removesuffix(probe_file("")) for path in folder.glob(probe_file("*"))]
     if EXPRESSION not in tasks and len(tasks) > 1:

@@ -26,11 +26,8 @@ _ARCHITECTURE = ("name", "input_size", "width")
 
 
 def read_start(name: str) -> Start:
-    """Weights to start from, by their name.
-
-    Raises:
-        InputError: no such encoder or file, or a file of another kind.
-    """
+    """Weights to start from, by their name. Raises InputError: no such encoder or file, or a file
+    of another kind."""
     from ssl_faces.common.checkpoints import read_checkpoint  # late: it imports Lightning
 
     path = Path(name)
@@ -51,11 +48,8 @@ def read_start(name: str) -> Start:
 
 
 def start_from(encoder: FaceEncoder, name: str) -> Start:
-    """Load weights into a new encoder. Codes that the weights don't have stay random.
-
-    Raises:
-        InputError: they are of another architecture; says of which, if their card does.
-    """
+    """Load weights into a new encoder. Codes that the weights don't have stay random. Raises
+    InputError: they are of another architecture; says of which, if their card does."""
     start = read_start(name)
     own = encoder.state_dict()
     state = {key: value for key, value in start.state.items() if key in own}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,12 @@ _SAVE = "torch.save(module.state_dict(), FILE)"
 
 def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of a file of weights by name, without the names' `module.` and `_orig_mod.`.
+    Raises InputError: no such file, or one of another kind; says which, and what to give.
 
     Args:
         path: `.safetensors`, or any file of `torch.save` with a state dict, also as `state_dict`,
             `model_state_dict` or `model` of a training checkpoint.
         prefix: only the names that begin with it, which is removed.
-
-    Raises:
-        InputError: no such file, or one of another kind; says which, and what to give.
     """
     _refuse_text(path)
     if path.suffix == ".safetensors":
@@ -55,15 +53,8 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: object, mend: str) -> None:
-    """Load weights, all of them.
-
-    Args:
-        name: of the network, for the message.
-        mend: what to give instead.
-
-    Raises:
-        InputError: weights are NaN or infinite, or names or shapes differ; it names them.
-    """
+    """Load all weights. Raises InputError, with the network's `name` and the advice `mend`:
+    weights are NaN or infinite, or names or shapes differ."""
     check_weights(name, state, "fetch or save its weights again")
     own = network.state_dict()
     shapes = [
@@ -71,33 +62,21 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: object, me
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    differences = [
-        f"{what} {_some(keys)}"
-        for what, keys in (
-            ("missing", [key for key in own if key not in state]),
-            ("unexpected", [key for key in state if key not in own]),
-            ("of another shape", shapes),
-        )
-        if keys
-    ]
-    if differences:
-        raise InputError(
-            f"{name}: the weights given are not this network's ({'; '.join(differences)}); {mend}"
-        )
+    missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if what := "; ".join(f"{kind} {_some(keys)}" for kind, keys in differences.items() if keys):
+        raise InputError(f"{name}: the weights given are not this network's ({what}); {mend}")
     network.load_state_dict(state)
 
 
 def _refuse_text(path: Path) -> None:
     """Raises InputError for pages and pointers that were downloaded instead of a file."""
-    try:
-        with regular(path).open("rb") as file:
-            start = file.read(200).lstrip().lower()
-    except OSError:
-        return  # reported by the reader
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise InputError(f"{path}: is a web page, not weights; download the file that it links to")
-    if start.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path}: is a pointer of Git LFS, not weights; run `git lfs pull`")
+    with suppress(OSError), regular(path).open("rb") as file:  # reported by the reader
+        start = file.read(200).lstrip().lower()
+        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+            raise InputError(f"{path}: is a web page, not weights; download the file it links to")
+        if start.startswith(b"version https://git-lfs"):
+            raise InputError(f"{path}: is a pointer of Git LFS, not weights; run `git lfs pull`")
 
 
 def _unpickled(path: Path) -> Any:
@@ -106,18 +85,12 @@ def _unpickled(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; give a file of weights") from error
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-    except pickle.UnpicklingError as error:
-        if _is_lightning(path):
-            raise _lightning(path, "needs code to be read") from error
-        if "GLOBAL" in str(error) or "global" in str(error):
+    except Exception as error:  # torch raises many types for broken files
+        if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
             raise InputError(
                 f"{path}: holds objects, such as a whole module, and reading them would run code; "
                 f"where its class is installed, save the weights alone: {_SAVE}"
             ) from error
-        raise _not_weights(path, "not a file of torch.save") from error
-    except Exception as error:  # torch raises many types for broken files
         raise _not_weights(path, reason_of(error)) from error
 
 
@@ -127,8 +100,12 @@ def _state_in(path: Path, content: Any, prefix: str) -> Mapping[str, Tensor]:
     if not isinstance(content, Mapping):
         raise _not_weights(path, f"holds a {type(content).__name__}")
     if _LIGHTNING in content and not prefix:
-        names = _parts(content.get("state_dict", {}))
-        raise _lightning(path, f"holds the weights of a whole LightningModule: {names}")
+        raise InputError(
+            f"{path}: is a Lightning checkpoint, which holds the weights of a whole "
+            f"LightningModule: {_parts(content.get('state_dict', {}))}; name the part with "
+            "&prefix=encoder. or the like, or save the network's weights alone; of a run of "
+            "ssl-faces, give its folder"
+        )
     for key in _WITHIN:
         if _is_state(content.get(key)):
             return content[key]
@@ -140,23 +117,6 @@ def _is_state(content: Any) -> bool:
         isinstance(content, Mapping)
         and bool(content)
         and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
-    )
-
-
-def _is_lightning(path: Path) -> bool:
-    """Whether a zip file of `torch.save` mentions Lightning's version."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            pickles = [name for name in file.namelist() if name.endswith("data.pkl")]
-            return any(_LIGHTNING.encode() in file.read(name) for name in pickles)
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _lightning(path: Path, what: str) -> InputError:
-    return InputError(
-        f"{path}: is a Lightning checkpoint, which {what}; name the part with &prefix=encoder. or "
-        "the like, or save the network's weights alone; of a run of ssl-faces, give its folder"
     )
 
 

@@ -12,18 +12,17 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
 
-from ssl_faces.common.arguments import Parser
+from ssl_faces.common.arguments import Parser, existing
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.data.near_copies import SIDE, Described, describe
-from ssl_faces.data.store.held_out import NEAR_COPIES
-from ssl_faces.data.store.shards import number_of
-from ssl_faces.data.store.sources import square
+from ssl_faces.data.pictures import square
+from ssl_faces.data.store.held_out import NEAR_COPIES, number_of
 from ssl_faces.encoders.encoder import (
     HASHES,
     TRAINED_FILE,
@@ -34,6 +33,8 @@ from ssl_faces.encoders.encoder import (
 from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
+    from ssl_faces.data.faces import FaceSet
+    from ssl_faces.data.store.stored_faces import StoredFaces
     from ssl_faces.pairs.module import FaceData
 
 EXACT_BYTES = 8
@@ -126,81 +127,61 @@ class TrainedImages:
         """bool [M]: which descriptors [M, D] have a training image's nearly equal bits."""
         near = np.zeros(len(descriptors), bool)
         for number, (mean, scale) in enumerate(zip(self.mean, self.scale, strict=True)):
-            asked = _as_signs(_bits(descriptors, mean, scale))
+            queries = _as_signs(_bits(descriptors, mean, scale))
             trained = _as_signs(self.bits[self.sets == number])
             for start in range(0, len(trained), _BATCH):
                 # Products of signs: the number of equal bits less that of the others.
-                alike = asked @ trained[start : start + _BATCH].T
+                alike = queries @ trained[start : start + _BATCH].T
                 near |= (alike >= BITS - 2 * MOST_BITS).any(axis=1)
         return near
 
 
-class _Stored(NamedTuple):
-    """Training images of one shard: uint8 [n, 3, S, S], uint8 [n, 32], int64 [n] and [n]."""
-
-    images: np.ndarray
-    hashes: np.ndarray
-    people: np.ndarray
-    sets: np.ndarray
-
-
 def hashes_of(data: FaceData) -> TrainedImages:
-    """The hashes of all images that a data module trains on.
-
-    Raises:
-        InputError: its shards are streamed.
-    """
+    """The hashes of all images that a data module trains on. Raises InputError: its shards are
+    streamed."""
     if data.streamed:
         raise InputError("training images are streamed, so that no hashes of them are kept")
-    firsts = np.cumsum([0, *(len(pack.index.sets) for pack in data.packs)])
-    sample: list[list[np.ndarray]] = [[] for _ in range(firsts[-1])]
-    for stored in _shards(data, firsts):
-        for number in np.unique(stored.sets).tolist():
+    faces = data.faces
+    assert faces is not None
+    sample: list[list[np.ndarray]] = [[] for _ in faces.set_names]
+    for images, numbers in _shards(faces):
+        for number in np.unique(faces.sets[numbers]).tolist():
             # Packs are in random order, so that the first images are a sample.
             lacking = _SAMPLE - sum(map(len, sample[number]))
-            images = stored.images[stored.sets == number][:lacking]
-            sample[number].append(_described(images))
+            sample[number].append(_described(images[faces.sets[numbers] == number][:lacking]))
     statistics = [_statistics(np.concatenate([_described(_NONE), *some])) for some in sample]
     mean, scale = (np.stack(columns) for columns in zip(*statistics, strict=True))
-    rows, people = [], [np.zeros(0, np.int64)]
-    for stored in _shards(data, firsts):
-        described, bits = (
-            _described(stored.images),
-            np.zeros((len(stored.images), BITS // 8), np.uint8),
-        )
-        for number in np.unique(stored.sets).tolist():
-            which = stored.sets == number
+    hashes = np.concatenate([pack.index.images.hashes for pack in data.packs])
+    rows = []
+    for images, numbers in _shards(faces):
+        sets, described = faces.sets[numbers], _described(images)
+        bits = np.zeros((len(images), BITS // 8), np.uint8)
+        for number in np.unique(sets).tolist():
+            which = sets == number
             bits[which] = _bits(described[which], mean[number], scale[number])
-        sets = stored.sets.astype(np.uint8)[:, None]
-        rows.append(np.concatenate((stored.hashes[:, :EXACT_BYTES], bits, sets), axis=1))
-        people.append(stored.people[stored.people >= 0])
+        columns = hashes[numbers, :EXACT_BYTES], bits, sets.astype(np.uint8)[:, None]
+        rows.append(np.concatenate(columns, axis=1))
     # Sorted, so that they do not tell the order of training; copies of an image are one.
     table = np.unique(np.concatenate(rows), axis=0)
+    # `faces.people` are unknown where pairs don't need them.
+    known = np.concatenate([pack.index.images.people for pack in data.packs])
+    people = np.unique(known[faces.kept])
     return TrainedImages(
         table[:, :EXACT_BYTES],
         table[:, EXACT_BYTES:-1],
         table[:, -1],
-        np.unique(np.concatenate(people)),
+        people[people >= 0],
         mean,
         scale,
     )
 
 
-def _shards(data: FaceData, firsts: np.ndarray) -> Iterator[_Stored]:
-    """The training images of each shard.
-
-    Args:
-        firsts: the number of each pack's first face set.
-    """
-    assert data.faces is not None
-    for number, (k, index) in enumerate(data.faces.shards):
-        rows = data.faces.rows(number)
-        if not len(rows):
-            continue
-        with data.packs[k].open(index) as shard:
-            columns = (shard.column(name)[rows] for name in ("hashes", "people", "sets"))
-            hashes, people, sets = columns
-            yield _Stored(shard.images()[rows], hashes, people, sets + firsts[k])
+def _shards(faces: StoredFaces) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The training images of each shard, uint8 [n, 3, S, S], and their numbers, int64 [n]."""
+    for shard, start in enumerate(faces.starts[:-1].tolist()):
+        rows = faces.rows(shard)
+        if len(rows):
+            yield faces.open(shard)[rows], start + rows
 
 
 def _statistics(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,10 +225,7 @@ def _whole(rows: np.ndarray) -> np.ndarray:
 
 def save_trained_images(directory: Path, trained: TrainedImages) -> tuple[str, str]:
     """Write the hashes beside an encoder's weights; a line for the user, and the file's SHA-256.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full.
-    """
+    Raises InputError: the folder can't be written, or the disk is full."""
     columns = {name: np.ascontiguousarray(column) for name, column in vars(trained).items()}
     data = safetensors.numpy.save(columns)
     replace_file(directory / TRAINED_FILE, data)
@@ -257,10 +235,7 @@ def save_trained_images(directory: Path, trained: TrainedImages) -> tuple[str, s
 
 def load_trained_images(encoder: str | os.PathLike[str]) -> TrainedImages | None:
     """The hashes of an encoder's training images, named as in `load_encoder`; None if it has none.
-
-    Raises:
-        InputError: no such encoder, or a broken file.
-    """
+    Raises InputError: no such encoder, or a broken file."""
     path = find_encoder(encoder) / TRAINED_FILE
     if not path.exists():
         return None
@@ -283,13 +258,7 @@ def with_start(
     trained: TrainedImages, start: str | os.PathLike[str] | None
 ) -> TrainedImages | None:
     """The hashes of training images together with those of the encoder that training started from.
-
-    Args:
-        start: its folder or released name; None if it is not known.
-
-    Returns:
-        None if it has no hashes: some of the images are not known then.
-    """
+    None if it is not known or has no hashes: some of the images are not known then."""
     earlier = None if start is None else load_trained_images(start)
     return None if earlier is None else trained.joined(earlier)
 
@@ -304,23 +273,41 @@ def run(arguments: Sequence[str]) -> None:
     add = parser.add_argument
     add("encoder", metavar="ENCODER", help="folder of a run or encoder, or a released name")
     add("--data", type=Path, metavar="DIR", help="folder with the data sets; default: as data.root")
+    add("--config", "-c", type=existing, metavar="FILE", help="with data.sets: RUN/config.yaml")
     add("--cache", type=Path, metavar="DIR", help="folder of packed faces")
     options = parser.parse_args(arguments)
-    print(make_trained_images(options.encoder, options.data, options.cache))
+    print(make_trained_images(options.encoder, options.data, options.cache, options.config))
+
+
+def _sets_of(config: Path) -> list[FaceSet]:
+    """The face sets in `data.sets` of a config."""
+    from ssl_faces.common.class_paths import restrict_class_paths
+    from ssl_faces.common.settings_parser import SettingsErrors
+    from ssl_faces.common.yaml_settings import read_yaml
+    from ssl_faces.data.faces import FaceSet
+
+    restrict_class_paths()
+    reader = SettingsErrors(prog="ssl-faces trained-images")
+    reader.add_argument("--sets", type=list[FaceSet], required=True)
+    data = read_yaml(config, "configs/data/mixed.yaml").get("data")
+    given = reader.parse_object({"sets": data.get("sets") if isinstance(data, dict) else None})
+    sets: list[FaceSet] = reader.instantiate(given).sets
+    return sets
 
 
 def make_trained_images(
-    encoder: str | os.PathLike[str], root: Path | None = None, cache: Path | None = None
+    encoder: str | os.PathLike[str],
+    root: Path | None = None,
+    cache: Path | None = None,
+    config: Path | None = None,
 ) -> str:
-    """Save the hashes of a trained encoder's images; a line for the user.
+    """Save the hashes of a trained encoder's images; a line for the user. Raises InputError: the
+    encoder's card does not list its data, or the folder has other images than were trained on.
 
     Args:
         root: folder with the data sets; default as of `FaceData`.
         cache: as of `FaceData`.
-
-    Raises:
-        InputError: the encoder's card does not list its data, or the folder has other images than
-            were trained on.
+        config: of `ssl-faces fit`: its `data.sets` are read beside `root`, or alone.
     """
     from ssl_faces.encoders.encoder import update_card
     from ssl_faces.pairs.module import FaceData
@@ -333,6 +320,7 @@ def make_trained_images(
     kept_back = any(about.get("left_out_for_the_online_probe") for about in listed)
     data = FaceData(
         root,
+        None if config is None else _sets_of(config),
         size=SIDE,
         cache=cache,
         positives="picture",
@@ -354,7 +342,7 @@ def make_trained_images(
     if other:
         raise InputError(
             f"{encoder}: was trained on other images than --data has ({'; '.join(other)}); give "
-            "the folder that it was trained on"
+            "the folder that it was trained on, and -c RUN/config.yaml for its data.sets"
         )
     trained = hashes_of(data)
     if STARTED_FROM in card:

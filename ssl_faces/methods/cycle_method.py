@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
 from ssl_faces.methods.method import Method
+from ssl_faces.methods.optimizer import ADAM_ARGUMENTS, adam
 
 
 class CycleMethod(Method):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import torch
@@ -46,7 +47,8 @@ class EncoderMethod(Method):
         super().__init__()
         settings = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
         check_ranges(type(self).__init__, settings, "model")
-        self.save_hyperparameters(_plain(settings))
+        # Dictionaries and lists, so that checkpoints can be read without running code.
+        self.save_hyperparameters(json.loads(json.dumps(settings, default=asdict)))
         self.optimizer_settings: OptimizerSettings = settings["optimizer"]
         self._autocast = False
         codes_from = settings.get("codes_from", "representation")
@@ -156,12 +158,3 @@ class ViewsMethod(EncoderMethod):
             shown = self.shown(self.views(batch))
         show = self.encoder.denormalise
         return {name: show(v) if v.shape[1] == 3 else v for name, v in shown.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Settings as dictionaries and lists, so that checkpoints can be read without running code."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return list(value) if isinstance(value, tuple) else value

@@ -36,7 +36,7 @@ from ssl_faces.networks.trunk import LAYERS
 
 REBUILT_FROM = (
     *("size", "input_size", "map_size", "trunk_training", "design"),
-    *("descriptor_weight", "noise_std", "ssim_scale", "linear_std", "centre_flows"),
+    *("descriptor_weight", "noise_std", "ssim_scale", "linear_std", "neutral_weight"),
 )
 """The arguments that networks and edits depend on: a method is built from them again."""
 
@@ -74,7 +74,8 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         noise_std: standard deviation of the noise that the design `paper` adds to warped maps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
-        flow_weight: of the mean square of the flows, in grid units. The paper has none.
+        flow_weight: of the mean square of the flows, in grid units, of the faces without a known
+            true neutral face. The paper has none.
         consistency_weight: of the difference (L1 and 2.5 times the SSIM loss) between r4 and the
             image, and a quarter of that between each neutral face and its partner's warped face,
             of which the warps of the images get no gradient. The paper has none.
@@ -87,9 +88,8 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             encoder's map: the target of MaskFeat (Wei et al., CVPR 2022). The paper has none.
         neutral_weight: of the difference (as above) between the neutral faces and the true neutral
             frontal face, and half of that between the warped faces and it, for the faces that have
-            one: rendered ones (`data.neutral_faces`). The paper has none.
-        centre_flows: in the design `repair`, see there. False where `neutral_weight` says which
-            face is neutral.
+            one: rendered ones (`data.neutral_faces`). It says which face is neutral, so flows are
+            not centred over the batch. The paper has none.
         ssim_scale: `normalised` compares normalised images, as the authors do; `unit` images in
             [0, 1], the range of SSIM's constants: short runs learn colours and brightness sooner.
         linear_std: of the encoder's first linear weights, see `MotionEncoder`.
@@ -129,7 +129,6 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         decorrelation_weight: NonNegativeFloat = 0.0,
         descriptor_weight: NonNegativeFloat = 0.0,
         neutral_weight: NonNegativeFloat = 0.0,
-        centre_flows: bool = True,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
         linear_std: NonNegativeFloat = 0.01,
         betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
@@ -160,7 +159,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             design,
             noise_std,
             linear_std,
-            centre_flows,
+            centre_flows=not neutral_weight,
         )
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
         betas = (betas[0], betas[1])
@@ -220,7 +219,11 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             r4=self.warped(swap(direct), inverse),
         )
         losses = self._losses(x, cycle)
-        if true is not None and known is not None and self.hparams["neutral_weight"]:
+        if self.hparams["flow_weight"]:
+            squares = flow.square()
+            free = 1.0 if known is None else 1 - known[:, None, None, None]
+            losses["flow"] = (squares * free).mean()
+        if true is not None and known is not None:
             losses["neutral"] = self._to_truth(neutral, true, known)
             losses["neutral"] += 0.5 * self._to_truth(direct, true, known)
         if self.hparams["decorrelation_weight"]:
@@ -253,8 +256,6 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         if self.design == "repair":
             # An iterated inverse can fold where the flow doesn't.
             losses["fold"] = losses["fold"] + self.fold(cycle.inverse)
-        if self.hparams["flow_weight"]:
-            losses["flow"] = cycle.flow.square().mean()
         if self.hparams["consistency_weight"]:
             # Compared where the image is: neutral faces agree best if flows shrink what differs.
             # Painting must reach the partner's warped face; the images' warps get no gradient.

@@ -25,16 +25,11 @@ from ssl_faces.networks.backbone import EncoderSettings
 
 @dataclass
 class _Source:
-    """A checkpoint, or the folder of a released method.
-
-    Attributes:
-        settings: hyper-parameters of the method; of stage 2's release, those of stage 1.
-        checkpoint: its contents; None for a release.
-    """
+    """A checkpoint, or the folder of a released method."""
 
     path: Path
-    settings: Any
-    checkpoint: dict[str, Any] | None
+    settings: Any  # hyper-parameters of the method; of stage 2's release, those of stage 1
+    checkpoint: dict[str, Any] | None  # its contents; None for a release
 
     def state(self) -> dict[str, Any]:
         """The weights; of a release, those of the networks beside the encoder."""
@@ -112,20 +107,14 @@ def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: i
 
 
 def editable(checkpoint: Path) -> bool:
-    """Whether `load_method` can load a checkpoint's method.
-
-    Raises:
-        InputError: not a whole checkpoint.
-    """
+    """Whether `load_method` can load a checkpoint's method. Raises InputError: not a whole
+    checkpoint."""
     return read_checkpoint(checkpoint).get("method") in _loaders()
 
 
 def rebuild_settings(method: Method) -> dict[str, Any]:
-    """The name and settings from which a released method is built again, for its card.
-
-    Raises:
-        InputError: a method that can't be built again.
-    """
+    """The name and settings from which a released method is built again, for its card. Raises
+    InputError: a method that can't be built again."""
     if method.name not in _loaders():
         raise InputError(f"{method.name}: none of {', '.join(_LOADERS)}, which edit pictures")
     return {"method": method.name, "settings": _LOADERS[method.name][1](method)}
@@ -143,12 +132,7 @@ def _motion(source: _Source, untrained: bool) -> FaceCycleMotion:
 
 @loads(FaceCycleIdentity, lambda method: method.motion.settings)
 def _identity(source: _Source, untrained: bool) -> FaceCycleIdentity:
-    stage1 = source.path
-    if source.checkpoint is not None and "motion_settings" not in source.checkpoint:
-        # An older checkpoint, which needs that of stage 1.
-        known = source.settings if isinstance(source.settings, dict) else {}
-        stage1 = Path(str(known.get("motion_checkpoint")))
-    method = FaceCycleIdentity(stage1)
+    method = FaceCycleIdentity(source.path)
     if untrained:
         motion = build_motion(source.path, method.motion.settings)
         _load_trunk(source, motion, "motion.trunk.")
@@ -180,10 +164,4 @@ def _load_trunk(source: _Source, motion: FaceCycleMotion, prefix: str) -> None:
     """Load the frozen trunk of the perceptual loss, from which the generator's trunk started."""
     trunk = {k.removeprefix(prefix): v for k, v in source.state().items() if k.startswith(prefix)}
     for network in {id(n): n for n in (motion.trunk, motion.generator_trunk)}.values():
-        try:
-            network.load_state_dict(trunk)
-        except RuntimeError as error:
-            raise InputError(
-                f"checkpoint {source.path}: its weights are not those of a {motion.name} of its "
-                "settings; it was made by another version, train again"
-            ) from error
+        load_weights(source.path, motion, trunk, network)

@@ -111,14 +111,16 @@ def check_method(path: Path | str, checkpoint: Mapping[str, Any], method: str) -
         )
 
 
-def load_weights(path: Path | str, method: Method, state: Mapping[str, Tensor]) -> None:
-    """Load the weights `state` of the checkpoint `path` into a method.
+def load_weights(
+    path: Path | str, method: Method, state: Mapping[str, Tensor], part: nn.Module | None = None
+) -> None:
+    """Load the weights `state` of the checkpoint `path` into a method, or into a `part` of it.
 
     Raises:
         InputError: names or shapes differ.
     """
     try:
-        method.load_state_dict(state)
+        (method if part is None else part).load_state_dict(state)
     except RuntimeError as error:
         raise InputError(
             f"checkpoint {path}: its weights are not those of a {method.name} of its settings; it "

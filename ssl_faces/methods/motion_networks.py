@@ -59,7 +59,7 @@ class MotionNetworks(Method):
         design: Design,
         noise_std: float,
         linear_std: float,
-        centre_flows: bool = True,
+        centre_flows: bool,
     ) -> None:
         super().__init__()
         self.size: Size = size

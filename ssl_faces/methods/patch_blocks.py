@@ -97,14 +97,7 @@ class MaskedViT:
 
 
 def heads_of(dim: int, setting: str) -> int:
-    """Number of attention heads of `HEAD_DIM` channels.
-
-    Args:
-        setting: its name, for the message.
-
-    Raises:
-        InputError: `dim` is no multiple.
-    """
+    """Number of attention heads of `HEAD_DIM` channels. Raises InputError: `dim` is no multiple."""
     if dim % HEAD_DIM:
         raise InputError(f"model.{setting}: {dim}; give a multiple of {HEAD_DIM} (a head's)")
     return dim // HEAD_DIM

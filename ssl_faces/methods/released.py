@@ -54,11 +54,8 @@ def edit_state(method: Method) -> dict[str, Tensor]:
 
 
 def settings_from(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The name and the settings of a released method.
-
-    Raises:
-        InputError: only an encoder was released, or the card is broken.
-    """
+    """The name and the settings of a released method. Raises InputError: only an encoder was
+    released, or the card is broken."""
     card = read_card(folder)
     kept = card.get(REBUILD)
     if kept is None or not (folder / METHOD_FILE).is_file():
@@ -76,11 +73,8 @@ def settings_from(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
-    """The weights in a release's `method.safetensors`.
-
-    Raises:
-        InputError: the file is missing or broken, or its bytes have changed since the release.
-    """
+    """The weights in a release's `method.safetensors`. Raises InputError: the file is missing or
+    broken, or its bytes have changed since the release."""
     path = folder / METHOD_FILE
     state = read_weights(path, "copy or release it again")
     check_weights(path, state, "the file is damaged: copy or release it again")

@@ -200,10 +200,7 @@ class BackboneEncoder(FaceEncoder):
 
     def last_map(self, x: Tensor) -> Tensor:
         """The last map [B, C, h, w] of normalised images; for ViTs, the grid of patch tokens.
-
-        Raises:
-            InputError: the architecture has no map.
-        """
+        Raises InputError: the architecture has no map."""
         if isinstance(self.network, MotionEncoder):
             return self.network.convs(x)
         return self._map_of(self._seen(x))
@@ -227,12 +224,8 @@ def new_encoder(
     codes: Mapping[str, int] | None = None,
     codes_from: CodesFrom = "representation",
 ) -> BackboneEncoder:
-    """A new encoder, with random weights or those of `settings.weights`.
-
-    Raises:
-        InputError: an unknown encoder, an unsupported size, width or code, or weights of another
-            architecture.
-    """
+    """A new encoder, with random weights or those of `settings.weights`. Raises InputError: an
+    unknown encoder, an unsupported size, width or code, or weights of another architecture."""
     check_fields(settings, "model.encoder")
     architecture = asdict(settings)
     weights = architecture.pop("weights")

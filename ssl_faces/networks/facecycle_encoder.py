@@ -67,22 +67,22 @@ class FaceCycleEncoder(FaceEncoder):
             self.feature_dims |= {name: code_dim, f"{name}_map": map_dim}
 
     def _encoders(self) -> dict[str, MotionEncoder]:
-        found = {"expression": self.motion}
-        return found if self.identity is None else {**found, "identity": self.identity}
+        encoders = {"expression": self.motion, "identity": self.identity}
+        return {name: encoder for name, encoder in encoders.items() if encoder is not None}
 
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         small = x
         if x.shape[-1] != self.code_size:
             size = (self.code_size, self.code_size)
             small = F.interpolate(x, size=size, mode="bilinear", antialias=True)
-        found: dict[str, Tensor] = {}
+        features: dict[str, Tensor] = {}
         for name, encoder in self._encoders().items():
             map_name = f"{name}_map"
             conv_map = None
             if name in spaces:
-                conv_map, found[name] = encoder(small)
+                conv_map, features[name] = encoder(small)
             if map_name in spaces:
                 if conv_map is None or small is not x:
                     conv_map = encoder.convs(x)
-                found[map_name] = conv_map.flatten(1)
-        return found
+                features[map_name] = conv_map.flatten(1)
+        return features

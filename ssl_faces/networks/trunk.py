@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import regular
-from ssl_faces.common.finite import check_weights
-from ssl_faces.encoders.encoder import RELEASED
+from ssl_faces.encoders.encoder import RELEASED, read_weights
+from ssl_faces.encoders.state_files import load_state
 
 Layer = Literal["relu2_1", "relu3_1", "relu4_1"]
 LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1", "relu4_1")
@@ -122,47 +121,32 @@ class VggTrunk(nn.Module):
                 state = torch.hub.load_state_dict_from_url(
                     IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
                 )
-            own = self.state_dict()
-            for (name, _, _), position in zip(_CONVS, positions, strict=True):
-                for key in ("weight", "bias"):
-                    value = state.get(f"features.{position}.{key}")
-                    if value is None or value.shape != own[f"convs.{name}.{key}"].shape:
-                        raise ValueError(f"{name} is not in the file, or not of VGG-19's shape")
-                    own[f"convs.{name}.{key}"] = value
+            own = {
+                f"convs.{name}.{key}": state[f"features.{position}.{key}"]
+                for (name, *_), position in zip(_CONVS, positions, strict=True)
+                for key in ("weight", "bias")
+            }
+            self.load_state_dict(own)
         except Exception as error:
             raise InputError(
                 f"VGG-19's ImageNet weights could not be loaded ({reason_of(error)}); fetch "
                 f"{IMAGENET_URL} and put it at {place}, or set the trunk's weights to 'hed' (a "
                 "VGG-16 that needs no download), 'random' or a file"
             ) from error
-        self.load_state_dict(own)
 
     def _load_file(self, path: Path) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        if not os.path.exists(path):
-            raise InputError(
-                f"trunk weights {path}: no such file; give 'imagenet', 'hed', 'random' or the path "
-                "of a safetensors file"
-            )
-        try:
-            state = load_file(regular(path))
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"trunk weights {path}: not a safetensors file ({error}); save the trunk with "
-                "safetensors.torch.save_file"
-            ) from error
-        check_weights(f"trunk weights {path}", state, "copy or save the file again")
+        state = read_weights(
+            path,
+            "save the trunk with safetensors.torch.save_file",
+            f"trunk weights {path}: no such file; give 'imagenet', 'hed', 'random' or the path of "
+            "a safetensors file",
+        )
         own = self.state_dict()
         if not any(key.startswith("convs.conv3_4.") for key in state):
             identity = torch.empty_like(own["convs.conv3_4.weight"])
             state["convs.conv3_4.weight"] = nn.init.dirac_(identity)
             state["convs.conv3_4.bias"] = torch.zeros_like(own["convs.conv3_4.bias"])
-        fits = all(key in state and state[key].shape == own[key].shape for key in own)
-        if not fits:
-            raise InputError(
-                f"trunk weights {path}: not those of a VGG trunk of width {self.width}; "
-                "set the trunk's width to the file's, or give another file"
-            )
-        self.load_state_dict({key: state[key] for key in own})
+        state = {key: value for key, value in state.items() if key in own}
+        name = f"trunk weights {path}"
+        mend = f"not of width {self.width}: set the trunk's width to the file's, or give another"
+        load_state(self, state, name, mend)

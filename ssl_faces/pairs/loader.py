@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
@@ -32,36 +31,34 @@ def _end_later(number: int, frame: FrameType | None) -> None:
     signal.alarm(_GRACE)
 
 
-class _Data(Protocol):
-    """What the loader needs of the data module."""
-
-    trainer: Any
-    num_workers: int
-
-    def position(self) -> tuple[int, int]:
-        """The epoch, and the batch in it that comes next."""
-        ...
-
-
 class PairLoader(DataLoader[PairBatch]):
-    """A loader whose every iteration is the trainer's current epoch, from where it stopped."""
+    """A loader whose every iteration is the trainer's current epoch, from where it stopped.
 
-    def __init__(self, batches: PairBatches, data: _Data) -> None:
-        on_gpu = data.trainer is not None and data.trainer.strategy.root_device.type == "cuda"
+    Args:
+        position: gives the epoch, and the batch in it that comes next.
+    """
+
+    def __init__(
+        self,
+        batches: PairBatches,
+        workers: int,
+        pin_memory: bool,
+        position: Callable[[], tuple[int, int]],
+    ) -> None:
         super().__init__(
             batches,
             batch_size=None,
-            num_workers=data.num_workers,
-            pin_memory=on_gpu and batches.gather,
+            num_workers=workers,
+            pin_memory=pin_memory,
             worker_init_fn=_outlive_signals,
         )
-        self.data = data
+        self.position = position
 
     def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
         # All of this runs at the first batch: Lightning may open the loader before it has restored
         # how far training was.
         assert isinstance(self.dataset, PairBatches)
-        self.dataset.epoch, self.dataset.start = self.data.position()
+        self.dataset.epoch, self.dataset.start = self.position()
         batches = super().__iter__()
         error = None
         for batch in batches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,11 +13,8 @@ from ssl_faces.data.store.stored_faces import StoredFaces
 
 
 def joined_with(sets: Sequence[FaceSet], more: Sequence[FaceSet], root: Path) -> list[FaceSet]:
-    """The face sets of the folder `root`, and `more` beside them.
-
-    Raises:
-        InputError: a set is in both.
-    """
+    """The face sets of the folder `root`, and `more` beside them. Raises InputError: a set is in
+    both."""
     names = {faces.name for faces in sets}
     for faces in more:
         if faces.name in names:
@@ -38,24 +34,19 @@ def two_images_by_set(
         different_share: of all pairs, see `PairBatches`; `partner_share` then has no effect.
         by_clip: an epoch is one pair a person, see `PairBatches`.
     """
-    _, people = faces.listed(np.arange(len(faces.counts)))
+    people = faces.people[faces.kept]
     _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
     paired = (people >= 0) & (counts[of_each] > 1)
     # How often an image comes first, next to the others.
     first = 1 / counts[of_each] if by_clip else np.ones(len(people))
     first[people < 0] = 1
-    by_set: Counter[str] = Counter()
-    parts = np.split(paired * first, np.cumsum(faces.counts)[:-1])
-    for shard, here in enumerate(parts):
-        names = [one["name"] for one in faces.packs[faces.shards[shard][0]].index.sets]
-        sets = faces.shard(shard).column("sets")[faces.rows(shard)]
-        for number in np.unique(sets[here > 0]).tolist():
-            by_set[names[number]] += here[sets == number].sum()
+    weights = np.zeros(len(faces.kept))
+    weights[faces.kept] = paired * first
     if different_share is None:
         share = partner_share / max(1, first.sum())
     else:
         share = different_share / max(1, int(paired.sum()))
-    return {name: float(count * share) for name, count in sorted(by_set.items())}
+    return {name: weight * share for name, weight in sorted(faces.by_set(weights).items())}
 
 
 def describe_mix(by_set: Mapping[str, float], candidates: int) -> str:

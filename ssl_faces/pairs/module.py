@@ -30,25 +30,22 @@ from ssl_faces.common.ranges import (
 from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
-from ssl_faces.data.store.caching import pack
-from ssl_faces.data.store.listing import MOST_LISTED, dump_listing
+from ssl_faces.data.store.packing import pack
 from ssl_faces.data.store.packs import HeldOut, Pack
 from ssl_faces.data.store.selection import (
     all_fit,
-    check_left_out_alike,
     check_two_windows,
     held_out_by,
     only_paired,
     select,
-    select_unread,
 )
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.pairs.loader import PairLoader
 from ssl_faces.pairs.mix import describe_mix, joined_with, two_images_by_set
-from ssl_faces.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
+from ssl_faces.pairs.online import OF_PACKS, Online, keep_back, keep_back_of_root
 from ssl_faces.pairs.pairing import Candidates, PairBatch, PairBatches, gather
-from ssl_faces.pairs.resuming import check_resume
+from ssl_faces.pairs.resuming import MOST_LISTED, check_resume, dump_listing
 from ssl_faces.rendered import RenderedFaces
 
 _log = logging.getLogger(__name__)
@@ -112,7 +109,7 @@ class FaceData(pl.LightningDataModule):
             ahead of use and shuffled in two levels: shards, then images within a window of shards.
             Default: fetch all before training begins.
         window: shards in such a window; default 32. The cache must hold two windows. If set, it is
-            also used for packs on this machine: memory then doesn't grow with the number of images.
+            also used for packs on this machine: memory then grows by 100 bytes an image.
         in_memory: keep all images in memory: the GPU's if there is one (pairs are then gathered
             there), else this machine's. `auto`: only a GPU's, if they take less than a quarter of
             its free memory; reading packs from disk is about as fast as from a CPU's memory. The
@@ -242,22 +239,19 @@ class FaceData(pl.LightningDataModule):
         if self.streamed:
             self.window = self.window or _WINDOW
             check_two_windows(packs, self._most or 0, self.window)
-            if self.leave_out_tests:
-                check_left_out_alike(packs)
-            self._keep_back(HeldOut.of())
-            chosen = [select_unread(one, self.use_people) for one in packs]
-        else:
-            tests = self._tests(packs)
-            self._keep_back(tests)
-            online = self.online.held_out if self.online.faces else None
-            held_out = tests if self.leave_out_tests else HeldOut.of()
-            chosen = [select(one, held_out, self.use_people, online) for one in packs]
+        tests = self._tests(packs)
+        self._keep_back(tests)
+        online = self.online.held_out if self.online.faces else None
+        held_out = tests if self.leave_out_tests else HeldOut.of()
+        chosen = [select(one, held_out, self.use_people, online) for one in packs]
         self.description = [about for one in chosen for about in one.description]
         self.skipped = [item for one in packs for item in one.skipped()]
         self.packs = packs
-        self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
+        self.faces = StoredFaces(packs, [one.kept for one in chosen], self.use_people)
         if self.positives == "person":
-            self._keep_paired()
+            paired = only_paired(self.faces)
+            paired.describe(self.description)
+            self.faces = StoredFaces(packs, paired.kept)
         if self.positives == "strangers" or self.epoch_of == "clips":
             self._check_clips()
         if self.different_share and self.two_images == {}:
@@ -276,17 +270,6 @@ class FaceData(pl.LightningDataModule):
                 print(line, file=sys.stderr)
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
-
-    def _keep_paired(self) -> None:
-        assert self.faces is not None
-        if self.streamed:
-            raise InputError(
-                "data.positives: person, but not all shards fit data.cache_gb, so that nobody's "
-                "pictures can be counted; raise data.cache_gb, or set data.positives=frames"
-            )
-        found = only_paired(self.faces)
-        found.describe(self.description)
-        self.faces = StoredFaces(self.packs, found.rows)
 
     def _check_clips(self) -> None:
         if self.streamed or self.window is not None:
@@ -340,8 +323,6 @@ class FaceData(pl.LightningDataModule):
             self.online = keep_back(self._face_sets(), tests, self.online_pictures, self.size)
         elif self.online_root is None:
             self.online = Online(off=OF_PACKS)
-        elif self.streamed:
-            raise InputError(OF_STREAMED)
         else:
             self.online = keep_back_of_root(
                 self.online_root, tests, self.online_pictures, self.size
@@ -364,25 +345,23 @@ class FaceData(pl.LightningDataModule):
         return self.use_people and any(a.get("identity_labels", a["people"]) for a in sets)
 
     @functools.cached_property
-    def two_images(self) -> dict[str, float] | None:
+    def two_images(self) -> dict[str, float]:
         """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
-        the face set of the first image; None for streamed shards, which can't be counted."""
+        the face set of the first image."""
         assert self.faces is not None
-        if self.streamed:
-            return None
         by_clip = self.epoch_of == "clips"
         return two_images_by_set(self.faces, 1 - self._flip_share, self.different_share, by_clip)
 
     @property
-    def two_pictures(self) -> float | None:
+    def two_pictures(self) -> float:
         """The sum of `two_images`."""
-        return None if self.two_images is None else sum(self.two_images.values())
+        return sum(self.two_images.values())
 
     def mix(self) -> str:
-        """What the pairs are, in one line; empty where it is not known."""
+        """What the pairs are, in one line."""
         if self.positives == "strangers":
             return "pairs: images of two people each"
-        return "" if self.two_images is None else describe_mix(self.two_images, self.candidates)
+        return describe_mix(self.two_images, self.candidates)
 
     @property
     def _flip_share(self) -> float:
@@ -425,8 +404,8 @@ class FaceData(pl.LightningDataModule):
             return []
         if self.places is not None:
             held_out = functools.reduce(operator.or_, (one.held_out for one in self.packs))
-            near = self.streamed or self.leave_out_near_copies
-            sets = {"the sets that the packs were made of": near and len(held_out.near) > 0}
+            near = self.leave_out_near_copies and len(held_out.near) > 0
+            sets = {"the sets that the packs were made of": near}
         else:
             held_out, sets = self._held_out or HeldOut.of(), self.tested
         parts = []
@@ -442,14 +421,11 @@ class FaceData(pl.LightningDataModule):
     def trained_on(self) -> list[tuple[str, str, str]]:
         """(set, key, SHA-256 of the stored bytes) of every picture that is trained on."""
         assert self.faces is not None
-        found = []
-        for number, (k, index) in enumerate(self.faces.shards):
-            names = [one["name"] for one in self.packs[k].index.sets]
-            with self.packs[k].open(index) as shard:
-                sets, hashes, keys = shard.column("sets"), shard.column("hashes"), shard.keys()
-            for row in self.faces.rows(number).tolist():
-                found.append((names[sets[row]], keys[row], hashes[row].tobytes().hex()))
-        return found
+        keys = [key for pack in self.packs for key in pack.index.images.key_list()]
+        hashes = np.concatenate([pack.index.images.hashes for pack in self.packs])
+        names, sets = self.faces.set_names, self.faces.sets
+        numbers = np.flatnonzero(self.faces.kept).tolist()
+        return [(names[sets[i]], keys[i], hashes[i].tobytes().hex()) for i in numbers]
 
     # Batches -------------------------------------------------------------------------------
 
@@ -464,7 +440,9 @@ class FaceData(pl.LightningDataModule):
             )
         self._load()
         batches.gather = self._on_device is None
-        return PairLoader(batches, self)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        pin_memory = on_gpu and batches.gather
+        return PairLoader(batches, self.num_workers, pin_memory, self.position)
 
     def _batches(self) -> PairBatches:
         assert self.faces is not None
@@ -566,12 +544,11 @@ class FaceData(pl.LightningDataModule):
         return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        names = " ".join(one.name for one in self.packs)
-        check_resume(state, self._order(), names, self._listed)
+        check_resume(state, self._order(), self._listed)
 
     def _listed(self) -> Tensor | None:
-        """The images that are trained on; None where there are too many, or they are streamed."""
-        if self.faces is None or self.streamed or self.faces.counts.sum() > MOST_LISTED:
+        """The images that are trained on; None if there are too many."""
+        if self.faces is None or self.faces.counts.sum() > MOST_LISTED:
             return None
         return dump_listing(self.trained_on())
 

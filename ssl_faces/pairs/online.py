@@ -18,12 +18,10 @@ from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadImage
+from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.data.sets.discover import find_face_sets
-from ssl_faces.data.store.packing import square
-from ssl_faces.data.store.packs import HeldOut
+from ssl_faces.data.store.held_out import HeldOut, number_of
 from ssl_faces.data.store.selection import held_out_by
-from ssl_faces.data.store.shards import number_of
 
 PICTURES = 2500
 """Most pictures kept back of a face set, where nothing else is asked for."""
@@ -42,10 +40,6 @@ LABELS: tuple[Label, ...] = ("expression", "pose")
 
 OF_PACKS = (
     "packs carry no labels (give data.online_root, a folder with labelled faces, if it is wanted)"
-)
-OF_STREAMED = (
-    "data.online_root: pictures can't be kept back from shards that are streamed; raise "
-    "data.cache_gb until all of them fit, or leave data.online_root out"
 )
 
 
@@ -174,11 +168,8 @@ def keep_back(sets: Sequence[FaceSet], tests: HeldOut, count: int, size: int) ->
 
 
 def keep_back_of_root(root: Path, tests: HeldOut, count: int, size: int) -> Online:
-    """`keep_back` of the face sets in a folder, by their own tests too.
-
-    Raises:
-        InputError: as of `find_face_sets`, or no set of the folder has the labels.
-    """
+    """`keep_back` of the face sets in a folder, by their own tests too. Raises InputError: as of
+    `find_face_sets`, or no set of the folder has the labels."""
     sets = find_face_sets(root)
     kept = keep_back(sets, tests | held_out_by(sets), count, size)
     if kept.off:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.requeue import job_id
 from ssl_faces.common.run_record import Held, RunRecord, claim
-from ssl_faces.common.yaml_settings import first_change
 from ssl_faces.plan.cluster.attempts import Cluster, Remote
 from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
@@ -74,11 +73,7 @@ def _connected(executor: str, address: str | None, out: Path) -> Cluster:
 
 
 def plan_parser(command: str, about: str, example: str) -> Parser:
-    """A parser of `-c FILE --out DIR`.
-
-    Args:
-        example: the path of a config of this kind.
-    """
+    """A parser of `-c FILE --out DIR`."""
     parser = Parser(prog=command, description=about)
     kind = partial(find_config, folders=(Path(example).parent.name,))
     text = f"a file or the name of a config, such as {Path(example).stem} ({example})"
@@ -104,13 +99,10 @@ def run_plan(
     """Run a plan in its folder, alone there. Stopped, it says how to continue.
 
     Args:
-        command: as it was typed.
         work: what the plan does with its engine; gives the exit code.
         shared: several commands may work in the folder at once.
-        executor, address: as of `add_executor`.
         resources: what its commands need of a cluster.
         jobs: most steps at once; None: `local_jobs`, or many on a cluster.
-        settings: of the engine.
 
     Returns:
         The exit code of `work`, or 128 plus the number of the signal that stopped it.
@@ -150,27 +142,3 @@ def run_plan(
             failed = [f"{name}: {error}" for name, error in engine.failures.items()]
             record.stopped(failed[0] if failed else "", "failed")
         return code
-
-
-def refuse_changes(
-    source: Path,
-    folder: Path,
-    before: Mapping[str, Any],
-    now: Mapping[str, Any],
-    configs: Sequence[str],
-    delete: str,
-) -> None:
-    """Raises InputError if a run in `folder` was begun with other settings.
-
-    Args:
-        source: the plan's file, for the message.
-        before, now: `settled` settings.
-        configs: those of them that are config files.
-        delete: what to delete to run it anew.
-    """
-    change = first_change(dict(before), dict(now), configs)
-    if change is not None:
-        raise InputError(
-            f"{source}: {folder} was begun with other settings ({change}); set it back, give "
-            f"another --out, or delete {delete}"
-        )

@@ -12,27 +12,18 @@ from typing import Any
 
 from ssl_faces.common.errors import InputError, bad_input
 from ssl_faces.common.files import replace_file
-from ssl_faces.common.run_record import has_checkpoint
-from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan, where
-from ssl_faces.plan.comparison import EXAMPLE, Comparison, read
+from ssl_faces.plan.command import add_jobs, plan_parser, run_plan, where
+from ssl_faces.plan.comparison import EXAMPLE, TUNING, Comparison, read
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, finished_card, fit_step, fit_words
 from ssl_faces.plan.steps import Step, say
-from ssl_faces.plan.tuning import TUNING
 
 COMPARISON_FILE = "comparison.json"
 """What `linear-probe comparison` makes the table from, beside the scores."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run `ssl-faces compare` with these arguments.
-
-    Returns:
-        0 when all is done, 1 if a run failed, 128 plus the signal's number if it was stopped.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces compare`; the exit code is 1 if a run failed. Raises InputError."""
     parser = plan_parser(
         "ssl-faces compare",
         "Train methods on the same faces with the same arithmetic, score their encoders by linear "
@@ -41,33 +32,28 @@ def run(argv: Sequence[str]) -> int:
     )
     add_jobs(parser)
     arguments = parser.parse_args(argv)
-    comparison, out = read(arguments.config), arguments.out
-
-    def unchanged(comparison: Comparison, folder: Path) -> list[Method]:
-        methods = [Method(comparison, folder, name) for name in comparison.methods]
-        for method in methods:
-            method.check_unchanged(arguments.config)
-        return methods
-
-    tuning, methods = comparison.tuning, []
-    if tuning is None:
-        methods = unchanged(comparison, out)
+    source, out = arguments.config, arguments.out
+    comparison = read(source)
+    tuning = comparison.tuning
 
     def work(engine: Engine) -> int:
         engine.begin()
         if tuning is None:
-            return _compare(comparison, methods, out, engine)
-        trials = comparison.with_arguments(
+            return _compare(comparison, source, out, engine)
+        short = comparison.with_arguments(
             {run: (name, own) for name in comparison.methods for run, own in tuning.runs(name)},
             budget_pflop=comparison.budget_pflop * tuning.share,
             seeds=comparison.seeds[:1],
             probe=tuning.probe,
             spaces={},
         )
-        _try(trials, unchanged(trials, out / TUNING), out / TUNING, engine)
+        names = ("scores of the tuning", TUNING, "tuning")
+        methods = _train_and_score(short, source, out / TUNING, engine, names)
+        if not any(method.summary()["runs"] for method in methods):
+            (out / TUNING / f"{TUNING}.json").unlink(missing_ok=True)  # of an earlier call
         chosen = tuning.chosen(out / TUNING, comparison.methods)
         tuned = comparison.with_arguments({name: (name, own) for name, own in chosen.items()})
-        return _compare(tuned, unchanged(tuned, out), out, engine, tuning.about(chosen))
+        return _compare(tuned, source, out, engine, tuning.about(chosen))
 
     # Each run counts on all GPUs.
     command = ["ssl-faces", "compare", *argv]
@@ -77,17 +63,11 @@ def run(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a stage of a method gets, for every seed.
+    """What a stage of a method gets, for every seed."""
 
-    Attributes:
-        steps: of training.
-        flop_a_step: on all devices together.
-        pairs_a_step: likewise.
-    """
-
-    steps: int
-    flop_a_step: int
-    pairs_a_step: int
+    steps: int  # of training
+    flop_a_step: int  # on all devices together
+    pairs_a_step: int  # likewise
 
     @property
     def flop(self) -> int:
@@ -142,14 +122,10 @@ class Method:
     def check_unchanged(self, source: Path) -> None:
         """Raises InputError if a run was begun with other settings."""
         for i, stage in enumerate(self.stages):
-            folders = sorted(self.folder.glob(f"seed*/stage{i + 1}"))
-            # A run that failed before its first checkpoint restricts nothing.
-            begun = [folder for folder in folders if has_checkpoint(folder)]
-            earlier = self._read_count(i)
-            if begun and earlier is not None:
-                configs = self.comparison.configs_of(stage)
-                before, now = earlier["settings"], self._decides(i)
-                refuse_changes(source, begun[0], before, now, configs, str(self.folder))
+            before = (self._read_count(i) or {}).get("settings")
+            for folder in sorted(self.folder.glob(f"seed*/stage{i + 1}")):
+                step = Step(folder.name, [], folder, folder, decides=self._decides(i))
+                self.comparison.check_unchanged(source, step, stage, before, str(self.folder))
 
     def count(self) -> None:
         """Set the steps of each stage from the budget and the counted cost of a step.
@@ -220,11 +196,8 @@ class Method:
         runs = []
         for seed in self.comparison.seeds:
             folders = [self._run_folder(seed, stage) for stage in range(len(self.counted))]
-            cards = [
-                card
-                for folder, count in zip(folders, self.counted, strict=True)
-                if (card := finished_card(folder, count.steps))
-            ]
+            counted = zip(folders, self.counted, strict=True)
+            cards = [card for f, n in counted if (card := finished_card(f, n.steps))]
             if not cards or len(cards) < len(folders):
                 continue
             runs.append(
@@ -244,14 +217,26 @@ class Method:
         return {"name": self.name, "runs": runs, "error": self.error, "spaces": spaces}
 
 
-def _train(
+def _train_and_score(
     comparison: Comparison,
-    methods: Sequence[Method],
+    source: Path,
     out: Path,
     engine: Engine,
+    names: tuple[str, str, str],
     about: Mapping[str, Any] | None = None,
-) -> list[Path]:
-    """Train what is not trained yet and write `comparison.json`; folders of the encoders."""
+) -> list[Method]:
+    """Train what is not trained yet, write `comparison.json`, score the encoders and make a page.
+
+    Args:
+        names: of the steps of scores and page, and the page's command of `linear-probe`.
+        about: what was tuned, for the table.
+
+    Raises:
+        InputError: a run was begun with other settings, or the encoders can't be scored.
+    """
+    methods = [Method(comparison, out, name) for name in comparison.methods]
+    for method in methods:
+        method.check_unchanged(source)
     for method in methods:
         try:
             method.count()
@@ -278,41 +263,30 @@ def _train(
         **({"tuning": about} if about else {}),
     }
     replace_file(out / COMPARISON_FILE, (json.dumps(summary, indent=2) + "\n").encode())
-    return [Path(run["encoder"]) for one in summaries for run in one["runs"]]
-
-
-def _try(trials: Comparison, methods: Sequence[Method], out: Path, engine: Engine) -> None:
-    """Train and score the short runs of a tuning.
-
-    Raises:
-        InputError: they can't be scored.
-    """
-    encoders = _train(trials, methods, out, engine)
+    encoders = [Path(run["encoder"]) for summary in summaries for run in summary["runs"]]
     if encoders:
-        log, page, scores = out / "linear-probe.log", ["tuning", str(out)], "scores of the tuning"
-        trials.probe.score(engine, encoders, log, TUNING, page, out=out, step=scores)
-        for name in (scores, TUNING):
-            if name in engine.failures:
-                failed = engine.failures[name]
-                raise InputError(f"{out}: the runs are done, but not their scores: {failed}")
+        scores, page, command = names
+        log = out / "linear-probe.log"
+        page_step = (page, [command, str(out)])
+        failed = comparison.probe.score(engine, encoders, out, log, page_step, scores)
+        if failed is not None:
+            raise InputError(
+                f"{out}: the runs are done, but not their scores: {failed}"
+            ) from failed
+    return methods
 
 
 def _compare(
     comparison: Comparison,
-    methods: Sequence[Method],
+    source: Path,
     out: Path,
     engine: Engine,
     about: Mapping[str, Any] | None = None,
 ) -> int:
-    """Train, score and write the table; 1 if a run failed."""
-    encoders = _train(comparison, methods, out, engine, about)
-    if encoders:
-        log = out / "linear-probe.log"
-        comparison.probe.score(engine, encoders, log, "table", ["comparison", str(out)])
-        for name in (PROBE, "table"):
-            if name in engine.failures:
-                failed = engine.failures[name]
-                raise InputError(f"the runs are done, but not their scores: {failed}") from failed
+    """Train, score and print the table; 1 if a run failed."""
+    names = (PROBE, "table", "comparison")
+    methods = _train_and_score(comparison, source, out, engine, names, about)
+    if any(method.summary()["runs"] for method in methods):
         say(f"\n{(out / 'comparison.md').read_text()}")
         say(f"table: {out / 'comparison.md'}, {out / 'comparison.csv'}")
     errors = {method.name: method.error for method in methods if method.error is not None}
@@ -323,14 +297,12 @@ def _compare(
 
 def _two_image_share(cards: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of all pairs, 0 to 1, that are two images of one person; None if a card lacks it."""
-    pairs = two_images = 0.0
-    for card in cards:
-        share = card.get("share_of_pairs_of_two_pictures")
-        if share is None:
-            return None
-        pairs += int(card["pairs_seen"])
-        two_images += float(share) * int(card["pairs_seen"])
-    return two_images / pairs
+    shares: list[Any] = [card.get("share_of_pairs_of_two_pictures") for card in cards]
+    pairs = [int(card["pairs_seen"]) for card in cards]
+    if None in shares:
+        return None
+    two = sum(float(share) * n for share, n in zip(shares, pairs, strict=True))
+    return two / sum(pairs)
 
 
 def amount(flop: float) -> str:

@@ -24,10 +24,9 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.requeue import job_id, requeue
 from ssl_faces.common.run_record import RunRecord, read_run
-from ssl_faces.plan.cluster.attempts import Remote
+from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.seat import Seat
-from ssl_faces.plan.memory import free_memory, peak_memory
-from ssl_faces.plan.processes import Command, Executor, Failed, Process
+from ssl_faces.plan.processes import Command, Executor, Failed, Process, free_memory, peak_memory
 from ssl_faces.plan.steps import Source, Step, say
 
 PATIENCE = 120.0
@@ -54,7 +53,6 @@ class Engine:
     """Runs steps, several at once.
 
     Args:
-        out: folder of the plan.
         lock: of its folder, as of `claim`; steps inherit it.
         jobs: most steps at once.
         record: keeps the state of the steps in `run.json`; None: another command does.
@@ -115,14 +113,7 @@ class Engine:
         Raises:
             Stopped: this process was asked to end; all steps have ended before.
         """
-        graph = _Graph(list(steps), self, quiet, then)
-        self.take_from(graph)
-        if graph.crowded:
-            say(f"{len(graph.crowded)} steps ran out of memory beside others; now one by one:")
-            self.jobs, jobs = 1, self.jobs
-            graph.waiting, graph.crowded = graph.crowded, []
-            self.take_from(graph)
-            self.jobs = jobs
+        self.take_from(_Graph(list(steps), self, quiet, then))
 
     def take_from(self, source: Source) -> None:
         """Run the steps of a source until it is over.
@@ -166,37 +157,32 @@ class Engine:
 
     def _process(self, step: Step, slot: int) -> Process:
         if self.remote is not None and not step.here:
-            return self.remote.start(step)
+            return Attempt(self.remote, step)
         Seat.of(step, self.out).vacate()  # a cluster may still run it
         environment = {**_share(slot, self.jobs, self.share_gpus), **step.environment}
         lock = self.lock if step.lock is None else step.lock
         return executor(step.argv, step.log, lock, environment)
 
     def _look(self, running: _Running, source: Source) -> None:
-        self._most = max(self._most, peak_memory(running.process.pid))
-        step, error = running.step, None
+        step, process, error = running.step, running.process, None
+        self._most = max(self._most, peak_memory(process.pid))
         try:
-            if not running.process.check():
-                if not source.watch(step):
-                    running.process.ask_to_end(signal.SIGTERM)
-                    _wait(running.process, lambda: False)
-                    self._leave(running, source, None)
-                return
+            if not process.check():
+                if source.watch(step):
+                    return
+                process.ask_to_end(signal.SIGTERM)
+                _wait(process, lambda: False)
         except Failed as failure:
             error = failure
-        self._leave(running, source, error)
-
-    def _leave(self, running: _Running, source: Source, error: Failed | None) -> None:
         self._running.remove(running)
-        seconds = round(time.monotonic() - running.began, 1)
-        self.spent.append((running.step.cost, seconds))
-        source.ended(running.step, error)
-        error = self.failures.get(running.step.name, error)
+        about = {"seconds": round(time.monotonic() - running.began, 1), **process.about}
+        self.spent.append((step.cost, about["seconds"]))
+        source.ended(step, error)
+        error = self.failures.get(step.name, error)
         if error is None:
-            self._note(running.step, "done", seconds=seconds, **running.process.about)
+            self._note(step, "done", **about)
         else:
-            more = {"seconds": seconds, "error": str(error), **running.process.about}
-            self._note(running.step, "failed", **more)
+            self._note(step, "failed", error=str(error), **about)
 
     def _has_room(self) -> bool:
         if not self._running or not self.by_memory or self.remote is not None:
@@ -238,8 +224,8 @@ class Engine:
             self.record.note(steps=self._states)
 
 
-class _Graph:
-    """A `Source` of steps that are all known before."""
+class _Graph(Source):
+    """Steps that are all known before."""
 
     def __init__(
         self, steps: list[Step], engine: Engine, quiet: bool, then: Callable[[set[str]], None]
@@ -248,7 +234,7 @@ class _Graph:
         self.steps = {step.name: step for step in steps}
         self.done = {name for name, step in self.steps.items() if step.is_done()}
         self.waiting = [step for step in steps if step.name not in self.done]
-        self.crowded: list[Step] = []
+        self.alone: set[str] = set()  # steps that ran out of memory beside others
         self.skipped: set[str] = set()
         for name, step in self.steps.items():
             engine.set_state(step, "done" if name in self.done else "waiting")
@@ -257,12 +243,14 @@ class _Graph:
 
     def next(self, busy: Sequence[Step]) -> Step | None:
         folders = {step.out for step in busy}
+        if any(step.name in self.alone for step in busy):
+            return None
         for step in list(self.waiting):
             needs = [name for name in step.after if name in self.steps and name not in self.done]
             if any(name in self.engine.failures or name in self.skipped for name in needs):
                 self.waiting.remove(step)
                 self.skipped.add(step.name)
-            elif not needs and step.out not in folders:
+            elif not needs and step.out not in folders and not (busy and step.name in self.alone):
                 self.waiting.remove(step)
                 if not step.is_done():
                     return step
@@ -285,16 +273,12 @@ class _Graph:
     def is_over(self) -> bool:
         return not self.waiting
 
-    def watch(self, step: Step) -> bool:
-        return True
-
-    def stopped(self, step: Step) -> None:
-        pass
-
     def ended(self, step: Step, error: Failed | None) -> None:
         is_alone = not self.engine.is_busy or self.engine.remote is not None
         if error is not None and not is_alone and _is_of_memory(error):
-            self.crowded.append(step)
+            say(f"{step.name}: out of memory beside other steps; runs again alone")
+            self.alone.add(step.name)
+            self.waiting.append(step)
             return
         if error is None and not step.is_whole():
             error = Failed(f"it ended without its result; see {step.log}")

@@ -6,44 +6,29 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.ranges import GlobalSeed
-from ssl_faces.common.run_record import has_checkpoint, read_run, state_of
-from ssl_faces.common.yaml_settings import Arguments, Name, check_configs, read_as
-from ssl_faces.plan.command import plan_parser, refuse_changes, run_plan, where
+from ssl_faces.common.run_record import read_run, state_of
+from ssl_faces.common.yaml_settings import Name, check_configs, read_as
+from ssl_faces.plan.command import plan_parser, run_plan, where
 from ssl_faces.plan.engine import Engine
-from ssl_faces.plan.stages import OWN_KEYS, PROBE, Stage, Staged, fit_step, fit_words, free_of
+from ssl_faces.plan.stages import PROBE, Stage, Staged, fit_step, fit_words
 from ssl_faces.plan.steps import Step, say
 
 EXAMPLE = "configs/experiment/facecycle_small.yaml"
 JOB_FILE = "job.yaml"
 REPORT = "report.html"
 
-_Free = Annotated[Arguments, free_of(OWN_KEYS, "job")]
-
-
-class JobStage(Stage):
-    """One run of `ssl-faces fit`, as long as its arguments say."""
-
-    arguments: _Free = Field(default_factory=dict)
-
 
 class Job(Staged):
-    """Stages that build on each other; the last one's encoder is scored.
+    """Stages that build on each other; the last one's encoder is scored."""
 
-    Attributes:
-        stages: by the name of their folders, in their order.
-        seed: of all.
-    """
-
-    stages: dict[Name, JobStage] = Field(min_length=1)
-    seed: GlobalSeed = 0
-    arguments: _Free = Field(default_factory=dict)
+    stages: dict[Name, Stage] = Field(min_length=1)  # by the name of their folders, in their order
+    seed: GlobalSeed = 0  # of all
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:
@@ -69,11 +54,7 @@ def _is_finished(folder: Path) -> bool:
 
 
 def read(path: Path) -> Job:
-    """A job from its file.
-
-    Raises:
-        InputError: no such file, not YAML, or invalid settings; says which.
-    """
+    """A job from its file; raises InputError if that is missing or invalid."""
     job = read_as(Job, path, EXAMPLE)
     for stage in job.stages.values():
         check_configs(path, job.configs_of(stage))
@@ -81,14 +62,7 @@ def read(path: Path) -> Job:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run `ssl-faces job` with these arguments.
-
-    Returns:
-        0 when all is done, 128 plus the signal's number if it was stopped.
-
-    Raises:
-        InputError: bad input, or a stage that failed.
-    """
+    """Run `ssl-faces job`; raises InputError, also if a stage failed."""
     parser = plan_parser(
         "ssl-faces job",
         "Train the stages of one experiment and score its encoder. Stopped, the same command "
@@ -104,7 +78,8 @@ def run(argv: Sequence[str]) -> int:
         engine.begin(seed=job.seed, settings={step.name: step.decides for step in steps})
         replace_file(out / JOB_FILE, source.read_bytes())
         engine.run(steps)
-        _stop_if_failed(engine, source, "stages.")
+        for name, failed in engine.failures.items():
+            raise _failed(f"{source}: stages.{name}: {failed}") from failed
         encoder = steps[-1].out
         say(f"encoder: {encoder / 'encoder'}")
         if job.probe is not None:
@@ -112,8 +87,10 @@ def run(argv: Sequence[str]) -> int:
             if os.environ.get("WANDB_MODE") != "disabled":
                 project = job.arguments.get("wandb.project") or os.environ.get("WANDB_PROJECT")
                 report += ["--wandb", f"{project or 'ssl-faces'}/{out.name}"]
-            job.probe.score(engine, encoder, out / "probe.log", "report", report)
-            _stop_if_failed(engine, source)
+            page = ("report", report)
+            error = job.probe.score(engine, [encoder], out, out / "probe.log", page)
+            if error is not None:
+                raise _failed(f"{source}: {PROBE}: {error}") from error
             say(f"records: {out / PROBE / 'records.jsonl'}\nreport: {out / REPORT}")
         return 0
 
@@ -125,11 +102,9 @@ def _check(job: Job, source: Path, out: Path, steps: Sequence[Step]) -> None:
     """Raises InputError if a stage can't run, or was begun with other settings."""
     earlier = (read_run(out) or {}).get("settings", {})
     for step in steps:
-        # A run that failed before its first checkpoint restricts nothing.
-        if step.name in earlier and has_checkpoint(step.out):
-            delete = f"{step.out} and the stages after it"
-            configs = job.configs_of(job.stages[step.name])
-            refuse_changes(source, step.out, earlier[step.name], step.decides, configs, delete)
+        stage, before = job.stages[step.name], earlier.get(step.name)
+        delete = f"{step.out} and the stages after it"
+        job.check_unchanged(source, step, stage, before, delete)
     waiting = [step for step in steps if not step.is_done()]
     if waiting:
         from ssl_faces.training.fit import check
@@ -142,8 +117,5 @@ def _check(job: Job, source: Path, out: Path, steps: Sequence[Step]) -> None:
                 raise InputError(f"{source}: stages.{step.name}: {error}") from error
 
 
-def _stop_if_failed(engine: Engine, source: Path, place: str = "") -> None:
-    for name, error in engine.failures.items():
-        raise InputError(
-            f"{source}: {place}{name}: {error}; what was done is kept, and the same command resumes"
-        ) from error
+def _failed(message: str) -> InputError:
+    return InputError(f"{message}; what was done is kept, and the same command resumes")

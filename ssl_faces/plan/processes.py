@@ -1,4 +1,4 @@
-"""Executors start the commands of a plan: here as processes of this machine."""
+"""Executors start the commands of a plan: here as processes of this machine, and their memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,42 @@ from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.run_record import note_holder
 from ssl_faces.common.safe_path import protect, python, unprotect
+
+_CGROUP = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+
+
+def free_memory() -> int | None:
+    """Free bytes of the machine and of the container; None if unknown."""
+    free = []
+    available = _kib(_PROC / "meminfo", "MemAvailable")
+    if available is not None:
+        free.append(available)
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        if limit.isdecimal():
+            used = int((_CGROUP / "memory.current").read_text())
+            # The system can take back what it caches of files.
+            stat = (_CGROUP / "memory.stat").read_text()
+            cached = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
+            free.append(int(limit) - used + (int(cached[1]) if cached else 0))
+    except (OSError, ValueError):
+        pass
+    return min(free) if free else None
+
+
+def peak_memory(process: int) -> int:
+    """Most bytes that a process has held at once so far; 0 if unknown."""
+    return _kib(_PROC / str(process) / "status", "VmHWM") or 0
+
+
+def _kib(path: Path, key: str) -> int | None:
+    try:
+        match = re.search(rf"^{key}:\s+(\d+) kB$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(match[1]) * 1024 if match else None
+
 
 _PROGRAMS = {"ssl-faces": "ssl_faces.cli", "linear-probe": "linear_probe.cli"}
 

@@ -29,30 +29,20 @@ _ONLINE = (
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run, or a plan of many: a job, a comparison, a sweep, a suite or claims.
-
-    Attributes:
-        kind: `run`, or the command of the plan.
-        method: its name; empty for a plan.
-        state: `running`, `finished`, `stopped` or `failed`.
-        reason: why it failed, or what stopped it.
-        step: the last known one; None before the first.
-        steps: of a plan, how many are done and how many there are.
-        online: the online probe's best figures over all steps and feature spaces, by name.
-        records: of each task the first metric's record of the feature space that is best on the
-            validation split (if none is chosen there, of the task's own code), as `linear-probe`
-            wrote it.
-    """
+    """A run, or a plan of many: a job, a comparison, a sweep, a suite or claims."""
 
     folder: Path
-    kind: str
-    method: str
-    state: str
-    reason: str
-    step: int | None
+    kind: str  # `run`, or the command of the plan
+    method: str  # its name; empty for a plan
+    state: str  # `running`, `finished`, `stopped` or `failed`
+    reason: str  # why it failed, or what stopped it
+    step: int | None  # the last known one; None before the first
+    # The online probe's best figures over all steps and feature spaces, by name
     online: dict[str, float] = field(default_factory=dict)
+    # Of each task the first metric's record of the feature space that is best on the validation
+    # split (if none is chosen there, of the task's own code), as `linear-probe` wrote it
     records: list[dict[str, Any]] = field(default_factory=list)
-    steps: tuple[int, int] | None = None
+    steps: tuple[int, int] | None = None  # of a plan, how many are done and how many there are
 
     @property
     def progress(self) -> str:
@@ -63,11 +53,8 @@ class FoundRun:
 
 
 def find_runs(folders: Sequence[Path]) -> list[FoundRun]:
-    """All runs within these folders, in the order of their names.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """All runs within these folders, in the order of their names. Raises InputError: there is no
+    such folder."""
     runs: dict[Path, FoundRun] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -167,11 +154,7 @@ def _validation(record: Mapping[str, Any]) -> float:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run `ssl-faces runs` with these arguments.
-
-    Raises:
-        InputError: a folder doesn't exist.
-    """
+    """Run `ssl-faces runs`; raises InputError if a folder doesn't exist."""
     parser = Parser(
         prog="ssl-faces runs",
         description="List runs, jobs and other plans with their state and best figures: online "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,18 @@ from pydantic import AfterValidator, Field, PlainValidator
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt
-from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags, settled
+from ssl_faces.common.run_record import CHECKPOINT
+from ssl_faces.common.yaml_settings import (
+    PREVIOUS,
+    Arguments,
+    Strict,
+    first_change,
+    flags,
+    settled,
+)
 from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.steps import Step
 
 PROBE = "probe"
@@ -26,16 +35,19 @@ OWN_KEYS = {"out", "ckpt_path", "seed_everything", "data.seed"}
 """Settings of `fit` that follow from the plan."""
 
 
-def free_of(keys: Collection[str], plan: str) -> AfterValidator:
+def free_of(keys: Collection[str]) -> AfterValidator:
     """Arguments that have none of these keys, which follow from the plan."""
 
     def check(arguments: Arguments) -> Arguments:
         for key in arguments:
             if key in keys:
-                raise ValueError(f"'{key}' follows from the {plan}; leave it out")
+                raise ValueError(f"'{key}' follows from the plan; leave it out")
         return arguments
 
     return AfterValidator(check)
+
+
+Free = Annotated[Arguments, free_of(OWN_KEYS)]
 
 
 class Probe(Strict):
@@ -68,49 +80,44 @@ class Probe(Strict):
     def score(
         self,
         engine: Engine,
-        encoders: Sequence[Path] | Path,
+        encoders: Sequence[Path],
+        out: Path,
         log: Path,
-        name: str,
-        page: Sequence[str],
-        *,
-        out: Path | None = None,
-        step: str = PROBE,
-    ) -> None:
+        page: tuple[str, Sequence[str]],
+        name: str = PROBE,
+    ) -> Failed | None:
         """Score encoders in one run, unless that was done with the same weights; then make a page.
 
         Args:
-            engine: of the plan.
-            encoders: folders of runs.
-            name: of the page's step.
-            page: a command of `linear-probe`, always run.
-            out: its folder `probe` gets the scores; default: the plan's.
-            step: name of the scores' step.
+            out: its folder `probe` gets the scores.
+            page: name of its step, and a command of `linear-probe`, always run.
+            name: of the scores' step.
+
+        Returns:
+            The error of the step that failed, if any.
         """
-        out = out or engine.out
-        runs = [encoders] if isinstance(encoders, Path) else encoders
-        words = ["run", *(word for path in runs for word in ("--encoder", str(path)))]
+        words = ["run", *(word for path in encoders for word in ("--encoder", str(path)))]
         words += ["--out", str(out / PROBE), *self.words()]
-        weights: Any = [sha256(path / "encoder" / "encoder.safetensors") for path in runs]
         scores = Step(
-            step,
+            name,
             ["linear-probe", *words],
             log,
             out / PROBE,
-            decides={"words": words, "weights": weights[0] if runs is not encoders else weights},
+            decides={
+                "words": words,
+                "weights": [sha256(path / "encoder" / "encoder.safetensors") for path in encoders],
+            },
             note=out / "probe.json",
             is_whole=lambda: (out / PROBE / "records.jsonl").is_file(),
         )
-        argv = ["linear-probe", *page]
-        page_step = Step(name, argv, log, out, after=[step], always=True, here=True)
+        argv = ["linear-probe", *page[1]]
+        page_step = Step(page[0], argv, log, out, after=[name], always=True, here=True)
         engine.run([scores, page_step], quiet=True)
+        return next((engine.failures[n] for n in (name, page[0]) if n in engine.failures), None)
 
 
 def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:
-    """Arguments of `ssl-faces fit`, except for `--out`.
-
-    Args:
-        previous: folder that `{previous}` stands for.
-    """
+    """Arguments of `ssl-faces fit`, except for `--out`."""
     words = [word for config in configs for word in ("-c", config)]
     words += [word.replace(PREVIOUS, str(previous)) for word in flags(arguments)]
     return [*words, "--seed_everything", str(seed), "--data.seed", str(seed)]
@@ -119,11 +126,7 @@ def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous:
 def fit_step(
     name: str, words: Sequence[str], folder: Path, steps: Sequence[Step], **more: Any
 ) -> Step:
-    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`.
-
-    Args:
-        more: attributes of the step.
-    """
+    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`."""
     argv = ["ssl-faces", "fit", *words, "--out", str(folder), "--ckpt_path", "last"]
     log = folder.with_name(f"{folder.name}.log")
     return Step(name, argv, log, folder, after=[step.name for step in steps[-1:]], **more)
@@ -141,30 +144,22 @@ def finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
 
 
 class Stage(Strict):
-    """One run of `ssl-faces fit`.
+    """One run of `ssl-faces fit`."""
 
-    Attributes:
-        configs: files for `-c`, in this order; the plan's own come after them.
-        arguments: `--KEY=VALUE`; `{previous}` stands for the folder of the stage before.
-    """
-
+    # Files for `-c`, in this order; the plan's own come after them
     configs: list[str] = Field(min_length=1)
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    # `--KEY=VALUE`; `{previous}` stands for the folder of the stage before
+    arguments: Free = Field(default_factory=dict)
 
 
 class Staged(Strict):
-    """Settings of plans with stages.
+    """Settings of plans with stages."""
 
-    Attributes:
-        configs: further files for `-c`, of every stage.
-        arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
-        probe: how encoders are scored; None: not at all.
-        resources: what its commands need of a cluster, by their verbs.
-    """
-
-    configs: list[str] = Field(default_factory=list)
-    arguments: Arguments = Field(default_factory=dict)
-    probe: Probe | None = Probe()
+    configs: list[str] = Field(default_factory=list)  # further files for `-c`, of every stage
+    # `--KEY=VALUE` of every stage; a stage's own come after them
+    arguments: Free = Field(default_factory=dict)
+    probe: Probe | None = Probe()  # how encoders are scored; None: not at all
+    # What its commands need of a cluster, by their verbs
     resources: PlanResources = Field(default_factory=dict)
 
     def configs_of(self, stage: Stage) -> list[str]:
@@ -177,6 +172,29 @@ class Staged(Strict):
         """All that decides a stage, as JSON values; configs by their contents."""
         return settled(self.configs_of(stage), {**self.arguments_of(stage), **more})
 
+    def check_unchanged(
+        self, source: Path, step: Step, stage: Stage, before: Mapping[str, Any] | None, delete: str
+    ) -> None:
+        """Refuse to resume a run with other settings.
+
+        Args:
+            source: the plan's file, for the message.
+            step: of the run; a run that failed before its first checkpoint restricts nothing.
+            before: what decided the run when it was begun; None if unknown.
+            delete: what to delete to run it anew.
+
+        Raises:
+            InputError: a setting or a config's content has changed.
+        """
+        if before is None or not (step.out / CHECKPOINT).exists():
+            return
+        change = first_change(dict(before), step.decides, self.configs_of(stage))
+        if change is not None:
+            raise InputError(
+                f"{source}: {step.out} was begun with other settings ({change}); set it back, give "
+                f"another --out, or delete {delete}"
+            )
+
     def check(self, place: str, folders: Iterable[str], first: Stage) -> None:
         """Raises ValueError if a name or the first stage, at `place`, can't be."""
         if PROBE in folders:
@@ -186,11 +204,7 @@ class Staged(Strict):
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file.
-
-    Raises:
-        InputError: it can't be read.
-    """
+    """Hash of a file. Raises InputError: it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ssl_faces.plan.cluster.resources import Resources
 from ssl_faces.plan.processes import Failed
@@ -20,43 +21,27 @@ def say(line: str) -> None:
 
 @dataclass
 class Step:
-    """One command of a plan.
+    """One command of a plan."""
 
-    Attributes:
-        name: unique in its plan.
-        argv: the command, its program first.
-        log: all its output is appended there.
-        out: its output folder. Steps with the same folder never run at once.
-        decides: all that its result depends on, as JSON values.
-        after: names of the steps that it needs.
-        note: file that keeps `decides` once it is done; None if the output itself shows it.
-        is_whole: whether its output is complete.
-        always: run it even if it is done.
-        detail: to print behind its name when it starts.
-        cost: how long it takes, in any unit, beside the other steps.
-        prepare: called before it starts.
-        environment: variables beside those of this process.
-        lock: that it inherits, if not the plan's.
-        resources: what it needs of a cluster.
-        here: run it on this machine, whatever the executor: it is short.
-    """
-
-    name: str
-    argv: Sequence[str]
-    log: Path
-    out: Path
+    name: str  # unique in its plan
+    argv: Sequence[str]  # the command, its program first
+    log: Path  # all its output is appended there
+    out: Path  # its output folder. Steps with the same folder never run at once
+    # All that its result depends on, as JSON values
     decides: dict[str, Any] = field(default_factory=dict)
-    after: Sequence[str] = ()
+    after: Sequence[str] = ()  # names of the steps that it needs
+    # File that keeps `decides` once it is done; None if the output itself shows it
     note: Path | None = None
-    is_whole: Callable[[], object] = lambda: True
-    always: bool = False
-    detail: str = ""
-    cost: float = 1.0
-    prepare: Callable[[], object] = str
+    is_whole: Callable[[], object] = lambda: True  # whether its output is complete
+    always: bool = False  # run it even if it is done
+    detail: str = ""  # to print behind its name when it starts
+    cost: float = 1.0  # how long it takes, in any unit, beside the other steps
+    prepare: Callable[[], object] = str  # called before it starts
+    # Variables beside those of this process
     environment: Mapping[str, str] = field(default_factory=dict)
-    lock: int | None = None
-    resources: Resources = field(default_factory=Resources)
-    here: bool = False
+    lock: int | None = None  # that it inherits, if not the plan's
+    resources: Resources = field(default_factory=Resources)  # what it needs of a cluster
+    here: bool = False  # run it on this machine, whatever the executor: it is short
 
     @property
     def key(self) -> str:
@@ -77,23 +62,28 @@ class Step:
         return bool(self.is_whole())
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where an engine takes steps from."""
 
     def progress(self) -> str:
         """To print behind a step that starts."""
+        return ""
 
+    @abstractmethod
     def next(self, busy: Sequence[Step]) -> Step | None:
         """The next step; None if there is none yet, or no more. `busy` are running."""
 
+    @abstractmethod
     def is_over(self) -> bool:
         """Whether no step is left once those that run have ended."""
 
     def watch(self, step: Step) -> bool:
         """Called while a step runs; False ends it."""
+        return True
 
+    @abstractmethod
     def ended(self, step: Step, error: Failed | None) -> None:
         """A step has ended, or could not be started."""
 
-    def stopped(self, step: Step) -> None:
+    def stopped(self, step: Step) -> None:  # noqa: B027
         """A step was ended because the whole plan stops."""

@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.common.arguments import SIDE, Parser, number, whole
+from ssl_faces.common.arguments import SIDE, Parser, existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, write_failure
+from ssl_faces.common.plurals import plural
 
 ABOUT = """\
 Photos and videos to a pack of faces: detected, aligned, cropped, in videos linked to clips of one
@@ -41,21 +42,20 @@ def run(arguments: Sequence[str]) -> None:
 
     out = Path(options.out).expanduser()
     lock = out / ".prepare.lock"
+    is_new = not out.exists()
     try:
-        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(lock, timeout=0):
-                _prepare(options, out)
-        except InputError:
-            if is_new and [*out.iterdir()] == [lock]:
-                lock.unlink()
-                out.rmdir()
-            raise
+        with FileLock(lock, timeout=0):
+            _prepare(options, out)
     except Timeout as error:
         raise InputError(
             f"{out}: another process is preparing to it; wait until it is done"
         ) from error
+    except InputError:
+        if is_new and {*out.iterdir()} <= {lock}:
+            lock.unlink(missing_ok=True)
+            out.rmdir()
+        raise
     except OSError as error:
         raise InputError(f"{error.filename or out}: {write_failure(error)}") from error
 
@@ -70,7 +70,8 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("sources", nargs="+", type=Path, metavar="SRC", help="folder of photos and videos, or one")
+    sources = "folder of photos and videos, or one"
+    add("sources", nargs="+", type=existing, metavar="SRC", help=sources)
     add("--out", required=True, metavar="DIR", help="folder of the pack")
     # Without defaults, since an existing folder has its own settings.
     for name, kind, about in (
@@ -109,25 +110,24 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     store = Store(out / "sources")
     sources = [source for group in listed.values() for source in group]
     versions = {source.key: version_of(source) for source in sources}
-    todo = []
-    for source in sources:
-        known = store.read(source.key)
-        if known is None or known[0] != versions[source.key]:
-            todo.append(source)
-    about_text = json.dumps(about, indent=2).encode()
-    if todo:
-        reading = read_all(todo, settings, options.workers or _workers())
-        with tqdm(total=len(todo), desc="detecting faces", unit="files") as bar:
-            faces = 0
-            for position, (source, result) in enumerate(reading):
-                if position == 0:
-                    # Not earlier: a detector that can't be loaded should leave no settings.
-                    replace_file(out / _SETTINGS, about_text)
-                store.write(source.key, versions[source.key], result)
-                faces += len(result.crops)
-                bar.set_postfix_str(f"{faces:,} faces", refresh=False)
-                bar.update()
-    replace_file(out / _SETTINGS, about_text)
+
+    def is_known(key: str) -> bool:
+        known = store.read(key)
+        return known is not None and known[0] == versions[key]
+
+    todo = [source for source in sources if not is_known(source.key)]
+    reading = read_all(todo, settings, options.workers or _workers())
+    with tqdm(total=len(todo), desc="detecting faces", unit="files", disable=not todo) as bar:
+        faces = 0
+        for position, (source, result) in enumerate(reading):
+            if position == 0:
+                # Not earlier: a detector that can't be loaded should leave no settings.
+                replace_file(out / _SETTINGS, json.dumps(about, indent=2).encode())
+            store.write(source.key, versions[source.key], result)
+            faces += len(result.crops)
+            bar.set_postfix_str(f"{faces:,} faces", refresh=False)
+            bar.update()
+    replace_file(out / _SETTINGS, json.dumps(about, indent=2).encode())
     for key in set(store.sources()) - versions.keys():
         if key.partition("/")[0] in listed:
             store.drop(key)
@@ -140,15 +140,15 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
     if not kept:
         raise InputError(
-            f"no face to train on in {len(results):,} files ({reasons}); see {out / NAME} for the "
-            "reason of each, and give other files"
+            f"no face to train on in {plural(len(results), 'file')} ({reasons}); see {out / NAME} "
+            "for the reason of each, and give other files"
         )
-    write_sheet(out, store, kept, settings.size)
+    write_sheet(out, store, kept)
     done = pack_sets([PreparedFaces(about["name"], store, kept)], out, settings.size)
     in_clips = [row.clip for _, row in kept if row.clip]
     print(
-        f"{out}: {done.pictures:,} faces to train on, {done.added:,} of them new, "
-        f"{len(in_clips):,} in {len(set(in_clips)):,} clips"
+        f"{out}: {plural(done.pictures, 'face')} to train on, {done.added:,} of them new, "
+        f"{len(in_clips):,} in {plural(len(set(in_clips)), 'clip')}"
     )
     if reasons:
         print(f"left out: {reasons}")
@@ -174,9 +174,7 @@ def _settings(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, An
     names = [field.name for field in fields(Settings)]
     changed = {name: value for name in names if (value := getattr(options, name)) is not None}
     if not path.exists():
-        if (out / "index.json").exists():
-            raise InputError(f"{out}: a pack that was not made by prepare; give another --out")
-        for name in (NAME, SHEET):
+        for name in ("index.json", NAME, SHEET):
             if (out / name).exists():
                 raise InputError(f"{out / name}: not written by prepare; give another --out")
         settings = Settings(**changed)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.store.shards import file_hash
+from ssl_faces.common.files import file_hash
 from ssl_faces.prepare.faces import FaceDetector, Faces
 
 __all__ = ["FaceDetector", "Faces", "faces_of", "label_of", "open_detector"]

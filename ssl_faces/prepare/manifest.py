@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.files import replace_file
+from ssl_faces.data.pictures import png
 from ssl_faces.prepare.reading import POINTS, FaceRow, SourceFaces
 from ssl_faces.prepare.store import Store
 
@@ -50,16 +49,13 @@ def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def write_sheet(out: Path, store: Store, faces: Sequence[tuple[str, FaceRow]], size: int) -> None:
+def write_sheet(out: Path, store: Store, faces: Sequence[tuple[str, FaceRow]]) -> None:
     """Write up to 144 faces, spread evenly over all, as one PNG."""
+    import torch
+    from torchvision.utils import make_grid
+
     step = max(1.0, len(faces) / _SIDE**2)
     chosen = [faces[int(i * step)] for i in range(min(len(faces), _SIDE**2))]
-    columns = min(_SIDE, len(chosen))
-    rows = -(-len(chosen) // columns)
-    sheet = Image.new("RGB", (columns * (size + 2) - 2, rows * (size + 2) - 2), "white")
-    for i, (key, row) in enumerate(chosen):
-        place = (i % columns * (size + 2), i // columns * (size + 2))
-        sheet.paste(Image.fromarray(store.crop(key, row.at)), place)
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    replace_file(out / SHEET, data.getvalue())
+    crops = np.stack([store.crop(key, row.at) for key, row in chosen]).transpose(0, 3, 1, 2)
+    grid = make_grid(torch.from_numpy(crops), nrow=_SIDE, pad_value=255)
+    replace_file(out / SHEET, png(grid.permute(1, 2, 0).numpy()))

@@ -90,7 +90,7 @@ class MTCNN:
             outputs.append(network(patches))
         if not outputs:
             return boxes, torch.zeros(0), torch.zeros(0, 5, 2)
-        offsets, *points, scores = (torch.cat(one) for one in zip(*outputs, strict=True))
+        offsets, *points, scores = (torch.cat(part) for part in zip(*outputs, strict=True))
         passed = scores[:, 1] > threshold
         boxes, scores = boxes[passed], scores[passed, 1]
         size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)

@@ -54,8 +54,3 @@ class NearDuplicates:
         self._words[count] = words
         self._keys.append(key)
         return None
-
-
-def differing_bits(first: np.ndarray, second: np.ndarray) -> int:
-    """Number of bits in which two hashes, bool [256], differ."""
-    return int((first != second).sum())

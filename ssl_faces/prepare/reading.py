@@ -81,71 +81,64 @@ class SourceFaces:
     hashes: np.ndarray  # uint8 [N, 32]: perceptual hashes, packed
 
 
+def failed(reason: str, settings: Settings) -> SourceFaces:
+    """No faces, and the reason."""
+    crops = np.zeros((0, settings.size, settings.size, 3), np.uint8)
+    hashes = np.zeros((0, HASH_BITS // 8), np.uint8)
+    return SourceFaces("", [FaceRow(reason)], crops, hashes)
+
+
 def read_source(source: Source, settings: Settings, detector: FaceDetector) -> SourceFaces:
     """Detect the faces of an image or video. A file that can't be used gives a row with the
     reason, and no error."""
-    reader = _Reader(source, settings, detector)
-    kind = ""
+    kind, reason = "", ""
+    rows: list[FaceRow] = []
+    crops: list[np.ndarray] = []
+    hashes: list[np.ndarray] = []
+    seen = NearDuplicates(settings.duplicate_bits)
+
+    def read(frame: Frame, tracker: Tracker | None = None) -> None:
+        detected = faces_of(detector, frame.pixels)
+        faces = judged(frame.pixels, detected, settings)
+        bits = [perceptual_hash(crop) for _, crop in faces]
+        clips, at_time = [""] * len(faces), ""
+        if tracker is not None:
+            of_faces = np.array(bits, bool).reshape(-1, HASH_BITS)
+            boxes, landmarks = detected.boxes, detected.landmarks
+            numbers = tracker.step(frame.time, frame.pixels, boxes, landmarks, of_faces)
+            clips = [f"{source.key}#clip{number}" for number in numbers]
+            at_time = f"#frame{frame.number}"
+        for i, (row, crop) in enumerate(faces):
+            row.key, row.clip = f"{source.key}{at_time}#{i}", clips[i]
+            row.time, row.frame = round(frame.time, 3), frame.number
+            if not row.reason and (near := seen.add(bits[i], row.key)):
+                row.reason = NEAR + near
+            if not row.reason:
+                row.at = len(crops)
+                crops.append(crop)
+                hashes.append(np.packbits(bits[i]))
+            rows.append(row)
+
     try:
         kind = kind_of(source.path)
         if kind == "picture":
-            reader.read(Frame(0, -1.0, decode_image(source.path)), None)
+            read(Frame(0, -1.0, decode_image(source.path)))
         else:
             video = Video(source.path, settings.fps)
             tracker = Tracker(GAP / settings.fps)
             for frame in video:
-                reader.read(frame, tracker)
-            if video.note:
-                reader.rows.append(FaceRow(video.note))
+                read(frame, tracker)
+            reason = video.note
     except BadImage as error:
-        reader.rows.append(FaceRow(str(error)))
+        reason = str(error)
     except MemoryError:
-        reader.rows.append(FaceRow("takes more memory than there is"))
-    if not reader.rows:
-        reader.rows.append(FaceRow("no face found"))
-    return reader.result(kind)
-
-
-class _Reader:
-    def __init__(self, source: Source, settings: Settings, detector: FaceDetector) -> None:
-        self.source, self.settings, self.detector = source, settings, detector
-        self.rows: list[FaceRow] = []
-        self.crops: list[np.ndarray] = []
-        self.hashes: list[np.ndarray] = []
-        self.seen = NearDuplicates(settings.duplicate_bits)
-
-    def read(self, frame: Frame, tracker: Tracker | None) -> None:
-        detected = faces_of(self.detector, frame.pixels)
-        faces = judged(frame.pixels, detected, self.settings)
-        hashes = [perceptual_hash(crop) for _, crop in faces]
-        clips, at_time = [""] * len(faces), ""
-        if tracker is not None:
-            bits = np.array(hashes, bool).reshape(-1, HASH_BITS)
-            numbers = tracker.step(
-                frame.time, frame.pixels, detected.boxes, detected.landmarks, bits
-            )
-            clips = [f"{self.source.key}#clip{number}" for number in numbers]
-            at_time = f"#frame{frame.number}"
-        for i, (row, crop) in enumerate(faces):
-            row.key, row.clip = f"{self.source.key}{at_time}#{i}", clips[i]
-            row.time, row.frame = round(frame.time, 3), frame.number
-            if not row.reason:
-                near = self.seen.add(hashes[i], row.key)
-                row.reason = "" if near is None else NEAR + near
-            if not row.reason:
-                row.at = len(self.crops)
-                self.crops.append(crop)
-                self.hashes.append(np.packbits(hashes[i]))
-            self.rows.append(row)
-
-    def result(self, kind: str) -> SourceFaces:
-        size = self.settings.size
-        return SourceFaces(
-            kind,
-            self.rows,
-            np.array(self.crops, np.uint8).reshape(-1, size, size, 3),
-            np.array(self.hashes, np.uint8).reshape(-1, HASH_BITS // 8),
-        )
+        reason = "takes more memory than there is"
+    none = failed(reason or "no face found", settings)
+    if reason or not rows:
+        rows += none.rows
+    if not crops:
+        return SourceFaces(kind, rows, none.crops, none.hashes)
+    return SourceFaces(kind, rows, np.stack(crops), np.stack(hashes))
 
 
 def judged(
@@ -184,8 +177,7 @@ def _refusal(row: FaceRow, inside: float, settings: Settings) -> str:
 
 
 def _rounded(values: np.ndarray) -> list[Any]:
-    rounded: list[Any] = np.round(values.astype(float), 1).tolist()
-    return rounded
+    return list(np.round(values.astype(float), 1).tolist())
 
 
 def drop_near_duplicates(
@@ -197,6 +189,6 @@ def drop_near_duplicates(
         for row in faces.rows:
             if row.reason or row.at < 0:
                 continue
-            near = seen.add(np.unpackbits(faces.hashes[row.at]).astype(bool), row.key)
-            row.reason = "" if near is None else NEAR + near
+            if near := seen.add(np.unpackbits(faces.hashes[row.at]).astype(bool), row.key):
+                row.reason = NEAR + near
         yield key, faces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,18 +23,20 @@ Kind = Literal["picture", "video"]
 HEAD = 4096
 """Number of first bytes that decide the kind of a file."""
 
-_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-_VIDEOS = (
-    b"\x1a\x45\xdf\xa3",
-    b"FLV\x01",
-    b"OggS",
-    b"\x30\x26\xb2\x75",
-    b"\0\0\1\xba",
-    b"\0\0\1\xb3",
+_ARCHIVE = re.compile(
+    rb"PK\x03\x04|PK\x05\x06|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|.{257}ustar", re.DOTALL
 )
-_ARCHIVES = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
-_PICTURE_BRANDS = (b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
-_QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_HEIC = re.compile(rb".{4}ftyp(hei[cxf]|hevc|mif1|msf1|avi[fs])", re.DOTALL)
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\x00|MM\x00\*|RIFF.{4}WEBP|P[1-6]\s", re.DOTALL
+)
+_VIDEO = re.compile(
+    rb"\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u|\x00\x00\x01[\xba\xb3]|RIFF.{4}AVI |"
+    rb".{4}(ftyp|moov|mdat|wide|free|skip|pnot)|"
+    # Transport streams: a mark every 188 bytes, or every 192 after a time stamp.
+    rb"(G.{187}){3}G|.{4}(G.{191}){3}G",
+    re.DOTALL,
+)
 
 # Containers that hold their frames. Playlists, which name other files and addresses, are excluded.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,ogg,asf,mpeg,mpegvideo,mpegts,gif"
@@ -77,8 +80,6 @@ def list_sources(places: Sequence[Path], out: Path) -> dict[str, list[Source]]:
             name = root.resolve().name or "root"
         except OSError as error:
             raise InputError(f"{place}: {error.strerror or error}; check the path") from error
-        except RuntimeError as error:
-            raise InputError(f"{place}: a link to itself; check the path") from error
         if name in listed:
             raise InputError(f"{named[name]} and {place} are both called {name}; rename one")
         if stat.S_ISDIR(status.st_mode):
@@ -157,35 +158,17 @@ def kind_by_head(head: bytes) -> Kind:
     """
     if not head:
         raise BadImage("empty (0 bytes)")
-    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+    if _ARCHIVE.match(head):
         raise BadImage("an archive: it is not opened; unpack it and give the folder")
-    if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
+    if _HEIC.match(head):
         raise BadImage("a HEIC or AVIF picture, which can't be read here: save it as JPEG")
     if b"<svg" in head.lower():
         raise BadImage("a drawing (SVG), no photograph")
-    if _is_picture(head):
+    if _PICTURE.match(head):
         return "picture"
-    if _is_video(head):
+    if _VIDEO.match(head):
         return "video"
     raise BadImage("no picture or video of a known kind by its first bytes")
-
-
-def _is_picture(head: bytes) -> bool:
-    if head.startswith(_PICTURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return True
-    return head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
-
-
-def _is_video(head: bytes) -> bool:
-    if head.startswith(_VIDEOS) or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
-        return True
-    if head[4:8] in _QUICKTIME:
-        return True
-    # Transport streams: a mark every 188 bytes, or every 192 after a time stamp.
-    return any(
-        len(head) > start + 3 * step and all(head[start + i * step] == 0x47 for i in range(4))
-        for start, step in ((0, 188), (4, 192))
-    )
 
 
 def _is_animated(path: Path) -> bool:
@@ -255,7 +238,9 @@ class Video:
         stream = container.streams.video[0] if len(container.streams) else None
         if stream is None or stream.codec_context is None:
             raise BadImage("truncated or broken (no track in it can be decoded)")
-        self.seconds = _seconds(stream, container)
+        self.seconds = float(container.duration or 0) / 1e6
+        if stream.duration and stream.time_base:
+            self.seconds = float(stream.duration * stream.time_base)
         rate = self.rate = float(stream.average_rate or 25)
         number, slot, last, broken, successive = 0, -1, 0.0, 0, 0
         packets = container.demux(stream)
@@ -267,15 +252,13 @@ class Video:
             except av.error.FFmpegError as error:
                 why = _words(error)
                 break
-            if packet is None:
+            if packet is None or successive > _MOST_BROKEN:
                 break
             try:
                 decoded = packet.decode()
                 successive = 0
             except av.error.FFmpegError:
                 broken, successive = broken + 1, successive + 1
-                if successive > _MOST_BROKEN:
-                    break
                 continue
             for frame in decoded:
                 last = number / rate if frame.time is None else float(frame.time)
@@ -292,12 +275,6 @@ class Video:
             self.note = f"cut short: {end:.1f} of {self.seconds:.1f} s could be read"
         elif broken:
             self.note = f"partly broken: {broken} packets could not be decoded"
-
-
-def _seconds(stream: Any, container: Any) -> float:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return float(container.duration or 0) / 1e6
 
 
 def _check_size(width: int, height: int) -> None:

@@ -47,8 +47,7 @@ class Store:
                 hashes, crops = file.get_tensor("hashes"), file.get_tensor("crops")
             if about["key"] != key or len(hashes) != len(crops):
                 return None
-            # Folders of earlier versions have no hash.
-            if about.pop("sha256", None) not in (None, _digest(about, crops, hashes)):
+            if about.pop("sha256") != _digest(about, crops, hashes):
                 return None
             return about["version"], SourceFaces(about["kind"], rows, crops[:0], hashes)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ssl_faces.prepare.quality import differing_bits
-
 _OVERLAP = 0.3
 """Least intersection over union of two boxes of one face."""
 
@@ -109,7 +107,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _one_face(clip: _Clip, box: np.ndarray, landmarks: np.ndarray, bits: np.ndarray) -> bool:
-    if overlap(clip.box, box) < _OVERLAP or differing_bits(clip.bits, bits) > _CHANGED:
+    if overlap(clip.box, box) < _OVERLAP or (clip.bits != bits).sum() > _CHANGED:
         return False
     side = float(np.sqrt(max(1.0, (clip.box[2:] - clip.box[:2]).prod())))
     moved = np.linalg.norm(landmarks - clip.landmarks, axis=1).mean()

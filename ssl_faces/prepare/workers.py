@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
-
-import numpy as np
 
 from ssl_faces.common.children import deaf_to_interrupts, worker_pool
 from ssl_faces.common.errors import InputError
 from ssl_faces.prepare.detectors import FaceDetector, open_detector
-from ssl_faces.prepare.reading import FaceRow, Settings, SourceFaces, read_source
+from ssl_faces.prepare.reading import Settings, SourceFaces, failed, read_source
 from ssl_faces.prepare.sources import Source
 
 _CRASHED = "brings its reader down (a broken file, or too little memory)"
@@ -32,43 +30,45 @@ def read_all(
     Raises:
         InputError: the detector can't be had.
     """
-    if workers == 1 or len(sources) < 2:
+    if not sources:
+        return
+    if workers == 1 or len(sources) == 1:
         detector = detector_for(settings)
         for source in sources:
             yield source, read_source(source, settings, detector)
         return
-    left = list(sources)
+    left = dict.fromkeys(sources)
+    suspects: list[Source] = []
     while left:
-        done: set[Source] = set()
+        some, count = (suspects, 1) if suspects else ([*left], workers)
         try:
-            for source, faces in _by_pool(left, settings, min(workers, len(left))):
-                done.add(source)
+            for source, faces in _by_pool(some, settings, count):
+                del left[source]
                 yield source, faces
+            suspects = []
         except BrokenProcessPool:
-            # Any of the files that were being read may be the cause: read these one by one.
-            left = [source for source in left if source not in done]
-            yield from _one_by_one(left[: 2 * workers], settings)
-            left = left[2 * workers :]
-            continue
-        left = []
-
-
-def _pool(settings: Settings, workers: int) -> ProcessPoolExecutor:
-    return worker_pool(workers, _start, (settings,), _START)
+            # Any of the files that were being read may be the cause: read them one after another.
+            suspects = [source for source in some if source in left][: 2 * workers]
+            if count == 1:
+                crashed = suspects.pop(0)
+                del left[crashed]
+                yield crashed, failed(_CRASHED, settings)
 
 
 def _by_pool(
     sources: Sequence[Source], settings: Settings, workers: int
 ) -> Iterator[tuple[Source, SourceFaces]]:
-    with _pool(settings, workers) as pool:
+    # Few at a time, so that a stopped command ends soon; one of one worker, to know which crashes.
+    most = 2 * workers if workers > 1 else 1
+    with worker_pool(workers, _start, (settings,), _START) as pool:
         try:
             waiting: dict[Future[SourceFaces], Source] = {}
             remaining = iter(sources)
             while True:
                 for source in remaining:
-                    waiting[_submit(pool, source, settings)] = source
-                    # Few at a time, so that a stopped command ends soon.
-                    if len(waiting) >= 2 * workers:
+                    with deaf_to_interrupts():  # the first call starts the workers
+                        waiting[pool.submit(_read, source, settings)] = source
+                    if len(waiting) >= most:
                         break
                 if not waiting:
                     return
@@ -76,27 +76,6 @@ def _by_pool(
                     yield waiting.pop(future), future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _submit(pool: ProcessPoolExecutor, source: Source, settings: Settings) -> Future[SourceFaces]:
-    with deaf_to_interrupts():  # the first call starts the workers
-        return pool.submit(_read, source, settings)
-
-
-def _one_by_one(
-    sources: Sequence[Source], settings: Settings
-) -> Iterator[tuple[Source, SourceFaces]]:
-    left = list(sources)
-    while left:
-        with _pool(settings, 1) as pool:
-            try:
-                while left:
-                    yield left[0], _submit(pool, left[0], settings).result()
-                    left.pop(0)
-            except BrokenProcessPool:
-                none = np.zeros((0, settings.size, settings.size, 3), np.uint8)
-                crashed = SourceFaces("", [FaceRow(_CRASHED)], none, np.zeros((0, 32), np.uint8))
-                yield left.pop(0), crashed
 
 
 def _start(settings: Settings) -> None:

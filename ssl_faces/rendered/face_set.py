@@ -111,12 +111,8 @@ class RenderedSet(FaceSet):
     ) -> tuple[range | np.ndarray, frozenset[str], list[str]]:
         """Check the arguments of a set of `count` faces or clips (`each`) and keep them.
 
-        Returns:
-            The numbers of the part's faces or clips in the whole set, the names of the test
-            people, and the sorted names of the part's people.
-
-        Raises:
-            InputError: arguments that do not fit, or a part without people.
+        Returns the numbers of the part's faces or clips in the whole set, the names of the test
+        people, and the sorted names of the part's people.
         """
         check_nuisances(nuisances)
         for kind in counterparts:

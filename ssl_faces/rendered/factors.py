@@ -231,40 +231,37 @@ def counterpart(factors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 def complete_factors(factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All factors as float32 [N], checked, with defaults for missing ones.
-
-    Raises:
-        InputError: unknown factor, unequal lengths, a value not finite or out of range.
-    """
+    """All factors as float32 [N], checked, with defaults for missing ones. Raises InputError:
+    unknown factor, unequal lengths, a value not finite or out of range."""
     unknown = sorted(set(factors) - set(FACTORS))
     if unknown:
         near = get_close_matches(unknown[0], FACTORS, 1)
         hint = f"did you mean {near[0]!r}" if near else "see FACTORS for the names"
         raise InputError(f"rendered: unknown factor {unknown[0]!r}; {hint}")
-    given = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in factors.items()}
-    shapes = {tuple(value.shape) for value in given.values()} or {(1,)}
+    values = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in factors.items()}
+    shapes = {tuple(value.shape) for value in values.values()} or {(1,)}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise InputError("rendered: every factor must have one value a face, shape [N]")
-    if given:
-        _check_ranges(given)
-    like = next(iter(given.values()), torch.zeros(1))
+    if values:
+        _check_ranges(values)
+    like = next(iter(values.values()), torch.zeros(1))
     return {
-        name: given[name] if name in given else torch.full_like(like, factor.default)
+        name: values[name] if name in values else torch.full_like(like, factor.default)
         for name, factor in FACTORS.items()
     }
 
 
-def _check_ranges(given: Mapping[str, Tensor]) -> None:
-    table = torch.stack(list(given.values()))
+def _check_ranges(values: Mapping[str, Tensor]) -> None:
+    table = torch.stack(list(values.values()))
     low, high = (
-        torch.tensor([FACTORS[name][end] for name in given], device=table.device)[:, None]
+        torch.tensor([FACTORS[name][end] for name in values], device=table.device)[:, None]
         for end in (0, 1)
     )
     slack = 1e-5 * (high - low)  # ends computed in float32
     wrong = ~((table >= low - slack) & (table <= high + slack))  # and NaN
     if bool(wrong.any()):
         place, face = (int(i) for i in wrong.nonzero()[0])
-        name = list(given)[place]
+        name = list(values)[place]
         raise InputError(
             f"rendered: factor {name!r} is {float(table[place, face]):g} for face {face}; give a "
             f"number from {FACTORS[name].low:g} to {FACTORS[name].high:g}"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, overload
 
 import numpy as np
 from torch import Tensor
@@ -17,32 +16,7 @@ from ssl_faces.rendered.sampling import Drawn, Nuisances, sample_factors, unifor
 from ssl_faces.rendered.threads import each
 
 RECIPE = "rendered-3"  # part of every content hash: raise it when the pixels of a face change
-_Row = TypeVar("_Row")
-
-
-class _Blocks(Generic[_Row]):
-    """Rows computed by blocks of `size`; the last `kept` used blocks stay in memory."""
-
-    def __init__(
-        self, compute: Callable[[np.ndarray], list[_Row]], size: int, kept: int, length: int
-    ) -> None:
-        self.compute, self.size, self.kept, self.length = compute, size, kept, length
-        self.blocks: OrderedDict[int, list[_Row]] = OrderedDict()
-
-    def __getitem__(self, place: int) -> _Row:
-        block, row = divmod(place, self.size)
-        rows = self.blocks.get(block)
-        if rows is None:
-            places = np.arange(block * self.size, min(self.length, (block + 1) * self.size))
-            rows = self.blocks[block] = each(self.compute, [places], 1)[0]
-            while len(self.blocks) > self.kept:
-                self.blocks.popitem(last=False)
-        else:
-            self.blocks.move_to_end(block)
-        return rows[row]
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"blocks": OrderedDict()}
+_RECORDS_AT_ONCE, _LABELS_AT_ONCE = 64, 256
 
 
 class _Labels(Mapping[str, Any]):
@@ -53,7 +27,8 @@ class _Labels(Mapping[str, Any]):
         self._records, self._place = records, place
 
     def __getitem__(self, name: str) -> Any:
-        return self._records.labels[self._place][name]
+        block, row = divmod(self._place, _LABELS_AT_ONCE)
+        return _labels(self._records, block)[row][name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._records.label_names
@@ -93,21 +68,13 @@ class RenderedRecords(Sequence[FaceRecord]):
         place = int(index) + len(self) * (index < 0)
         if not 0 <= place < len(self):
             raise IndexError(index)
-        return self._heads[place]
-
-    @cached_property
-    def _heads(self) -> _Blocks[FaceRecord]:
-        return _Blocks(self._records_at, 64, 256, len(self))
-
-    @cached_property
-    def labels(self) -> _Blocks[dict[str, Any]]:
-        """The labels of each face, by its place."""
-        return _Blocks(self._labels_at, 256, 4, len(self))
+        block, row = divmod(place, _RECORDS_AT_ONCE)
+        return _records(self, block)[row]
 
     @cached_property
     def label_names(self) -> tuple[str, ...]:
         """The names of the labels; every face has all of them."""
-        return tuple(self.labels[0])
+        return tuple(_labels(self, 0)[0])
 
     def cast(
         self, indices: Sequence[int] | np.ndarray | Tensor
@@ -152,6 +119,20 @@ class RenderedRecords(Sequence[FaceRecord]):
 
     def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
         return labels_of(self.drawn(places), self.cast(places)[2], self.size)
+
+
+@lru_cache(maxsize=256)
+def _records(records: RenderedRecords, block: int) -> list[FaceRecord]:
+    return records._records_at(_block(records, block, _RECORDS_AT_ONCE))
+
+
+@lru_cache(maxsize=4)
+def _labels(records: RenderedRecords, block: int) -> list[dict[str, Any]]:
+    return each(records._labels_at, [_block(records, block, _LABELS_AT_ONCE)], 1)[0]
+
+
+def _block(records: RenderedRecords, block: int, size: int) -> np.ndarray:
+    return np.arange(block * size, min(len(records), (block + 1) * size))
 
 
 def person_name(seed: int, person: int) -> str:

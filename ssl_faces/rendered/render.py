@@ -53,9 +53,9 @@ def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
 
     def render(start: int) -> None:
         part = dict(zip(complete, table[:, start : start + chunk], strict=True))
-        found = _render(part, size)
-        sensor.compress_(found, part["jpeg_quality"])
-        pictures.index_copy_(0, order[start : start + chunk], found)
+        rendered = _render(part, size)
+        sensor.compress_(rendered, part["jpeg_quality"])
+        pictures.index_copy_(0, order[start : start + chunk], rendered)
 
     starts = range(0, count, chunk)[::-1]  # complex faces first, so that all workers end together
     if on_cpu:

@@ -81,11 +81,8 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[CsvWriter]:
 
 
 def write_sheet(path: str | Path, faces: RenderedFaces, columns: int = 8) -> None:
-    """Write the set's faces, row by row, as one image; the file's ending sets the format.
-
-    Raises:
-        InputError: an unknown ending, or the file can't be written.
-    """
+    """Write the set's faces, row by row, as one image; the file's ending sets the format. Raises
+    InputError: an unknown ending, or the file can't be written."""
     file = Path(path).expanduser()
     kind = Image.registered_extensions().get(file.suffix.lower())
     if kind not in ("PNG", "JPEG", "WEBP"):

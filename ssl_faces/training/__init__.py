@@ -1,1 +1,1 @@
-"""Pretraining runs: settings, launch, checkpoints, resume, loggers."""
+"""Pretraining runs: settings, launch, resume, cost."""

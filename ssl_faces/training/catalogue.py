@@ -21,21 +21,13 @@ _NEEDS = "# Needs: "
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method to train.
+    """A method to train."""
 
-    Attributes:
-        name: in configs, cards and checkpoints.
-        about: what it does, one line.
-        needs: images, clips, an earlier run, downloads.
-        configs: names for `ssl-faces fit -c`; the one for CPUs ends in `_small`.
-        class_path: of the method's class.
-    """
-
-    name: str
-    about: str
-    needs: str
-    configs: tuple[str, ...]
-    class_path: str
+    name: str  # in configs, cards and checkpoints
+    about: str  # what it does, one line
+    needs: str  # images, clips, an earlier run, downloads
+    configs: tuple[str, ...]  # names for `ssl-faces fit -c`; the one for CPUs ends in `_small`
+    class_path: str  # of the method's class
 
     @property
     def small(self) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,7 +28,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.common.checkpoints import CheckpointFiles
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
@@ -47,27 +45,16 @@ CLI = TypeVar("CLI", bound="StepCLI")
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one training step per device.
+    """The cost of one training step per device."""
 
-    Attributes:
-        method: name of the method.
-        flop: multiplications and additions.
-        pairs: pairs of images in the step.
-        devices: number of devices in the run's settings.
-        parameters: of all networks of the method.
-        trained: number of trained parameters.
-        saved: bytes of activations that a batch keeps for its backward pass.
-        side: of the images, in pixels.
-    """
-
-    method: str
-    flop: int
-    pairs: int
-    devices: int
-    parameters: int
-    trained: int
-    saved: int
-    side: int
+    method: str  # name of the method
+    flop: int  # multiplications and additions
+    pairs: int  # pairs of images in the step
+    devices: int  # number of devices in the run's settings
+    parameters: int  # of all networks of the method
+    trained: int  # number of trained parameters
+    saved: int  # bytes of activations that a batch keeps for its backward pass
+    side: int  # of the images, in pixels
 
 
 def count(settings: Sequence[str], keep: Path | None = None, precision: str = "32-true") -> Cost:
@@ -98,7 +85,6 @@ def count(settings: Sequence[str], keep: Path | None = None, precision: str = "3
 def run_steps(kind: type[CLI], settings: Sequence[str]) -> CLI:
     """Run a command line that takes the arguments of `fit`; InputError if they are bad."""
     with tempfile.TemporaryDirectory() as nowhere, _quiet():
-        kind.clock = StartClock(time.perf_counter())
         own = ["--out", nowhere, "--trainer.logger", "false", "--ckpt_path", "null"]
         cli = build(kind, _NoiseFaces, ["fit", *settings, *own])
     assert isinstance(cli, kind)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
+_NOTHING = (
+    "nothing is logged there: a run logs every 20 steps, a shorter one with "
+    "--trainer.log_every_n_steps 1"
+)
+
+
 def plot_training(
     runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], metrics: str = "loss"
 ) -> Figure:
@@ -35,7 +41,7 @@ def plot_training(
         logged = read_logged(folder)
         curves = {name: curve for name, curve in logged.items() if re.match(metrics, name)}
         if not curves:
-            there = f"it has logged {', '.join(logged)}" if logged else "nothing is logged there"
+            there = f"it has logged {', '.join(logged)}" if logged else _NOTHING
             raise InputError(f"{folder}: no metric '{metrics}'; {there}")
         for name, curve in curves.items():
             where = {"run": str(folder), "metric": name}

@@ -8,8 +8,8 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -21,15 +21,22 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
-from ssl_faces.callbacks.first_step import ExpectedTime, FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint, RunSettings, SameCheckpoint
-from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
-from ssl_faces.callbacks.step_figures import StepFigures
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import (
+    ExpectedTime,
+    NetworkSummary,
+    StepFigures,
+    StepsBar,
+)
 from ssl_faces.callbacks.stop_signals import StopSignals
-from ssl_faces.callbacks.wandb_logger import WandbSettings, default_loggers, finish_wandb
+from ssl_faces.callbacks.wandb_logger import (
+    WandbSettings,
+    default_loggers,
+    finish_wandb,
+    swept,
+)
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.common.config_files import with_files
 from ssl_faces.common.errors import InputError, shorten
@@ -46,7 +53,7 @@ from ssl_faces.methods.method import Method
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.pairs.online import PICTURES
 from ssl_faces.training.launch import devices_and_strategy, find_launch
-from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
+from ssl_faces.training.resume import Resumed, read_resumed
 from ssl_faces.training.trainer_settings import check_trainer
 from ssl_faces.training.without_effect import changed_without_effect
 
@@ -66,7 +73,6 @@ class FaceCLI(LightningCLI):
         resumed: the checkpoint to resume from.
     """
 
-    clock: StartClock
     record: RunRecord | None = None
     sets: ClassVar[list[FaceSet]] = []
     resumed: Resumed | None = None
@@ -107,7 +113,6 @@ class FaceCLI(LightningCLI):
         """Lightning would replace the settings by those in the checkpoint."""
 
     def before_instantiate_classes(self) -> None:
-        self.clock.mark("settings")
         settings = self.config[self.config.subcommand]
         if self.launch is not None:
             trainer = settings.trainer
@@ -124,11 +129,8 @@ class FaceCLI(LightningCLI):
         self._resume(settings)
 
     def _resume(self, settings: Any) -> None:
-        """Find the checkpoint to resume from, and compare its settings.
-
-        Raises:
-            InputError: settings differ, or the folder holds another run.
-        """
+        """Find the checkpoint to resume from, and compare its settings. Raises InputError: settings
+        differ, or the folder holds another run."""
         checkpoint = settings.out / CHECKPOINT
         wanted = settings.get("ckpt_path")
         if wanted is None and checkpoint.exists():
@@ -142,8 +144,8 @@ class FaceCLI(LightningCLI):
             # Without a checkpoint the run starts from scratch: one command for both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
             if settings.ckpt_path is None and is_first():
-                print(no_checkpoint(Path(CHECKPOINT), settings.out))
-        kind = _method(settings.model.class_path)
+                print(f"starts a new run: {checkpoint} does not exist")
+        kind: type[Method] = resolve_name(settings.model.class_path)
         if settings.ckpt_path is not None:
             path = Path(settings.ckpt_path)
             self.resumed = read_resumed(path, kind)
@@ -169,7 +171,7 @@ class FaceCLI(LightningCLI):
         resumed = self.resumed
         if settings.data.online_pictures is None:
             settings.data.online_pictures = PICTURES if settings.probe_every else 0
-            if resumed is not None and resumed.of("data", "online_pictures") is not None:
+            if resumed is not None:
                 # Otherwise the training images would change.
                 settings.data.online_pictures = resumed.of("data", "online_pictures")
         if settings.trainer.precision is None:
@@ -177,22 +179,16 @@ class FaceCLI(LightningCLI):
                 "bf16-mixed" if fast_bfloat16() else "32-true"
             )
 
-    @staticmethod
-    def config_seed(settings: Any) -> dict[str, Any]:
-        """Seeds of weights and augmentation, and of the order of pairs."""
-        return {"seed_everything": settings.get("seed_everything"), "data": settings.data.seed}
-
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         self.datamodule.sets = self.sets or self.datamodule.sets
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        self.clock.mark("networks")
         config = self.config[self.config.subcommand]
         if self.record is not None:
             # Only now: settings that the method or the data refuse leave no folder.
-            method, seed = config.model.class_path, self.config_seed(config)
-            self.record.begin(config.out, method=method, seed=seed)
+            seed = {"seed_everything": config.get("seed_everything"), "data": config.data.seed}
+            self.record.begin(config.out, method=config.model.class_path, seed=seed)
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger in (None, True):
             kwargs["logger"] = default_loggers(settings.out, settings.wandb)
@@ -209,7 +205,6 @@ class FaceCLI(LightningCLI):
         self.trainer_defaults["callbacks"] = [
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
-            FirstStep(self.clock),
             ExpectedTime(),
             # Before callbacks that save weights.
             FiniteLoss(settings.out / CHECKPOINT),
@@ -236,15 +231,11 @@ class FaceCLI(LightningCLI):
         self.model.to(memory_format=torch.channels_last)
         if self.resumed is not None:
             self.resumed.check_weights(self.model)
-        self.clock.mark("trainer")
 
 
 def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
-    """Check the folder of a new run.
-
-    Raises:
-        InputError: it holds an encoder, or a `config.yaml` of the user that is one of `configs`.
-    """
+    """Check the folder of a new run. Raises InputError: it holds an encoder, or a `config.yaml` of
+    the user that is one of `configs`."""
     if not (out / RUN_FILE).exists():
         refuse_input(out / "config.yaml", [str(one) for one in configs])
     if (out / "encoder" / CARD_FILE).exists():
@@ -252,13 +243,6 @@ def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
             f"{out}: holds an encoder, which would be replaced; choose another --out, or delete "
             f"{out / 'encoder'}"
         )
-
-
-def _method(class_path: str) -> type[Method]:
-    """The class of a method."""
-    module, _, name = class_path.rpartition(".")
-    kind: type[Method] = getattr(import_module(module), name)
-    return kind
 
 
 def _first_sentence(error: Exception) -> str:
@@ -275,8 +259,9 @@ def _has(settings: Any, kind: type[Callback]) -> bool:
 
 def default_out() -> Path:
     """The default folder; under `wandb agent` one for each run of the sweep."""
-    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
-    return Path("runs", f"sweep_{sweep}", run) if sweep and run else Path("runs/run")
+    if not swept():
+        return Path("runs/run")
+    return Path("runs", f"sweep_{os.environ['WANDB_SWEEP_ID']}", os.environ["WANDB_RUN_ID"])
 
 
 # Warnings of Lightning that don't apply here.
@@ -304,18 +289,8 @@ def quiet() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
 
 
-def run(arguments: Sequence[str], started: float, sets: Sequence[FaceSet] = ()) -> Method:
-    """Run `ssl-faces fit`; the trained method.
-
-    Args:
-        started: `time.perf_counter()` at the start of the command.
-        sets: see `FaceCLI`.
-
-    Raises:
-        InputError: bad input.
-    """
-    FaceCLI.clock = StartClock(started)
-    FaceCLI.clock.mark("imports")
+def run(arguments: Sequence[str], sets: Sequence[FaceSet] = ()) -> Method:
+    """Run `ssl-faces fit`; the trained method. Raises InputError: bad input."""
     FaceCLI.sets = list(sets)
     quiet()
     with RunRecord(["ssl-faces", *arguments]) as record:
@@ -327,14 +302,6 @@ def run(arguments: Sequence[str], started: float, sets: Sequence[FaceSet] = ()) 
             code = 0
         except MisconfigurationException as error:
             raise InputError(f"settings: {_first_sentence(error)}; change that setting") from error
-        except (RuntimeError, ValueError) as error:
-            # A checkpoint without settings to compare.
-            if not str(error).startswith(("Error(s) in loading state_dict", "loaded state dict")):
-                raise
-            raise InputError(
-                "--ckpt_path: the checkpoint was trained with other settings of the model; give "
-                "those, or start a new run with another --out"
-            ) from error
         finally:
             FaceCLI.record, FaceCLI.sets = None, []
             finish_wandb(code)
@@ -353,10 +320,7 @@ class _CheckCLI(FaceCLI):
 
 def check(arguments: Sequence[str]) -> dict[str, Any]:
     """Parse the arguments of `ssl-faces fit` without running it; returns the nested settings.
-
-    Raises:
-        InputError: unknown keys or invalid values.
-    """
+    Raises InputError: unknown keys or invalid values."""
     quiet()
     try:
         build(_CheckCLI, FaceData, arguments)
@@ -367,11 +331,7 @@ def check(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def build(cli: type[FaceCLI], data: type[FaceData], arguments: Sequence[str]) -> FaceCLI:
-    """Parse the arguments and run the command line.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Parse the arguments and run the command line. Raises InputError: bad input."""
     restrict_class_paths()
     return cli(
         Method,

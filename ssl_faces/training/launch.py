@@ -13,19 +13,12 @@ from ssl_faces.common.errors import InputError
 
 @dataclass(frozen=True)
 class Launch:
-    """The launch of a run by a launcher.
+    """The launch of a run by a launcher."""
 
-    Attributes:
-        launcher: its name.
-        devices: processes on each node, one for each device.
-        nodes: number of machines.
-        accelerator: the launcher's `--accelerator`, if any.
-    """
-
-    launcher: str
-    devices: int
-    nodes: int
-    accelerator: str | None = None
+    launcher: str  # its name
+    devices: int  # processes on each node, one for each device
+    nodes: int  # number of machines
+    accelerator: str | None = None  # the launcher's `--accelerator`, if any
 
     def __str__(self) -> str:
         each = "process" if self.devices == 1 else "processes"
@@ -36,11 +29,8 @@ class Launch:
         )
 
     def check(self, devices: object, nodes: int, strategy: object, accelerator: object) -> None:
-        """Check `trainer.*` settings against the launch.
-
-        Raises:
-            InputError: a setting contradicts it.
-        """
+        """Check `trainer.*` settings against the launch. Raises InputError: a setting contradicts
+        it."""
         if count_devices(devices) not in (None, self.devices):
             raise InputError(
                 f"--trainer.devices {devices}: {self.launcher} started {self.devices} on each "
@@ -64,11 +54,8 @@ class Launch:
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """The launch described by environment variables; None without a launcher.
-
-    Raises:
-        InputError: an unsupported launch.
-    """
+    """The launch described by environment variables; None without a launcher. Raises InputError: an
+    unsupported launch."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return _elastic(environment)
     # Interactive shells on a cluster are no launch; Lightning agrees.
@@ -125,14 +112,8 @@ exchange 1.79 times (measured once), so other options have little to gain."""
 
 
 def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
-    """Arguments of the trainer that follow from the launcher and the number of devices.
-
-    Args:
-        settings: those of the trainer.
-
-    Raises:
-        InputError: the launcher started more processes than there are GPUs.
-    """
+    """Arguments of the trainer that follow from the launcher and the number of devices. Raises
+    InputError: the launcher started more processes than there are GPUs."""
     arguments: dict[str, Any] = {}
     gpus = _gpus(settings)
     devices, nodes = count_devices(settings.devices), settings.num_nodes

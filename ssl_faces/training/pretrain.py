@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -60,7 +59,6 @@ def pretrain(
         InputError: an unknown method or setting, a value out of range, or faces that can't be used.
         SystemExit: Ctrl-C or another signal stopped the run; its state is saved.
     """
-    started = time.perf_counter()
     words = ["fit", *_method_words(method), "--out", os.fspath(out)]
     sets: list[FaceSet] = []
     if isinstance(faces, str | os.PathLike):
@@ -77,7 +75,7 @@ def pretrain(
     words += [*_words(groups), *_words(seeds), *_words(options)]
     words += ["--ckpt_path", "last"] if resume else []
     try:
-        trained = run(words, started, sets)
+        trained = run(words, sets)
     except InputError:
         raise
     except Exception as error:

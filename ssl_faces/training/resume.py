@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,27 +63,20 @@ class Change:
 
 @dataclass
 class Resumed:
-    """A checkpoint that a run resumes from.
+    """A checkpoint that a run resumes from."""
 
-    Attributes:
-        path: the file.
-        step: of the checkpoint.
-        epochs: number of finished epochs.
-        settings: of the run, as plain values; None in checkpoints of old versions.
-        changes: changes of settings so far: entries `step`, `setting`, `before`, `now`.
-        by_content: changed paths of files whose weights must be equal.
-    """
-
-    path: Path
-    step: int
-    epochs: int
-    settings: dict[str, Any] | None
+    path: Path  # the file
+    step: int  # of the checkpoint
+    epochs: int  # number of finished epochs
+    settings: dict[str, Any]  # of the run, as plain values
+    # Changes of settings so far: entries `step`, `setting`, `before`, `now`
     changes: list[dict[str, Any]]
+    # Changed paths of files whose weights must be equal
     by_content: list[Change] = field(default_factory=list)
 
     def of(self, section: str, name: str) -> Any:
         """The run's value of a setting; None if unknown."""
-        return ((self.settings or {}).get(section) or {}).get(name)
+        return (self.settings.get(section) or {}).get(name)
 
     def check(self, settings: dict[str, Any], method: type[Method]) -> str | None:
         """Compare settings with the checkpoint's; fills in `changes` and `by_content`.
@@ -98,11 +90,6 @@ class Resumed:
         """
         trainer = settings["trainer"]
         self._check_length(trainer)
-        if self.settings is None:
-            return (
-                f"{self.path}: was written by an earlier version without the run's settings; they "
-                "can't be compared, so give those it was trained with"
-            )
         applied, refused = [], []
         for change in _changes(self.settings, settings):
             if change.setting in _LENGTH or _applies(change, method):
@@ -148,14 +135,8 @@ class Resumed:
         return self.step == trainer["max_steps"] or self.epochs == trainer["max_epochs"]
 
     def check_weights(self, method: Method) -> None:
-        """Compare the weights of files whose path has changed.
-
-        Args:
-            method: built from the new files.
-
-        Raises:
-            InputError: they differ from the checkpoint's.
-        """
+        """Compare the weights of files whose path has changed. Raises InputError: they differ from
+        the checkpoint's."""
         if not self.by_content:
             return
         saved = read_checkpoint(self.path)["state_dict"]
@@ -171,39 +152,22 @@ class Resumed:
 
 
 def read_resumed(path: Path, method: type[Method]) -> Resumed:
-    """Read the checkpoint to resume from.
-
-    Raises:
-        InputError: it can't be read, or is of another method.
-    """
+    """Read the checkpoint to resume from. Raises InputError: it can't be read, is of another
+    method, or has no settings of a run."""
     checkpoint = read_checkpoint(path)
     check_method(path, checkpoint, method.name)
-    text = checkpoint.get(CONFIG_KEY)
+    if CONFIG_KEY not in checkpoint:
+        raise InputError(
+            f"checkpoint {path}: has no settings of a run; give a run's checkpoints/last.ckpt"
+        )
     data = checkpoint.get("FaceData", {})
     return Resumed(
         path,
         int(checkpoint.get("global_step", 0)),
         int(data.get("epoch", checkpoint.get("epoch", 0))),
-        None if text is None else yaml.safe_load(text),
+        yaml.safe_load(checkpoint[CONFIG_KEY]),
         list(checkpoint.get(CHANGES_KEY, [])),
     )
-
-
-def no_checkpoint(checkpoint: Path, out: Path) -> str:
-    """A line about a run that should resume but has no checkpoint.
-
-    Args:
-        checkpoint: path relative to `out`.
-    """
-    line = f"starts a new run: {out / checkpoint} does not exist"
-    try:
-        others = [p.name for p in out.absolute().parent.iterdir() if (p / checkpoint).is_file()]
-    except OSError:
-        return line
-    near = difflib.get_close_matches(out.absolute().name, others, n=1, cutoff=0.75)
-    if near:
-        line += f" ({out.parent / near[0]} has a checkpoint: is it the one that you mean?)"
-    return line
 
 
 def _changes(before: Any, now: Any, name: str = "") -> Iterator[Change]:

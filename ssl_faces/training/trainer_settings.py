@@ -92,14 +92,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_trainer(settings: Any) -> None:
-    """Refuse unsupported `trainer.*` settings.
-
-    Args:
-        settings: of the trainer, as parsed.
-
-    Raises:
-        InputError: names the first such setting.
-    """
+    """Refuse unsupported `trainer.*` settings. Raises InputError: names the first such setting."""
     for name, (valid, advice) in _RULES.items():
         value = settings.get(name)
         if value is not None and not valid(value):

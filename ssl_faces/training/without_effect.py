@@ -5,24 +5,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """A rule about settings without effect.
+    """A rule about settings without effect."""
 
-    Attributes:
-        settings: the settings without effect.
-        causes: the settings that the rule depends on.
-        holds: whether the rule holds for the values of these.
-        method: class of the method that the rule is for; empty for all.
-    """
-
-    settings: tuple[str, ...]
-    causes: tuple[str, ...]
-    holds: Callable[..., bool]
-    method: str = ""
+    settings: tuple[str, ...]  # the settings without effect
+    causes: tuple[str, ...]  # the settings that the rule depends on
+    holds: Callable[..., bool]  # whether the rule holds for the values of these
+    method: str = ""  # class of the method that the rule is for; empty for all
 
 
 def _zero(*values: float) -> bool:
@@ -80,11 +73,7 @@ RULES = (
 
 
 def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings without effect, with the reason, such as `data.positives is picture`.
-
-    Args:
-        settings: of `fit`, with names as in `flat`.
-    """
+    """Settings without effect, with the reason, such as `data.positives is picture`."""
     reasons: dict[str, str] = {}
     for rule in RULES:
         values = [settings.get(name) for name in rule.causes]
@@ -100,11 +89,7 @@ def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changed_without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
-    """`without_effect` for settings that differ from their defaults.
-
-    Args:
-        settings: nested, as parsed.
-    """
+    """`without_effect` for settings that differ from their defaults."""
     defaults = _defaults(settings)
     now = flat(settings)
     return {
@@ -143,9 +128,7 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     from ssl_faces.pairs.module import FaceData
 
-    model = settings["model"]
-    module, _, name = model["class_path"].rpartition(".")
-    method = getattr(import_module(module), name)
+    method = resolve_name(settings["model"]["class_path"])
     return flat({"data": _of_signature(FaceData), "model": _of_signature(method)})
 
 

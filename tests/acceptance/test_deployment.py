@@ -7,9 +7,9 @@ import json
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,15 @@ from ssl_faces import align, load_encoder, load_probe
 from ssl_faces.apps.serve.command import run as serve
 from ssl_faces.cli import main
 from ssl_faces.prepare import numpy_alignment
-from tests.acceptance.test_readme_commands import ROOT, commands
+from tests.support import pages
+from tests.support.fits import start
 from tests.support.images import EYES, astronaut
+from tests.support.pages import commands
 from tests.support.types import Capsys, Patch
+from tests.support.waiting import eventually
 
 pytest.importorskip("fastapi")
-APPS = (ROOT / "ssl_faces/apps/README.md").read_text()
-
-
-def section(title: str) -> str:
-    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", APPS, re.DOTALL | re.MULTILINE)
-    return str(text)
+section = partial(pages.section, "ssl_faces/apps/README.md")
 
 
 def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
@@ -44,14 +42,15 @@ def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) 
     shutil.copy(numpy_alignment.__file__, tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (code,) = re.findall(r"```python\n(.*?)```", section("Deploy as one file"), re.DOTALL)
-    landmarks = np.array([*EYES, [225, 129], [201.5, 139.5], [245.5, 141]])
-    known: dict[str, Any] = {"image": astronaut(), "landmarks": landmarks}
+    Image.fromarray(astronaut()).save("ONE.jpg", format="PNG")  # without loss
+    known: dict[str, Any] = {}
     capsys.readouterr()
     exec(code, known)
     outputs = known["outputs"]
     encoder, probe = load_encoder("hybrid"), load_probe("hybrid")
     assert probe is not None
-    crop = align(astronaut(), landmarks, encoder.input_size)
+    np.testing.assert_allclose(known["landmarks"][:2], EYES)
+    crop = align(astronaut(), known["landmarks"], encoder.input_size)
     image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None] / np.float32(255))
     codes = encoder(torch.from_numpy(image))
     for space, values in codes.items():
@@ -66,14 +65,14 @@ def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) 
 def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
     if shutil.which("curl") is None or shutil.which("base64") is None:
         pytest.skip("no curl here")
-    start, *requests = commands(section("Serve"))[1:]
+    serving, *requests = commands(section("Serve"))[1:]
     for name, pixels in (("ONE.jpg", astronaut()), ("OTHER.jpg", astronaut()[:, ::-1])):
         Image.fromarray(pixels).save(tmp_path / name, quality=95)
-    words = [sys.executable, "-m", "ssl_faces.cli", *shlex.split(start)[1:], "--port", "0"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    printed = tmp_path / "printed"
+    process = start(printed, *shlex.split(serving)[1:], "--port", "0")
     try:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[0].rstrip("/")
+        eventually(lambda: "\n" in (printed / "out").read_text() or not process.is_alive())
+        address = (printed / "out").read_text().split()[0].rstrip("/")
         answers = []
         for request in requests:
             done = subprocess.run(
@@ -85,8 +84,9 @@ def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             answers.append(done.stdout)
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        process.terminate()
+        process.join(60)
+        assert process.exitcode == 143
     expressions, codes, comparison = (json.loads(answer) for answer in answers[:3])
     (face,) = expressions["faces"]
     assert max(face["probabilities"], key=face["probabilities"].get) == "happy"

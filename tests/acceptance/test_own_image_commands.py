@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import shlex
 from pathlib import Path
 
@@ -11,20 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import linear_probe.cli
-import ssl_faces.cli
-from tests.acceptance.test_readme_commands import ROOT, commands
-from tests.heads.test_head_command import SMALL
-from tests.linear_probe.test_saved_probes import own_images
+from tests.support.heads import SMALL
 from tests.support.images import astronaut, head, scene, write_video
+from tests.support.in_process import MAIN
+from tests.support.pages import ROOT, commands, section
+from tests.support.probing import own_images
 from tests.support.types import Capsys, Patch
-
-MAIN = {"ssl-faces": ssl_faces.cli.main, "linear-probe": linear_probe.cli.main}
-
-
-def section(page: str, title: str) -> str:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.split(r"^## ", text.split(f"\n## {title}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def run(command: str, more: list[str], capsys: Capsys) -> None:

@@ -15,7 +15,7 @@ import ssl_faces.cli
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.settings_parser import SettingsErrors
-from tests.acceptance.test_readme_commands import commands
+from tests.support.pages import commands
 from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]

@@ -17,24 +17,16 @@ from PIL import Image
 from linear_probe.cli import main as probe_main
 from linear_probe.records.record import write_records
 from ssl_faces.cli import main
-from tests.linear_probe.conftest import ONE
+from tests.support.pages import README, ROOT, commands
+from tests.support.records import ONE
 from tests.support.types import Capsys, Patch
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 METHODS = (ROOT / "configs/method/README.md").read_text()
 HEADS = (ROOT / "configs/head/README.md").read_text()
 FACES = (ROOT / "ssl_faces/data/README.md").read_text()
 SCORES = (ROOT / "linear_probe/README.md").read_text()
 TRAINING = (ROOT / "ssl_faces/training/README.md").read_text()
 BIN = Path(sys.executable).parent
-
-
-def commands(text: str = README) -> list[str]:
-    """The lines of the README's shell blocks, continued lines joined."""
-    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split(" #")[0].strip() for line in lines if line.strip() and line[0] != "#"]
 
 
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -137,8 +129,8 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
         "quickstart",
         f"DATA={tmp_path / 'faces'}",
         f"OUT={out}",
-        "MOTION_STEPS=2",
-        "IDENTITY_STEPS=2",
+        "MOTION_STEPS=1",
+        "IDENTITY_STEPS=1",
         # The fits of expression and of many images take most of the time.
         "TASKS=pose",
         "MAX_TRAIN=100",

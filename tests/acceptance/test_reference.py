@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from docstring_parser import parse
 
 import linear_probe
 import ssl_faces
-from ssl_faces.common.reference import CONTRACTS
-from tests.support.fits import ROOT, environment
+from ssl_faces.common.reference import CONTRACTS, build
+from tests.support.fits import completed
 
 PUBLIC = [(p, name) for p in (ssl_faces, linear_probe) for name in p.__all__]
 
@@ -25,16 +23,14 @@ def public(package: Any, name: str) -> Any:
     return getattr(value, name, value)  # `methods` is a package and its function
 
 
+def build_pages(arguments: list[str]) -> int:
+    build(Path(arguments[0]))
+    return 0
+
+
 def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("pdoc")
-    done = subprocess.run(
-        [sys.executable, "-m", "ssl_faces.common.reference", str(tmp_path)],
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = completed(tmp_path / "printed", str(tmp_path), command=build_pages)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     for package, name in PUBLIC:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
@@ -20,11 +19,10 @@ from linear_probe.experiments.audit.tables import AS_IT_IS
 from linear_probe.experiments.job_files import parser
 from linear_probe.heads.cvt import CVT
 from linear_probe.heads.export import PredictingHead
-from linear_probe.heads.goals import Categories
+from linear_probe.heads.goals import Categories, Meaning, Part
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.mafer import MAFER
-from linear_probe.heads.meaning import Meaning, Part
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, read_records
@@ -37,6 +35,7 @@ from ssl_faces.data import find_face_sets
 from ssl_faces.encoders.onnx_files import quantised, traced
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.refusals import error_of
+from tests.support.small_sets import write_utkface
 from tests.support.threads import one_thread
 from tests.support.types import Capsys, Patch
 
@@ -44,20 +43,6 @@ ROOT = Path(__file__).parents[2]
 
 
 _one_thread = pytest.fixture(autouse=True)(one_thread)
-
-
-def write_utkface(root: Path, count: int = 420, races: int = 3) -> Path:
-    """Gender is how bright the middle is; it is harder to see of race 0. Ages are of two bands."""
-    rng = np.random.default_rng(0)
-    folder = root / "utkface"
-    folder.mkdir(parents=True)
-    for i in range(count):
-        gender, race, age = i % 2, i // 2 % races, 20 + 10 * (i // 7 % 2)
-        pixels = rng.integers(0, 100, (16, 16, 3))
-        pixels[4:12] += 60 * gender if race else 12 * gender
-        name = f"{age}_{gender}_{race}_2017{i:05d}.jpg.chip.png"
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +167,10 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="target: none given; UTKFace has gender, race: name one"):
         target_of(trained.task.task, None)
     # The file says what the head says of gender.
-    rows = subject.examples.test[:5]
+    rows = subject.test[:5]
     shown = OnnxModel(subject.file()).logits(subject.prepared(rows))
     with torch.no_grad():
-        whole = trained.head.predict(trained.head.prepare(subject.examples.images[rows]))
+        whole = trained.head.predict(trained.head.prepare(subject.images[rows]))
     place = subject.target.label
     goal: Any = trained.head.goal
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)

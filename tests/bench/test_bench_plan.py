@@ -11,8 +11,7 @@ import pytest
 from ssl_faces.bench.plan import WORKSPACE, memory_of, plan
 from ssl_faces.bench.result import GIB
 from ssl_faces.training.cost import Cost, count
-from tests.bench.test_counted_cost import MODEL, MOTION, SMALL
-from tests.support.benches import run_bench
+from tests.support.benches import MODEL, MOTION, SMALL, run_bench
 from tests.support.commands import refusal
 from tests.support.types import Capsys
 

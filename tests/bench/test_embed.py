@@ -21,7 +21,7 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.bench.embed import NOT_INSIDE, table_of
 from ssl_faces.data import LFW, Fer2013
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.linear_probe.conftest import write_fer2013, write_lfw
+from tests.support.small_sets import write_fer2013, write_lfw
 from tests.support.types import Patch
 
 

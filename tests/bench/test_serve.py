@@ -15,7 +15,7 @@ pytest.importorskip("prometheus_client")
 
 
 def test_a_short_run(tmp_path: Path, capsys: Capsys) -> None:
-    words = ("--concurrency", "1,8", "--each", "16", "--rounds", "1", "--requests", "50")
+    words = ("--concurrency", "1,8", "--each", "16", "--rounds", "1")
     measured = run_bench(tmp_path, "serve", *words)
     rows = measured["rows"]
     assert [(row["at once"], row["encoder takes"]) for row in rows] == [
@@ -31,11 +31,6 @@ def test_a_short_run(tmp_path: Path, capsys: Capsys) -> None:
     assert rows[2]["times one by one"] == pytest.approx(
         rows[2]["requests/s"] / rows[3]["requests/s"]
     )
-    if Path("/proc/self/stat").exists():
-        resident = measured["details"]["resident MiB, every tenth"]
-        assert len(resident) == 11
-        assert all(50 < value < 8000 for value in resident)
-        assert "over 50 requests, 8 at once" in measured["notes"][-1]
 
 
 def test_the_services_own_refusal(capsys: Capsys) -> None:

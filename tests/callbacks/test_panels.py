@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, contact_sheet, panel
+from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, panel
 from ssl_faces.methods.method import Method, in_eval_mode
 
 SIDE = 16
@@ -88,25 +88,6 @@ def test_flows_are_shown_in_colour() -> None:
     for one, other in ((right, left), (right, down), (left, down)):
         assert np.abs(one[0, 0] - other[0, 0]).max() > 100
     assert (cells(sheet, 2, 4, LABEL_WIDTH)[1] == cells(sheet, 2, 4, LABEL_WIDTH)[1, ..., :1]).all()
-
-
-# Contact sheets ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("count", "columns", "grid"),
-    [(9, None, (3, 3)), (10, None, (3, 4)), (6, 6, (1, 6)), (6, 2, (3, 2)), (2, None, (1, 2))],
-)
-def test_contact_sheet_is_one_grid(count: int, columns: int | None, grid: tuple[int, int]) -> None:
-    rows, across = grid
-    images = flat(*(i / 10 for i in range(count)))
-    sheet = contact_sheet(images, columns)
-    as_bytes = contact_sheet((255 * images).round().byte(), columns)
-    assert (abs(np.asarray(sheet).astype(int) - np.asarray(as_bytes)) <= 1).all()
-    assert sheet.size == (across * (SIDE + 2) + 2, rows * (SIDE + 2) + 2)
-    result = cells(sheet, rows, across).reshape(rows * across, SIDE, SIDE, 3)
-    for i in range(rows * across):
-        assert (result[i] == (round(25.5 * i) if i < count else 255)).all()
 
 
 # The callback -----------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from ssl_faces.encoders.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
 from ssl_faces.methods.released import read_state
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.trunk import VggTrunk
-from tests.linear_probe.conftest import ONE
 from tests.support.facecycle import motion, save
+from tests.support.records import ONE
 from tests.support.refusals import message_of
 
 Spoil = Callable[[Path], None]

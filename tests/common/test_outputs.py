@@ -15,8 +15,9 @@ from ssl_faces.cli import main as ssl_faces
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.training.fit import check_run_folder
+from tests.support.apps import a_run, encoder_folder
+from tests.support.images import rendered, write_all, write_video
 from tests.support.types import Capsys
-from tests.verbs.conftest import a_run, encoder_folder, lossless_video, rendered, write_all
 
 __all__ = ["encoder_folder"]
 
@@ -48,7 +49,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
 @pytest.fixture
 def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
     (photo,) = write_all(tmp_path / "in", rendered(1))
-    film = lossless_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
+    film = write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     return {"photo": photo, "film": film, "encoder": encoder_folder}
 
 
@@ -74,7 +75,7 @@ def test_existing_files_need_overwrite(
 def test_a_film_is_never_replaced_by_what_is_made_of_it(
     alias: str, given: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
 ) -> None:
-    other = lossless_video(tmp_path / "other.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
+    other = write_video(tmp_path / "other.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     film = places["film"]
     before = film.read_bytes()
     out = {"itself": film, "way round": film.parent / "in/.." / film.name}.get(

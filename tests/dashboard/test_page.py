@@ -12,7 +12,7 @@ import pytest
 
 from ssl_faces.cli import main
 from tests.dashboard.conftest import PROBE, write_run
-from tests.linear_probe.test_report_page import CHROMIUM
+from tests.support.pages import CHROMIUM
 
 pytest.importorskip("plotly")
 EVIL = '<script>console.error("evil")</script>'

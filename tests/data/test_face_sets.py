@@ -298,8 +298,8 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
     (
         *(Fer2013, nothing, "train", "{root}/fer2013.csv, line 3: "),
         [
-            (fer_row(f"7,{P0},Training"), "emotion '7' is not a number from 0 to 6"),
-            (fer_row(f"happy,{P0},Training"), "emotion 'happy' is not a number from 0 to 6"),
+            (fer_row(f"7,{P0},Training"), "emotion is '7', not a number from 0 to 6"),
+            (fer_row(f"happy,{P0},Training"), "emotion is 'happy', not a number from 0 to 6"),
             (fer_row("3,1 2 3,Training"), "pixels must be 2304 numbers"),
             (fer_row(f"3,256 {P0[2:]},Training"), "pixels must be 2304 numbers from 0 to 255"),
             (fer_row(f"3,{P0}"), "2 columns instead of 3"),
@@ -343,7 +343,18 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
             (rename("Train"), "{root} has no Train_Aligned_Faces and no Train with class folders"),
         ],
     ),
-    (RafDb, made.rafdb, "train", "", [(rename("aligned"), "{root} has no aligned/")]),
+    (
+        RafDb,
+        made.rafdb,
+        "train",
+        "",
+        [
+            (
+                rename("aligned"),
+                "{root} has no aligned; give the folder that holds it and list_patition",
+            )
+        ],
+    ),
     (
         *(RafDb, made.rafdb, "train", "{root}/list_patition_label.txt, line 3: "),
         [
@@ -353,7 +364,7 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
     ),
     (
         *(AffectNet, made.affectnet_csv, "test", ""),
-        [(rename("validation.csv"), "{root} has no validation.csv or val_set, so no part 'test'")],
+        [(rename("validation.csv"), "{root} has no val_set; give")],
     ),
     (
         *(AffectNet, made.affectnet_csv, "train", "{root}/training.csv, line 2: "),
@@ -369,7 +380,7 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
     (
         *(CKPlus, partial(made.ckplus, people=5), "train", ""),
         [
-            (rename("Emotion", "other"), "{root} has no Emotion/"),
+            (rename("Emotion", "other"), "{root} has no Emotion; give"),
             *((ck_label(text), "00006_emotion.txt holds") for text in ("9", "", "happy")),
         ],
     ),
@@ -425,7 +436,7 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
         *(YouTubeKeypoints, one_face, "train", ""),
         [
             (rename("labels.csv"), "has no labels.csv"),
-            (rename("images"), "has no images/"),
+            (rename("images"), "has no images;"),
             (
                 rewrite("labels.csv", "image,person"),
                 "{root}/labels.csv, line 1: column yaw is miss",

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import logging
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ssl_faces.data import (
     LFW,
@@ -23,67 +19,25 @@ from ssl_faces.data import (
     ImageFolder,
     UTKFace,
     YouTubeKeypoints,
-    find_face_sets,
     in_test_share,
 )
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
+from tests.support.noise_sets import (
+    TESTED,
+    TRAINED,
+    about,
+    digest,
+    fer2013,
+    lfw,
+    met,
+    pictures_by_bytes,
+    put_picture,
+    utkface,
+    who,
+    youtube,
+)
 from tests.support.refusals import message_of
-
-NAMES = [f"Person_{i}" for i in range(40)]
-TESTED = [name for name in NAMES if in_test_share(name)]
-TRAINED = [name for name in NAMES if not in_test_share(name)]
-"""By the YouTube keypoints' rule for people."""
-
-
-def put_picture(path: Path, seed: int, size: int = 16) -> Path:
-    """A PNG of noise that no other seed gives."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.getvalue())
-    return path
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def fer2013(root: Path) -> Path:
-    for i, usage in enumerate(("Training", "PublicTest")):
-        for k, name in enumerate(("angry", "happy")):
-            for n in range(3):
-                put_picture(root / usage / name / f"{n}.png", 100 * i + 10 * k + n)
-    return root
-
-
-def lfw(root: Path, people: dict[str, int], tested: tuple[str, str]) -> Path:
-    seed = 1000
-    for person, count in people.items():
-        for n in range(1, count + 1):
-            put_picture(root / person / f"{person}_{n:04d}.png", seed := seed + 1)
-    first, second = tested
-    (root / "pairs.txt").write_text(f"1\t1\n{first}\t1\t2\n{first}\t1\t{second}\t1\n")
-    return root
-
-
-def utkface(root: Path, count: int = 40) -> Path:
-    for i in range(count):
-        put_picture(root / f"{i + 1}_0_0_2017{i:04d}.png", 2000 + i)
-    return root
-
-
-def youtube(root: Path, people: dict[str, int]) -> Path:
-    landmarks = [f"{axis}{i}" for i in range(68) for axis in "xy"]
-    lines = [",".join(["image", "person", "yaw", "pitch", "roll", "reprojection_px", *landmarks])]
-    seed = 3000
-    for person, count in people.items():
-        for n in range(count):
-            put_picture(root / "images" / f"{person}_{n}.png", seed := seed + 1)
-            lines.append(",".join([f"{person}_{n}.png", person, *["1"] * 140]))
-    (root / "labels.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.fixture(autouse=True)
@@ -125,11 +79,6 @@ def keys_of(data: FaceData, name: str) -> set[str]:
     keys = [key for found, key, _ in data.trained_on() if found == name]
     assert len(keys) == len(set(keys))
     return set(keys)
-
-
-def about(data: FaceData, name: str) -> dict[str, Any]:
-    (found,) = [d for d in data.description if d["name"] == name]
-    return found
 
 
 # What is left out -------------------------------------------------------------------------------
@@ -191,6 +140,8 @@ def test_it_says_what_folders_were_recognised_as(
         f"{root / 'lfw'}: recognised as LFW; {lfw['pictures']} images to train on; kept back: 4 as "
         f"its test part, {people} of test people; --data.leave_out_tests false trains on them too"
     )
+    (line,) = [x for x in lines if "FER-2013" in x]
+    assert " as its test part (PublicTest)" in line
     ready(root, leave_out_tests=False)
     text = capsys.readouterr().err
     assert f"{root / 'utk'}: recognised as UTKFace; 40 images to train on\n" in text
@@ -375,35 +326,6 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
 # Batches ----------------------------------------------------------------------------------------
 
 
-def pictures_by_bytes(data: FaceData) -> dict[bytes, tuple[str, str]]:
-    """(set, key) of each packed picture, by its pixels."""
-    found = {}
-    for pack in data.packs:
-        for number in range(len(pack.index.shards)):
-            with pack.open(number) as shard:
-                for image, which, key in zip(
-                    shard.images(), shard.column("sets"), shard.keys(), strict=True
-                ):
-                    found[image.tobytes()] = (pack.index.sets[which]["name"], key)
-    return found
-
-
-def who(picture: torch.Tensor, known: dict[bytes, tuple[str, str]]) -> tuple[tuple[str, str], bool]:
-    """(set, key) of a picture of a pair, and whether it is mirrored."""
-    upright = known.get(picture.contiguous().numpy().tobytes())
-    if upright is not None:
-        return upright, False
-    return known[picture.flip(-1).contiguous().numpy().tobytes()], True
-
-
-def met(data: FaceData) -> list[tuple[tuple[str, str], tuple[str, str], bool]]:
-    known, rows = pictures_by_bytes(data), []
-    for batch in data.train_dataloader():
-        for first, second in batch["pairs"]:
-            rows.append((who(first, known)[0], *who(second, known)))
-    return rows
-
-
 def test_pairs_cross_sets_by_name(root: Path) -> None:
     """Person 1 has pictures in LFW and among the YouTube keypoints."""
     data = ready(root, batch_size=1, flip_share=0.0)
@@ -542,7 +464,7 @@ def test_a_run_is_resumed_with_a_copy_of_its_pictures(
 
 def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
     data = ready(root)
-    order = {**data._order(), "faces": " ".join(pack.name for pack in data.packs)}
+    order = data._order()
     del order["size"]
     data.load_state_dict({"epoch": 0, "batch": 2, "order": order})
 
@@ -627,7 +549,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(real_data: Path, real: Fa
     assert {key.partition("/")[0] for key in keys["cfp"]} == set(listed_people)
 
 
-def test_real_faces_are_counted(real_data: Path, real: FaceData) -> None:
+def test_real_faces_are_counted(real: FaceData) -> None:
     """49,101 of the 62,860 pictures that are there with PublicTest left out."""
     assert len(real.trained_on()) == 49_101
     counts = {
@@ -647,14 +569,3 @@ def test_real_faces_are_counted(real_data: Path, real: FaceData) -> None:
         "utkface": (16_306, 0, 0, 311, 3),
         "youtube_keypoints": (1_749, 0, 1_119, 0, 0),
     }
-    listed = {"cfp": 3_234, "fer2013": 28_709, "lfw": 6_688, "utkface": 20_767}
-    listed["youtube_keypoints"] = 3_462
-    assert sum(listed.values()) == 62_860
-    in_test_parts = {
-        faces.name: len(test)
-        for faces in find_face_sets(real_data)
-        if (test := faces.test_part()) is not None
-    }
-    in_test_parts["fer2013"] = 0  # PublicTest is not among those listed
-    for name, total in listed.items():
-        assert sum(counts[name]) + in_test_parts[name] == total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ SIZE, COUNT, SHARD = 8, 60, 12
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ssl_faces.data.store.shards.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
+    monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
 
 
 def pixels(number: int) -> np.ndarray:
@@ -196,17 +197,15 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Pa
         windows = [shards[str(first)] for first, _, _ in rows]
         assert len(set(windows[: 2 * SHARD])) == 2, "two shards first"
         orders.append([first for first, _, _ in rows])
-        kept = (tmp_path / "cache" / "fetched").glob("*.safetensors")
+        kept = (tmp_path / "cache" / "fetched").glob("*.npy")
         assert sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
     assert orders[0] != orders[1] != orders[2]
 
 
 def shard_keys(data: FaceData) -> list[list[str]]:
-    found = []
-    for number in range(len(data.packs[0].index.shards)):
-        with data.packs[0].open(number) as shard:
-            found.append(shard.keys())
-    return found
+    index = data.packs[0].index
+    keys = index.images.key_list()
+    return [keys[begin:end] for begin, end in pairwise(index.starts().tolist())]
 
 
 def test_a_remote_pack_that_fits_the_cache_trains_as_one_that_is_here(pack: Path) -> None:
@@ -274,20 +273,21 @@ def test_invalid_settings(pack: Path, tmp_path: Path) -> None:
     text = message_of(ready, pack, size=16)
     assert f"{pack}: a pack of 8 px, and data.size is 16; set data.size=8" in text
     assert "no such folder" in message_of(ready, tmp_path / "none")
-    text = message_of(ready, f"file://{pack}", cache_gb=1e-5, window=2)
-    assert "data.cache_gb: 1e-05 holds fewer than two windows of 2 shards" in text
+    text = message_of(ready, f"file://{pack}", cache_gb=9e-6, window=2)
+    assert "data.cache_gb: 9e-06 holds fewer than two windows of 2 shards" in text
     data = ready(f"file://{pack}", in_memory=True, **tight(pack))
     assert "set data.in_memory=false" in message_of(data.train_dataloader)
 
 
-def test_streamed_packs_with_other_tests_are_refused(tmp_path: Path) -> None:
-    one = packed(tmp_path / "one", faces("one", range(30), ("p4", 1)))
-    two = packed(tmp_path / "two", faces("two", range(30, COUNT)))
+def test_streamed_packs_leave_out_each_others_tests(tmp_path: Path) -> None:
+    one = packed(tmp_path / "one", faces("one", range(30, COUNT), ("p4", 1)))
+    two = packed(tmp_path / "two", faces("two", range(30)))
+    expected = {str(i) for i in range(COUNT)} - {"1", "12", "13", "14"}
     longest = max(path.stat().st_size for path in tmp_path.glob("*/shard-*"))
     more = {"cache_gb": (2 * longest + 1) / 1e9, "window": 1}
-    places = f"file://{one},file://{two}"
-    assert "left out other test pictures" in message_of(ready, places, **more)
-    ready(places, leave_out_tests=False, **more)
+    data = ready(f"file://{one},file://{two}", **more)
+    assert data.streamed
+    assert {key for _, key, _ in data.trained_on()} == expected
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -298,4 +298,4 @@ def test_a_shard_that_goes_missing_in_training(pack: Path, workers: int) -> None
     for path in pack.glob("shard-*"):
         path.unlink()
     text = message_of(lambda: list(loader))
-    assert "safetensors: not there" in text
+    assert ".npy: not there" in text

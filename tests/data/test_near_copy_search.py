@@ -150,7 +150,7 @@ def test_packs_leave_them_out(fer2013: Path, tmp_path: Path) -> None:
     done = pack_sets(sets, later, 32, held_out=tests)
     assert (done.pictures, done.left_out_since) == (34, 6)
     for place in (packed, later):
-        (about,) = Index.read(place / "index.json").sets
+        (about,) = Index.read(place).sets
         assert about["left_out_as_near_copies_of_test_pictures"] == 6
         assert about["pictures"] == 34
         assert Pack(place).held_out.near.shape == (6, 32)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.store.caching import pack
+from ssl_faces.data.store.packing import pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.augment import PairAugmentation
 from ssl_faces.pairs.module import FaceData
@@ -60,7 +60,7 @@ def test_batches_have_the_neutral_face_of_the_same_clip(
     memory = torch.empty(int(faces.starts[-1]), 3 * SIZE**2, dtype=torch.uint8)
     faces.read(np.arange(len(memory)), memory.numpy(), np.arange(len(memory)))
     memory = memory.view(-1, 3, SIZE, SIZE)
-    keys = [*faces.shard(0).keys(), *faces.shard(1).keys()]
+    keys = [key for one in faces.packs for key in one.index.images.key_list()]
     batches = PairBatches(faces, batch_size=8, gather=gathered, neutral=faces.neutral_faces())
     seen = set()
     for batch in batches:

@@ -50,7 +50,7 @@ def test_packing_adding_and_verifying(
     out = tmp_path / "pack"
     text = output_of(capsys, album, "--out", out, "--size", 32)
     assert f"{out}: 12 pictures to train on, 12 of them new" in text
-    assert f"skipped 1 pictures that can't be used; {out / 'index.json'} lists them" in text
+    assert f"skipped 1 picture that can't be used; {out / 'index.json'} lists them" in text
     (album / "p1" / "1.png").unlink()
     Image.new("RGB", (40, 40)).save(album / "p1" / "2.png")
     text = output_of(capsys, album, "--out", out)  # the size is the pack's
@@ -58,7 +58,7 @@ def test_packing_adding_and_verifying(
     assert "gone, not trained on any more: p1/1.png" in text
     assert "their pixels stay in the shards" in text
     assert "2 shards are whole, with 12 pictures" in output_of(capsys, "--verify", out)
-    shard = out / "shard-00000.safetensors"
+    shard = out / "shard-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     text = output_of(capsys, "--verify", out, code=2)
     assert f"{shard}: its SHA-256 is not the index's" in text

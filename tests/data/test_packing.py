@@ -20,12 +20,11 @@ from PIL import Image
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceSet, ImageFolder, decode_image
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.data.store import shards
-from ssl_faces.data.store.caching import pack
-from ssl_faces.data.store.packing import Packed, pack_sets, square
-from ssl_faces.data.store.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
+from ssl_faces.data.store import packing
+from ssl_faces.data.store.held_out import number_of
+from ssl_faces.data.store.packing import Packed, pack, pack_sets, square
+from ssl_faces.data.store.packs import INDEX, HeldOut, Pack, default_cache_root
 from ssl_faces.data.store.selection import held_out_by
-from ssl_faces.data.store.shards import number_of
 from tests.support.processes import begin
 from tests.support.refusals import message_of
 
@@ -73,13 +72,12 @@ class Stored(NamedTuple):
 def stored(pack: Pack) -> dict[str, Stored]:
     """What a pack has to train on, by key."""
     found: dict[str, Stored] = {}
-    for number in range(len(pack.index.shards)):
-        with pack.open(number) as shard:
-            images, keys = shard.images(), shard.keys()
-            hashes, people = shard.column("hashes"), shard.column("people")
-        for row in pack.kept(number).tolist():
-            assert keys[row] not in found
-            found[keys[row]] = Stored(images[row], hashes[row].tobytes().hex(), int(people[row]))
+    rows, keys = pack.index.images, pack.index.images.key_list()
+    images = np.concatenate([pack.open(number) for number in range(len(pack.index.shards))])
+    for row in np.flatnonzero(~rows.dropped).tolist():
+        assert keys[row] not in found
+        digest = rows.hashes[row].tobytes().hex()
+        found[keys[row]] = Stored(images[row], digest, int(rows.people[row]))
     return found
 
 
@@ -88,7 +86,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def small_shards(monkeypatch: pytest.MonkeyPatch, pictures: int, size: int = 16) -> None:
-    monkeypatch.setattr("ssl_faces.data.store.shards.SHARD_BYTES", pictures * 3 * size * size)
+    monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", pictures * 3 * size * size)
 
 
 # Pixels -----------------------------------------------------------------------------------------
@@ -175,9 +173,9 @@ def test_pictures_of_a_person_share_a_shard(cache: Path, monkeypatch: pytest.Mon
     packed = pack(people_of(70), 8, cache)
     assert len(packed.index.shards) > 2
     shards: dict[int, set[int]] = {}
-    for number in range(len(packed.index.shards)):
-        with packed.open(number) as shard:
-            people = shard.column("people").tolist()
+    starts = packed.index.starts()
+    for number, (first, last) in enumerate(itertools.pairwise(starts.tolist())):
+        people = packed.index.images.people[first:last].tolist()
         assert len(people) <= 25
         for person in people:
             shards.setdefault(person, set()).add(number)
@@ -212,7 +210,7 @@ def test_a_second_call_decodes_nothing(
     monkeypatch.setattr(FaceSet, "content_hash", fail)
     second = pack(ImageFolder(root), 16, cache)
     assert second.folder == first.folder
-    assert second.index == first.index
+    assert second.name == first.name
     assert second.verify() == 0, "what was just written needs no reading"
 
 
@@ -292,7 +290,7 @@ def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
     for key, picture in found.items():
         assert picture.sha256 == hashlib.sha256((root / key).read_bytes()).hexdigest()
     again = pack(ImageFolder(root), 16, cache)
-    assert (again.folder, again.index) == (packed.folder, packed.index)
+    assert (again.folder, again.name) == (packed.folder, packed.name)
 
 
 def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
@@ -302,7 +300,7 @@ def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
     assert "none of its 2 pictures can be decoded (" in text
     assert ".png: not a picture" in text
     assert "check that they are whole" in text
-    assert not list(cache.rglob("*.safetensors"))
+    assert not list(cache.rglob("shard-*"))
 
 
 def test_whole_images_are_not_kept(tmp_path: Path) -> None:
@@ -327,7 +325,7 @@ def test_whole_images_are_not_kept(tmp_path: Path) -> None:
 
 def pack_until_killed(source: Path, out: Path, allowed: int) -> None:
     """Pack, and `kill -9` this process before the rename after so many."""
-    shards.SHARD_BYTES = 3 * 3 * 16 * 16
+    packing.SHARD_BYTES = 3 * 3 * 16 * 16
     renamed, rename = itertools.count(), os.replace
 
     def counted(temporary: str, path: Path) -> None:
@@ -356,14 +354,14 @@ def eleven(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("renamed", [2, 4, 5])
+@pytest.mark.parametrize("renamed", [4, 5, 8, 9])
 def test_a_killed_packing_goes_on_to_the_same_bytes(
     eleven: Path, tmp_path: Path, renamed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed for good before the rename of a shard (four), of the tests, or of the index."""
+    """Killed for good before the rename of a shard (four), its rows, the table or the index."""
     killed(eleven, tmp_path / "cut", renamed)
-    left = list((tmp_path / "cut").glob("shard-*"))
-    assert len(left) == min(renamed, 4)
+    left = list((tmp_path / "cut").glob("shard-*.rows"))
+    assert len(left) == min(renamed // 2, 4)
     assert not (tmp_path / "cut" / INDEX).exists()
     read: list[int] = []
     original = FaceSet.read
@@ -384,7 +382,7 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(
 def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
     eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed(eleven, tmp_path / "cut", 3)
+    killed(eleven, tmp_path / "cut", 6)
     for i in range(11):
         save(noise(16, 16, 50 + i), eleven / f"{i:02d}.png")
     small_shards(monkeypatch, 3)
@@ -405,7 +403,7 @@ def test_a_full_disk_leaves_nothing_half_made(
         text = message_of(pack, ImageFolder(root), 16, cache)
     assert "the disk is full" in text
     assert "or set SSL_FACES_CACHE to another folder" in text
-    assert not list(cache.rglob("*shard*"))
+    assert not list(cache.rglob("*shard*.npy*"))
     assert len(stored(pack(ImageFolder(root), 16, cache))) == 4, "it resumes"
 
 
@@ -445,16 +443,17 @@ def test_broken_shards_are_packed_again_as_they_were(
     assert pack_sets([ImageFolder(eleven)], out, 16).repaired == 0
 
 
-def test_a_broken_list_of_tests_is_made_again(eleven: Path, root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "pack"
-    tested = HeldOut.of([3], [hashlib.sha256((eleven / "01.png").read_bytes()).digest()])
-    pack_sets([ImageFolder(eleven)], out, 16, held_out=tested)
-    whole = files_of(out)
-    flip(out / TESTS, 0.999)
-    pack_sets([ImageFolder(eleven)], out, 16, held_out=tested)
-    assert files_of(out) == whole
-    flip(out / TESTS, 0.999)
-    assert "may be of eleven" in message_of(pack_sets, [ImageFolder(root)], out, 16)
+def test_a_broken_shard_of_images_that_have_changed(eleven: Path, tmp_path: Path) -> None:
+    """What is still there is decoded again."""
+    add(eleven, tmp_path / "pack")
+    flip(tmp_path / "pack" / "shard-00000.npy")
+    save(noise(16, 16, 77), eleven / "03.png")
+    (eleven / "05.png").unlink()
+    done = add(eleven, tmp_path / "pack")
+    assert (done.repaired, done.added, done.pictures) == (1, 1, 9)
+    found = stored(Pack(tmp_path / "pack"))
+    for key, seed in (("03.png", 77), ("08.png", 8)):
+        np.testing.assert_array_equal(found[key].image, noise(16, 16, seed).transpose(2, 0, 1))
 
 
 def test_a_broken_shard_of_a_killed_packing_is_not_taken(
@@ -462,10 +461,9 @@ def test_a_broken_shard_of_a_killed_packing_is_not_taken(
 ) -> None:
     """No index has its SHA-256 yet."""
     small_shards(monkeypatch, 3)
-    for out in ("whole", "cut"):
-        pack_sets([ImageFolder(eleven)], tmp_path / out, 16)
-    (tmp_path / "cut" / INDEX).unlink()
-    for shard in (tmp_path / "cut").glob("shard-*"):
+    pack_sets([ImageFolder(eleven)], tmp_path / "whole", 16)
+    killed(eleven, tmp_path / "cut", 8)
+    for shard in (tmp_path / "cut").glob("shard-*.npy"):
         flip(shard)
     pack_sets([ImageFolder(eleven)], tmp_path / "cut", 16)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
@@ -476,9 +474,9 @@ def test_a_broken_shard_of_sets_that_are_not_given(
 ) -> None:
     out = tmp_path / "pack"
     pack_sets([ImageFolder(eleven), ImageFolder(root)], out, 16)
-    flip(out / "shard-00000.safetensors")
+    flip(out / "shard-00000.npy")
     text = message_of(pack_sets, [ImageFolder(eleven)], out, 16)
-    assert "shard-00000.safetensors: missing or broken, and may be of faces" in text
+    assert "shard-00000.npy: missing or broken, and has images of faces; give all" in text
     assert len(stored(Pack(out))) == 14
 
 
@@ -493,10 +491,8 @@ def test_files_with_other_times_are_the_same_pictures(eleven: Path, tmp_path: Pa
     save(noise(16, 16, 77), eleven / "03.png")
     done = add(eleven, tmp_path / "pack")
     assert (done.added, done.changed, done.gone) == (1, ["03.png"], [])
-    kept = before.keys() - {INDEX}
-    assert {name: files_of(tmp_path / "pack")[name] for name in kept} == {
-        name: before[name] for name in kept
-    }
+    after = files_of(tmp_path / "pack")
+    assert all(after[name] == data for name, data in before.items() if name.startswith("shard"))
 
 
 def add(folder: Path, out: Path, size: int = 16, held_out: HeldOut | None = None) -> Packed:

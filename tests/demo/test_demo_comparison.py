@@ -35,7 +35,7 @@ def test_similarity_and_probabilities(comparison: FaceComparison, with_probe: Pa
     assert found.similarity is not None
     assert found.similarity.value == pytest.approx(cosine, abs=1e-5)
     assert found.similarity.threshold == 0.25
-    assert "61.2 % [58.0, 64.5] of 900 pairs of LFW" in str(found.similarity.reliability)
+    assert "61.2 % [58.0, 64.5] of 900 pairs of LFW" in found.similarity.meaning
     probe = a_probe()
     x = (codes["expression"] - probe.mean.numpy()) / probe.scale.numpy()
     logits = (x @ probe.weight.numpy() + probe.bias.numpy()) / 1.5

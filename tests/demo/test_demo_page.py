@@ -1,8 +1,7 @@
-"""The page without a browser: answers, refusals, and no remaining files."""
+"""The page without a browser: answers, refusals, and nothing from elsewhere."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import html
 import io
@@ -10,7 +9,6 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,37 +16,39 @@ import pytest
 from PIL import Image
 
 from ssl_faces.apps.demo.comparison import FaceComparison
-from ssl_faces.apps.demo.server import build_app, uploads_folder
 from ssl_faces.apps.web.uploads import Limits
 from tests.support.commands import refusal, run
-from tests.support.images import encoded, rendered, write_all
+from tests.support.demo import NOT_PICTURES, black
+from tests.support.images import encoded, rendered
 from tests.support.types import Capsys, Patch
 
-pytest.importorskip("gradio")
+for package in ("fastapi", "httpx", "prometheus_client"):
+    pytest.importorskip(package)
 LIMITS = Limits(0.1, 1_000_000)
+HOME = "http://127.0.0.1:7860"
 
 
 @pytest.fixture
-def uploads(monkeypatch: Patch) -> Iterator[Path]:
-    """The folder, while nothing is reached but this machine."""
-    connect = socket.socket.connect
+def client(comparison: FaceComparison) -> Iterator[Any]:
+    from starlette.testclient import TestClient
 
-    def local(self: socket.socket, address: Any) -> None:
-        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1"), address
-        connect(self, address)
+    from ssl_faces.apps.demo.app import build_app
 
-    monkeypatch.setattr(socket.socket, "connect", local)
-    with uploads_folder() as folder:
-        yield folder
+    with TestClient(build_app(comparison, LIMITS, loopback=True), base_url=HOME) as client:
+        yield client
 
 
-def test_an_answer_shows_the_comparison(comparison: FaceComparison, tmp_path: Path) -> None:
-    from ssl_faces.apps.demo.page import answer
+def request(*files: bytes | None, whole: bool = False) -> dict[str, Any]:
+    images = [None if data is None else base64.b64encode(data).decode() for data in files]
+    return {"images": images, "whole": whole}
+
+
+def test_an_answer_shows_the_comparison(comparison: FaceComparison) -> None:
+    from ssl_faces.apps.demo.app import answer
 
     pictures = rendered(2)
-    paths = write_all(tmp_path, pictures)
     found = comparison(pictures[0], pictures[1])
-    text = answer(comparison, LIMITS, paths[0], paths[1])
+    text = answer(comparison, LIMITS, *map(encoded, pictures))
     assert found.similarity is not None
     assert f'<strong id="similarity">{found.similarity.value:.3f}</strong>' in text
     side = "above" if found.similarity.value >= 0.25 else "below"
@@ -84,15 +84,14 @@ def test_an_answer_shows_the_comparison(comparison: FaceComparison, tmp_path: Pa
 
 
 def test_wrong_pictures_get_one_sentence_on_the_page(
-    comparison: FaceComparison, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
+    comparison: FaceComparison, capsys: Capsys
 ) -> None:
-    from ssl_faces.apps.demo.page import answer
+    from ssl_faces.apps.demo.app import answer
 
-    (face,) = write_all(tmp_path, rendered(1))
-    (tmp_path / "text").write_text("no picture")
+    face = encoded(rendered(1)[0])
     for second, message in (
         (None, "Face B: no picture yet"),
-        (tmp_path / "text", "Face B: no picture or video of a known kind"),
+        (b"no picture", "Face B: no picture or video of a known kind"),
     ):
         text = answer(comparison, LIMITS, face, second)
         assert text.count("<p ") == 1
@@ -109,62 +108,37 @@ def test_wrong_pictures_get_one_sentence_on_the_page(
     assert "secret" not in html.unescape(text)
 
 
-def test_served_on_loopback_with_no_way_out(comparison: FaceComparison, uploads: Path) -> None:
-    from starlette.testclient import TestClient
-
-    app = build_app(comparison, LIMITS, "127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        page = client.get("/")
-        assert page.status_code == 200
-        policy = page.headers["content-security-policy"]
-        assert "default-src 'self'" in policy
-        assert "http" not in policy
-        assert not re.search(r'<(script|link)[^>]*(src|href)="(https?:)?//', page.text)
-        assert client.get("/", headers={"host": "evil.example"}).status_code == 400
-        for place in ("/docs", "/openapi.json", "/gradio_api/mcp/", "/monitoring/summary"):
-            assert client.get(place).status_code in (401, 403, 404), place
-        settings = client.get("/config").json()
-        assert not settings["analytics_enabled"]
-        assert settings["footer_links"] == []
-        assert settings.get("run_history") in (False, None)
-        picture = encoded(np.zeros((20, 20, 3), np.uint8))
-        large = picture.ljust(LIMITS.most_bytes + 1, b"0")
-        refused = client.post("/gradio_api/upload", files={"files": ("a.png", large)})
-        assert refused.status_code == 413
-        kept = client.post("/gradio_api/upload", files={"files": ("a.png", large[:-1])})
-        (path,) = kept.json()
-        assert Path(path).is_relative_to(uploads)
-        assert client.get(f"/gradio_api/file={Path(__file__)}").status_code == 403
-    # Nothing was written beside the sources.
-    assert not list((Path(__file__).parents[2] / "ssl_faces/apps/demo").glob("*.pyi"))
+def test_two_faces_are_compared(client: Any, tmp_path: Path) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert re.search(r"'nonce-([^']+)'", policy)[1] in page.text  # type: ignore[index]
+    assert not re.search(r'(src|href)="(?!data:)', page.text)
+    files = list(map(encoded, rendered(2)))
+    answered = client.post("/compare", json=request(*files, whole=True))
+    assert answered.status_code == 200
+    assert 'id="similarity"' in answered.text
+    answered = client.post("/compare", json=request(files[0], None))
+    assert "Face B: no picture yet" in answered.text
+    data, message = NOT_PICTURES["bomb.png"]
+    assert message in client.post("/compare", json=request(files[0], data)).text
 
 
-def test_only_uploads_are_read(uploads: Path) -> None:
-    from ssl_faces.apps.demo.page import upload
-
-    picture = upload("A")
-    (uploads / "mine.png").write_bytes(b"")
-    inside = picture.preprocess(SimpleNamespace(path=str(uploads / "mine.png")))
-    assert inside == (uploads / "mine.png").resolve()
-    assert picture.preprocess(None) is None
-    (uploads / "link.png").symlink_to("/etc/hostname")
-    for place in ("/etc/hostname", f"{uploads}/../x.png", "http://127.0.0.1/x.png", "link.png"):
-        found = picture.preprocess(SimpleNamespace(path=place))
-        assert not found.exists(), place
-    # An address is handed on as it is, not fetched.
-    address = "http://127.0.0.1:1/x.png"
-    assert asyncio.run(picture.async_move_resource_to_block_cache(address)) == address
-
-
-def test_uploads_are_removed_at_the_end() -> None:
-    with uploads_folder() as folder:
-        (folder / "a").mkdir()
-        (folder / "a/face.png").write_bytes(b"face")
-    assert not folder.exists()
-    with pytest.raises(KeyboardInterrupt), uploads_folder() as folder:  # noqa: PT012
-        (folder / "face.png").write_bytes(b"face")
-        raise KeyboardInterrupt
-    assert not folder.exists()
+def test_other_requests_are_refused(client: Any) -> None:
+    large = black(20, 20).tobytes() + bytes(2 * LIMITS.most_bytes)
+    for status, words, more in (
+        (403, {}, {"headers": {"origin": "http://evil.example"}}),
+        (403, {}, {"headers": {"sec-fetch-site": "cross-site"}}),
+        (400, {}, {"headers": {"host": "evil.example"}}),
+        (400, {"images": ["***", None]}, {}),
+        (400, {"images": [None]}, {}),
+        (413, request(large, large), {}),
+    ):
+        body = {**request(None, None), **words}
+        assert client.post("/compare", json=body, **more).status_code == status
+    assert client.get("/docs").status_code == 404
 
 
 def test_a_port_in_use(with_probe: Path, capsys: Capsys) -> None:
@@ -180,19 +154,20 @@ def test_a_public_host_gives_a_warning(
     with_probe: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     served: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("ssl_faces.apps.demo.server.serve", lambda *args: served.append(args))
+    built: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args: served.append(args))
+    monkeypatch.setattr("ssl_faces.apps.demo.app.build_app", lambda *args: built.append(args))
     assert run("demo", "--encoder", with_probe) == 0
     assert "warning" not in capsys.readouterr().err
     # The encoder has no networks that edit faces; the released method has.
-    assert served[0][0].method.name == "facecycle_identity"
+    assert built[0][0].method.name == "facecycle_identity"
     assert run("demo", "--encoder", with_probe, "--host", "0.0.0.0") == 0
     assert "warning: --host 0.0.0.0: whoever can reach this machine" in capsys.readouterr().err
-    assert [args[1:] for args in served] == [
-        (Limits(), "127.0.0.1", 7860),
-        (Limits(), "0.0.0.0", 7860),
-    ]
+    assert [args[1:] for args in built] == [(Limits(), True), (Limits(), False)]
+    assert [args[1:] for args in served] == [("127.0.0.1", 7860), ("0.0.0.0", 7860)]
 
 
-def test_without_gradio(monkeypatch: Patch, capsys: Capsys) -> None:
-    monkeypatch.setattr("ssl_faces.apps.demo.command.find_spec", lambda name: None)
-    assert "pip install 'ssl-faces[demo]'" in refusal(capsys, "demo")
+@pytest.mark.parametrize("command", ["demo", "serve"])
+def test_without_fastapi(command: str, monkeypatch: Patch, capsys: Capsys) -> None:
+    monkeypatch.setattr("ssl_faces.apps.web.find_spec", lambda name: None)
+    assert f"pip install 'ssl-faces[{command}]'" in refusal(capsys, command)

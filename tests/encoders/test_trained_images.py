@@ -187,6 +187,16 @@ def test_they_are_small_made_again_released_and_checked(
     assert "was trained on other images than --data has" in text
     assert "40 in the card" in text
 
+    sets = tmp_path / "sets.yaml"
+    sets.write_text(
+        "data:\n  sets:\n  - class_path: ssl_faces.data.ImageFolder\n"
+        f"    init_args: {{root: {folders / 'train'}}}\n"
+    )
+    path.unlink()
+    more = [str(encoder), "-c", str(sets), "--cache", str(tmp_path / "cache")]
+    assert ssl_faces(["trained-images", *more]) == 0
+    assert path.read_bytes() == content
+
     release(encoder, "small", tmp_path / "released")
     released = tmp_path / "released" / "small"
     assert (released / TRAINED_FILE).read_bytes() == content

@@ -18,11 +18,11 @@ from ssl_faces.apps.export.pipeline import as_crops
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.encoders.saved_probe import save_probe
 from ssl_faces.prepare import numpy_alignment
-from tests.export.test_export import check_same, export, saved
-from tests.linear_probe.conftest import write_fer2013
 from tests.support.commands import refusal, run
 from tests.support.demo import CLASSES, a_probe
+from tests.support.exports import check_same, export, saved
 from tests.support.images import EYES, astronaut
+from tests.support.small_sets import write_fer2013
 from tests.support.types import Capsys
 
 

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linear_probe.heads.cvt import CVT
-from linear_probe.heads.face_gcn.graph import adjacency, edges_of
-from linear_probe.heads.face_gcn.network import FaceGCN
+from linear_probe.heads.face_gcn.network import FaceGCN, adjacency, edges_of
 from linear_probe.heads.goals import AGES, Categories, Goal
 from linear_probe.heads.hallucination import Hallucination
 from linear_probe.heads.head import Head
@@ -27,8 +26,8 @@ from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.heads.conftest import SQUARE, thin_on_digits
 from tests.support.by_heart import learn_by_heart
+from tests.support.heads import SQUARE, thin_on_digits
 
 CLASSES = Categories(7)
 AFFECT = Goal({"expression": 7, "valence": 1, "arousal": 1})

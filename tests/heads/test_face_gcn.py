@@ -13,8 +13,7 @@ from torch import nn
 
 from linear_probe.cli import main
 from linear_probe.heads.face_gcn.data import LandmarkFolder, RenderedLandmarks
-from linear_probe.heads.face_gcn.graph import adjacency, edges_of
-from linear_probe.heads.face_gcn.network import FaceGCN, GraphConvolution
+from linear_probe.heads.face_gcn.network import FaceGCN, GraphConvolution, adjacency, edges_of
 from linear_probe.heads.face_gcn.nodes import SHAPE, aligned, local_shape, nearest, patches, sampled
 from linear_probe.heads.goals import Categories
 from linear_probe.records.record import RECORDS_FILE, read_records
@@ -22,7 +21,7 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedClips, camera
-from tests.heads.conftest import SQUARE
+from tests.support.heads import SQUARE
 from tests.support.refusals import error_of
 from tests.support.types import Capsys
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -25,21 +22,18 @@ from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, decode
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.records.recorder import RunFolder
+from linear_probe.reports.tables import task_figures
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.fits import completed
+from tests.support.heads import SMALL
 from tests.support.pickles import Touch
 from tests.support.refusals import error_of
 from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
-SMALL = [
-    *("head", "-c", str(ROOT / "configs/head/inception_fer.yaml"), "--data", "rendered"),
-    *("--head.init_args.width", "0.0625", "--head.init_args.hidden", "[16, 8]"),
-    *("--training.epochs", "3", "--bootstrap", "20", "--accelerator", "cpu", "--max_train", "300"),
-    *("--precision", "32-true"),
-]
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -65,6 +59,10 @@ def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: 
         ("inception_fer", "end to end", "inception_fer"),
         (str(encoder), "pooled", "inception_fer"),
     }
+    # A head on an encoder has its name in tables of heads alone, too.
+    heads = [r for r in records if r.supervised]
+    (figures,) = task_figures(heads)
+    assert [row.name for row in figures.rows][1] == f"{encoder} · pooled · inception_fer"
     # Of the same pictures and draws: rows of one table, that can be compared in pairs.
     assert len({r.sample for r in records}) == 1
     (one,) = [r for r in records if r.encoder == "inception_fer" and r.metric == "accuracy"]
@@ -116,20 +114,38 @@ def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys
         assert shown.endswith("delete it, and the head is trained anew")
 
 
+def test_own_labels_from_tables(tmp_path: Path, capsys: Capsys) -> None:
+    faces = RenderedFaces(80, 16, "all", size=32)
+    tables = {}
+    for side, rows in (("train", range(60)), ("test", range(60, 80))):
+        lines = ["image,class"]
+        for i in rows:
+            Image.fromarray(faces.read(i)).save(tmp_path / f"{i}.png")
+            lines.append(f"{i}.png,{('calm', 'loud')[i % 2]}")
+        tables[side] = tmp_path / f"{side}.csv"
+        tables[side].write_text("\n".join(lines))
+    words = [*SMALL[:3], *SMALL[5:], "--task", "classes", "--out", str(tmp_path / "out")]
+    words += ["--training.epochs", "1", "--training.batch_size", "8"]
+    words += ["--train-csv", str(tables["train"])]
+    assert error_of(main, capsys, words).endswith("--train-csv goes with --test-csv; name both")
+    words += ["--test-csv", str(tables["test"])]
+    assert "leave one out" in error_of(main, capsys, [*words, "--data", "rendered"])
+    assert main(words) == 0
+    records = read_records(tmp_path / "out" / RECORDS_FILE)
+    assert {(r.task, r.data_set, r.n) for r in records if r.metric == "accuracy"} == {
+        ("classes", str(tables["test"]), 20)
+    }
+
+
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """But for batch statistics, which are of each process's part: on a frozen encoder there are
     none that learn."""
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
     words = [*SMALL, "--encoder", str(encoder), "--training.epochs", "1", "--out"]
     assert main([*words, str(tmp_path / "1")]) == 0
-    command = [sys.executable, "-m", "linear_probe.cli", *words, str(tmp_path / "2")]
-    subprocess.run(  # it starts the other one
-        [*command, "--devices", "2"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=240,
-        stdout=subprocess.DEVNULL,
-    )
+    words += [str(tmp_path / "2"), "--devices", "2"]  # the first process starts the other one
+    done = completed(tmp_path / "printed", *words, command=main)
+    assert done.returncode == 0, done.stderr[-2000:]
     one, two = (read_records(tmp_path / devices / RECORDS_FILE) for devices in ("1", "2"))
     assert [(r.metric, r.n) for r in one] == [(r.metric, r.n) for r in two]
     steps = [

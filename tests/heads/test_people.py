@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe.heads.people import People
-from linear_probe.heads.pictures import Decoded
+from linear_probe.heads.pictures import Decoded, People
 from linear_probe.tasks import MissingData
 from ssl_faces.data import FaceRecord, FaceSet
 

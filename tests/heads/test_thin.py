@@ -12,7 +12,7 @@ import yaml
 
 from linear_probe.cli import main
 from linear_probe.heads.goals import AGES, Categories, Goal
-from linear_probe.heads.more_figures import READOUT, exogenous_readout, has_readout
+from linear_probe.heads.head_tasks import READOUT, exogenous_readout, has_readout
 from linear_probe.heads.thin import (
     THIN,
     CosineDispelling,
@@ -26,8 +26,8 @@ from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.toy_sets import SHAPES, RotatedDigits, ScaledShapes
 from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.heads.conftest import SMALL_THIN
-from tests.heads.conftest import thin_on_digits as own
+from tests.support.heads import SMALL_THIN
+from tests.support.heads import thin_on_digits as own
 from tests.support.refusals import error_of
 from tests.support.types import Capsys
 

@@ -14,16 +14,25 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.fit import head_outputs
-from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
+from linear_probe.heads.goals import (
+    AGES,
+    MEANING_FILE,
+    Categories,
+    Goal,
+    Meaning,
+    Part,
+    expected_age,
+    read_meaning,
+    save_meaning,
+)
 from linear_probe.heads.loading import load_head
-from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning, save_meaning
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged
-from tests.heads.test_head_command import SMALL
+from tests.support.heads import SMALL
 from tests.support.images import rendered, write_all
 from tests.support.types import Capsys
-from tests.training.test_wandb import logged
+from tests.support.wandb_server import logged
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,7 @@ def test_it_predicts_without_its_data(
 ) -> None:
     trained_head = load_head(trained)
     head = trained_head.head
-    assert read_meaning(trained) == trained_head.task.meaning()
+    assert read_meaning(trained) == trained_head.task.meaning
     crops = rendered(3, head.read_size)
     paths = write_all(tmp_path / "in", crops)
     expected = head_outputs(head, torch.from_numpy(crops).permute(0, 3, 1, 2)).softmax(1)
@@ -85,7 +94,9 @@ def test_bad_input(trained: Path, tmp_path: Path, capsys: Capsys) -> None:
     (face,) = write_all(tmp_path / "in", rendered(1))
     out = str(tmp_path / "out.csv")
     for words, shown in (
-        (["predict", str(tmp_path), str(face), "--out", out], "no card.json there"),
+        (["predict", str(tmp_path), str(face), "--out", out], "neither a trained head nor an"),
+        (["predict", "runs/haeds", str(face), "--out", out], "runs/haeds: holds neither a trained"),
+        (["export", "runs/haeds", "--out", out + ".onnx"], "runs/haeds: no such folder; give the"),
         (["predict", str(trained), str(tmp_path / "no"), "--out", out], "No such file"),
         (["predict", str(trained), str(face), "--out", out, "--smooth", "61"], "--smooth"),
         (["export", str(trained), "--out", "head.pt2"], "give a name that ends in .onnx"),

@@ -129,10 +129,9 @@ _WORK = (
     "linear_probe.features.frozen.FeatureCache.fill",
     "ssl_faces.plan.processes.Command.__init__",
     "ssl_faces.rendered.cli.write_set",
-    "ssl_faces.apps.demo.server.serve",
     "ssl_faces.apps.web.running.run_app",
     "ssl_faces.apps.export.formats.as_onnx",
-    "ssl_faces.apps.export.formats.Program",
+    "ssl_faces.apps.export.formats.as_program",
     "ssl_faces.prepare.workers.read_all",
     *(f"ssl_faces.bench.{name}.measure" for name in BENCHES),
 )

@@ -27,7 +27,7 @@ from tests.inputs.bad import (
     stop_before_work,
     write_bad_files,
 )
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 from tests.support.types import Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
@@ -90,7 +90,7 @@ def test_every_number_has_a_range(program: str, command: str) -> None:
             )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_some_bad_values(
     data: st.DataObject, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory

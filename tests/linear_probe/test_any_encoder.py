@@ -170,10 +170,6 @@ class Opaque:
             {"pytorch-lightning_version": "2", "state_dict": {"encoder.w": torch.ones(1)}},
             r"is a Lightning checkpoint, which holds .*: encoder\.; name the part with &prefix=",
         ),
-        (
-            {"pytorch-lightning_version": "2", "state_dict": {}, "hyper_parameters": Opaque()},
-            "is a Lightning checkpoint, which needs code to be read",
-        ),
         (b"<!DOCTYPE html><html>", "is a web page, not weights"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"no weights", "not a state dict"),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -57,6 +58,11 @@ def test_an_object_is_scored_like_its_folder(encoder: Any, scores: Scores, tmp_p
     assert set(frame[frame.factor == "labels"].level) == {50, 100}
     assert len(table(scores.folder)) == len(frame)
     assert list(scores) == read_records(scores.folder / "records.jsonl")
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        heading, first = str(frame).splitlines()[:2]
+    assert heading.split()[:2] + heading.split()[-1:] == ["encoder", "task", "result"]
+    one = scores[0]
+    assert first.endswith(f"{one.value:.2f} % [{one.low:.2f}, {one.high:.2f}]")
     saved = save_encoder(encoder, tmp_path / "saved", {})
     faces = RenderedFaces(160, 16, "all", size=SIZE)
     again = probe(saved, faces, tasks="pose", out=tmp_path / "a", baselines=False, **QUICK)
@@ -154,7 +160,7 @@ def test_data_sets_of_hugging_face_are_probed(encoder: Any, tmp_path: Path) -> N
         ("hybrid", {"train": "a"}, "data: no 'test' among train"),
         ("hybrid", ("a", "b", "c"), r"a tuple of 3; give \(train, test\)"),
         ("hybrid", 7, "faces: a int"),
-        ("hybrid", ("no", "where"), "no does not exist"),
+        ("hybrid", ("no", "where"), "no: No such file"),
     ],
 )
 def test_bad_arguments(encoders: Any, data: Any, message: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
 from linear_probe.tasks import Attributes
 from ssl_faces.data import find_face_sets
-from tests.linear_probe.conftest import noise, save_grey
+from tests.support.small_sets import noise, save_grey
 
 
 @pytest.fixture

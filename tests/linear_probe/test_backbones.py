@@ -218,12 +218,12 @@ def test_wrong_backbones(name: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("timm:resnet18", "timm"), ("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")],
+    [("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")],
 )
 def test_packages_that_are_not_installed(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [m for m in sys.modules if m.partition(".")[0] == package] or [package]:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=f"needs the package {package}.*pip install {package}"):
+    with pytest.raises(InputError, match=f"needs .*{package}.*pip install"):
         encoder_sources([name])

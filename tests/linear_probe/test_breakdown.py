@@ -22,7 +22,7 @@ from linear_probe.stats.breakdown import (
     recalls,
 )
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
 def some(n: int = 200) -> Predictions:

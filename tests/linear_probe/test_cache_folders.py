@@ -11,7 +11,7 @@ import torch
 from linear_probe.cli import main
 from linear_probe.features.cache import ROOM, entries
 from linear_probe.features.frozen import EncoderSource, FeatureCache
-from tests.linear_probe.conftest import CountingEncoder, all_of
+from tests.support.probing import CountingEncoder, all_of
 
 DAY = 86_400
 

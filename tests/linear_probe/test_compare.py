@@ -15,7 +15,7 @@ from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.stats.intervals import row_weights
 from linear_probe.stats.paired import compare, difference
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
 def save(folder: Path, rows: list[tuple[Record, np.ndarray]]) -> Path:
@@ -88,6 +88,14 @@ def test_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert second.startswith(
         "pose, MAE yaw: a=map better than b=map by 2.00 degrees [2.00, 2.00], p = 0.111"
     )
+    few = "only 6 test people: intervals and p-values are too narrow"
+    rows[2:] = [
+        (replace(r, metric="score", unit="", note=f"n 2; {few}"), values) for r, values in rows[2:]
+    ]
+    assert main(["compare", str(save(tmp_path / "few", rows)), "b", "a"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "people" not in first
+    assert second.endswith(f"better than b=map by 2.00 [2.00, 2.00], p = 0.111 ({few})")
     rows[1] = scored("b", good[::-1])
     folder = save(tmp_path / "even", rows)
     assert main(["compare", str(folder), "a", "b"]) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,69 +13,15 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.records.record import RECORDS_FILE, read_records
+from linear_probe.records.replicates import REPLICATES_FILE
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table, write_comparison
 from linear_probe.reports.text_tables import Cell
-from linear_probe.stats.intervals import row_weights
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.comparisons import a_method, a_run, outcome, save, scored
 from tests.support.types import Capsys
-
-ROWS = 1000
-WEIGHTS = row_weights(ROWS, 1000, 0)
-Scored = tuple[Record, np.ndarray]
-
-
-def outcome(share: float, shift: int = 0) -> np.ndarray:
-    """Which test rows are right: so large a share of them, the easiest first."""
-    return np.roll(np.arange(ROWS) < share * ROWS, shift)
-
-
-def scored(encoder: str, space: str, right: np.ndarray, **more: Any) -> Scored:
-    """A record of the share of test rows that are right, in percent, with its replicates."""
-    validation = more.pop("validation", None)
-    hyperparameters = more.pop("hyperparameters", {})
-    if validation is not None:
-        hyperparameters = {"validation": validation}
-    replicates = 100 * WEIGHTS @ right.astype(np.float32) / ROWS
-    low, high = np.percentile(replicates, (2.5, 97.5))
-    record = replace(
-        ONE,
-        encoder=encoder,
-        low=float(low),
-        high=float(high),
-        feature_space=space,
-        value=100 * float(right.mean()),
-        n=ROWS,
-        sample="s",
-        note="",
-        hyperparameters=hyperparameters,
-        **more,
-    )
-    return record, replicates
-
-
-def a_run(encoder: str, seed: int = 0, **more: Any) -> dict[str, Any]:
-    about = {"steps": [100, 20], "pairs": 1920, "pflop": 0.25, "seconds": 90.0}
-    labels = {"uses_identity_labels": False, "hardware": "one CPU"}
-    return {"seed": seed, "encoder": encoder, **about, **labels, **more}
-
-
-def save(
-    folder: Path, rows: Sequence[Scored], methods: Sequence[dict[str, Any]], **more: Any
-) -> Path:
-    write_records(folder / "probe" / RECORDS_FILE, [record for record, _ in rows])
-    write_replicates(folder / "probe" / REPLICATES_FILE, {r.name: v for r, v in rows})
-    about = {"budget_pflop": 0.25, "folder": "out", "scores": "probe", "methods": list(methods)}
-    (folder / "comparison.json").write_text(json.dumps({**about, **more}))
-    return folder
-
-
-def a_method(name: str, *runs: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": name, "runs": list(runs), "error": None, "spaces": {}, **more}
 
 
 def cells(folder: Path) -> dict[str, dict[str, str]]:

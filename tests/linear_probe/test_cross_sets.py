@@ -11,11 +11,11 @@ import torch
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.records.record import read_records
 from linear_probe.tasks import Expression
-from linear_probe.tasks.cross_sets import crossed
+from linear_probe.tasks.face_sets import crossed
 from ssl_faces.data import CKPlus, Fer2013, OuluCasia, RafDb, cross_database
-from tests.linear_probe.conftest import write_fer2013, write_lfw
-from tests.linear_probe.test_probe_cli import refused, run
 from tests.support.layouts import ckplus, oulucasia, rafdb, sfew
+from tests.support.probing import refused, run
+from tests.support.small_sets import write_fer2013, write_lfw
 
 
 def test_scored_on_all_of_the_other_set_and_copies_are_not_learnt_from(tmp_path: Path) -> None:

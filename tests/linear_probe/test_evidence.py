@@ -14,7 +14,7 @@ from linear_probe.records.predictions import Predictions, predictions_path, writ
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
 from linear_probe.reports.tables import task_figures
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 CLASSES = ["angry", "happy", "sad"]
 

@@ -19,7 +19,7 @@ from linear_probe.features.frozen import EncoderSource
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import BadImage, FaceSet
 from ssl_faces.data.faces import FaceRecord
-from tests.linear_probe.conftest import CountingEncoder, all_of
+from tests.support.probing import CountingEncoder, all_of
 
 
 class Grey(FaceSet):

@@ -14,7 +14,7 @@ from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.probes.verification import plain_similarities
 from linear_probe.sources.baselines import PixelSource
 from linear_probe.tasks import Task
-from linear_probe.tasks.protocols.facecycle import (
+from linear_probe.tasks.facecycle import (
     FaceCycleExpression,
     FaceCycleIdentity,
     FaceCyclePose,
@@ -26,7 +26,7 @@ from ssl_faces.data.sets.discover import find_face_sets
 from ssl_faces.rendered import RenderedFaces
 
 # The package's name `facecycle` is the function.
-module = import_module("linear_probe.tasks.protocols.facecycle")
+module = import_module("linear_probe.tasks.facecycle")
 
 
 def some(n: int = 60, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:

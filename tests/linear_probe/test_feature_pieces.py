@@ -16,7 +16,7 @@ from torch import Tensor
 from linear_probe.features import frozen as module
 from linear_probe.features.frozen import EncoderSource, FeatureCache
 from linear_probe.sources.baselines import PixelSource
-from tests.linear_probe.conftest import CountingEncoder, all_of
+from tests.support.probing import CountingEncoder, all_of
 from tests.support.processes import begin, eventually
 
 

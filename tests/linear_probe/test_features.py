@@ -17,7 +17,7 @@ from linear_probe.features.frozen import EncoderSource, FeatureCache, Precision
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data.store.packing import square
-from tests.linear_probe.conftest import CountingEncoder, all_of
+from tests.support.probing import CountingEncoder, all_of
 
 
 def test_features_are_the_encoders(folder: Path, tmp_path: Path) -> None:

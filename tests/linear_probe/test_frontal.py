@@ -14,8 +14,7 @@ from torch import Tensor
 from linear_probe.cli import main
 from linear_probe.experiments import edits
 from linear_probe.experiments.edits import INPUT
-from linear_probe.experiments.frontal.judge import Judge, recogniser
-from linear_probe.experiments.frontal.pairs import ProfilePairs
+from linear_probe.experiments.frontal.judge import Judge, ProfilePairs, recogniser
 from linear_probe.experiments.frontal.run import (
     FRONTAL,
     MIRRORED,

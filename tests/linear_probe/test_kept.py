@@ -14,16 +14,10 @@ from linear_probe.reports.archive import kept_lines, table_beside
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table, pivot
 from linear_probe.reports.text_tables import markdown_rows
+from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
-from tests.linear_probe.test_comparison import (
-    WHITENED,
-    a_method,
-    a_run,
-    outcome,
-    save,
-    scored,
-)
+from tests.support.comparisons import a_method, a_run, outcome, save, scored
+from tests.support.records import ONE
 
 
 def a_comparison(folder: Path) -> Path:

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe.experiments.conditions import constant_note, scores_by_share
+from linear_probe.experiments.conditions import constant_note, scores_by_share, share_of_labels
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.tasks import Expression, Identity, Pose
 from linear_probe.tasks.classification import class_predictions
-from linear_probe.tasks.label_shares import share_of_labels
 from ssl_faces.data.sets.discover import find_face_sets
 
 

@@ -13,7 +13,7 @@ from linear_probe.records.predictions import Predictions, predictions_path, writ
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.reports.leakage import leakage, scores
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 ANGLES = np.array([-30.0, 0.0, 10.0, 50.0, 20.0])  # median 10; mean distance 20
 

@@ -40,7 +40,6 @@ from ssl_faces.data import (
     find_face_sets,
 )
 from ssl_faces.rendered import RenderedFaces
-from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
 from tests.support.layouts import (
     affectnet_csv,
     aflw2000,
@@ -52,6 +51,7 @@ from tests.support.layouts import (
     rafdb,
     w300lp,
 )
+from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw
 
 
 def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -> Features:

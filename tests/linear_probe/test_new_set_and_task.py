@@ -29,8 +29,8 @@ from ssl_faces.data import find_face_sets
 from ssl_faces.data.sets import recognised
 from ssl_faces.encoders import encoder
 from ssl_faces.methods import loading
-from tests.linear_probe.conftest import noise, save_grey
-from tests.linear_probe.test_probe_cli import refused, run
+from tests.support.probing import refused, run
+from tests.support.small_sets import noise, save_grey
 from tests.support.types import Capsys, Patch
 
 SET = """

@@ -13,7 +13,7 @@ from scipy.stats import t, ttest_ind, ttest_rel
 from linear_probe.stats.intervals import row_weights
 from linear_probe.stats.over_seeds import Estimate, gap, holm
 from linear_probe.stats.paired import difference
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
 def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> Estimate:

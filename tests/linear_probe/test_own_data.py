@@ -17,9 +17,9 @@ from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.own_pairs import PairFaces
 from linear_probe.tasks.own_table import joined_tables, table_faces
 from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
-from tests.linear_probe.conftest import noise, save_grey
-from tests.linear_probe.test_probe_cli import refused
+from tests.support.probing import refused
 from tests.support.refusals import message_of
+from tests.support.small_sets import noise, save_grey
 
 
 def run(out: Path, tiny: Path, *arguments: str | Path) -> int:
@@ -110,9 +110,9 @@ def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
         (["--train", "x"], "--train goes with --test"),
         (["--images", "x"], "--images goes with --pairs"),
         (["--test-csv", "x"], "--test-csv goes with --train-csv"),
-        (["--train", "no/such", "--test", "no/such"], "no/such does not exist"),
-        (["--train-csv", "no/such.csv", "--test-csv", "no/such.csv"], "no/such.csv can't be read"),
-        (["--pairs", "no/such.csv", "--images", "."], "no/such.csv can't be read"),
+        (["--train", "no/such", "--test", "no/such"], "no/such: No such file or directory"),
+        (["--train-csv", "no/such.csv", "--test-csv", "no/such.csv"], "no/such.csv: No such file"),
+        (["--pairs", "no/such.csv", "--images", "."], "no/such.csv: No such file"),
     ],
 )
 def test_arguments(
@@ -182,7 +182,10 @@ def test_a_table_serves_every_task_of_its_columns(
     (tmp_path / "images" / "test_13_2.png").unlink()
     out = tmp_path / "out"
     assert run(out, tiny, "--train-csv", train, "--test-csv", test) == 0
+    warning = "only 6 test people: intervals and p-values are too narrow"
+    assert warning in capsys.readouterr().out
     records = read_records(out / "records.jsonl")
+    assert all(warning in record.note for record in records)
     found = defaultdict(set)
     for record in records:
         found[record.task].add(record.metric)

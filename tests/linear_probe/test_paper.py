@@ -15,7 +15,7 @@ from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.reports.latex import as_latex, latex_text
 from linear_probe.reports.text_tables import Cell, Table
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 from tests.support.types import Capsys
 
 PRINTED = {

@@ -13,23 +13,10 @@ import pytest
 from linear_probe.cli import main
 from linear_probe.features import frozen as features
 from linear_probe.records.record import read_records
+from tests.support.probing import refused, run
 from tests.support.types import Capsys, Patch
 
 pytestmark = pytest.mark.usefixtures("few_rendered")
-
-
-def run(*arguments: str | Path) -> int:
-    return main(["run", "--bootstrap", "20", "--device", "cpu", *map(str, arguments)])
-
-
-def refused(capsys: Capsys, code: int) -> str:
-    """The one sentence that a refused command prints."""
-    assert code == 2
-    error = capsys.readouterr().err
-    message = error[error.index("linear-probe: error: ") :]
-    assert message.count("\n") == 1
-    assert "Traceback" not in error
-    return message
 
 
 def test_rendered_end_to_end(tiny: Path, tmp_path: Path, capsys: Capsys) -> None:

@@ -14,7 +14,7 @@ import yaml
 from linear_probe.cli import main
 from linear_probe.records.record import write_records
 from linear_probe.reports.readme import fill
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "checkpoints/tables.yaml"

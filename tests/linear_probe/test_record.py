@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linear_probe.records.record import Record, merged, read_records, write_records
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 TEXT = st.text(max_size=20)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)

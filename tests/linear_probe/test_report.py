@@ -15,7 +15,7 @@ from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.reports.command import table
 from linear_probe.reports.tables import task_figures
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 ACCURACY = ONE
 RECALL = replace(ACCURACY, metric="mean class recall", value=40.0, low=38.0, high=42.0)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
+from linear_probe.features.files import find_features
 from linear_probe.features.frozen import FeatureCache, Pictures
-from linear_probe.features.listing import find_features, write_listing
 from linear_probe.records.predictions import Predictions
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
 from linear_probe.records.recorder import RunFolder
@@ -23,7 +23,7 @@ from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
 from ssl_faces import InputError
 from ssl_faces.data.sets.fer2013 import Fer2013
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 BLUR = [
     replace(ONE, condition={"factor": "blur", "level": level, "unit": "px"}, value=value)
@@ -227,7 +227,6 @@ def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path)
     pictures = Pictures(faces, np.arange(20, 60))
     cache = FeatureCache(tmp_path)
     cache.fill([_Mean()], pictures)
-    write_listing(tmp_path, pictures, [_Mean()])
     record = ("f" * 16, "colour")
     keys = [faces.records[i].key for i in (50, 21, 33)]
     found = find_features(tmp_path, *record, keys)
@@ -237,9 +236,6 @@ def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path)
     assert find_features(tmp_path, *record, [faces.records[1].key]) is None
     assert find_features(tmp_path, "e" * 16, "colour", keys) is None
     assert find_features(tmp_path, "f" * 16, "other", keys) is None
-    (listing,) = tmp_path.glob("*-listing.json")
-    listing.write_text("[]")
-    assert find_features(tmp_path, *record, keys) is None
-    # It is made anew by the next run.
-    write_listing(tmp_path, pictures, [_Mean()])
-    assert find_features(tmp_path, *record, keys) is not None
+    # Features of changed images are never those that a report shows.
+    FeatureCache(tmp_path / "changed").fill([_Mean()], Pictures(faces, pictures.indices, True))
+    assert find_features(tmp_path / "changed", *record, keys) is None

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -20,58 +19,11 @@ from linear_probe.records.predictions import Predictions, predictions_path, writ
 from linear_probe.records.record import RECORDS_FILE, read_records, write_records
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.reports.page import page
-from tests.linear_probe.conftest import ONE, write_fer2013
+from tests.support.pages import CHROMIUM, Page
+from tests.support.records import ONE
+from tests.support.small_sets import write_fer2013
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 EVIL = '<img src=x onerror=console.error("evil")>"\'&'
-
-
-class Page(HTMLParser):
-    """Tables by caption as rows of texts, and what a page must not have."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tables: dict[str, list[list[str]]] = {}
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self._rows: list[list[str]] = []
-        self._caption: str | None = None
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "br", "line", "circle", "path", "rect"):
-            self.open.append(tag)
-        if tag == "table":
-            self._rows = []
-        if tag == "tr":
-            self._rows.append([])
-        if tag in ("td", "th"):
-            self._rows[-1].append("")
-        if tag == "caption":
-            self._caption = ""
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("line", "circle", "path", "rect", "polygon", "polyline") and (
-            not self.open or self.open[-1] != tag
-        ):
-            return
-        assert self.open.pop() == tag
-        if tag == "caption":
-            assert self._caption is not None
-            assert self._caption not in self.tables
-            self.tables[self._caption] = self._rows
-            self._caption = None
-
-    def handle_data(self, data: str) -> None:
-        if self._caption is not None:
-            self._caption += data
-        elif "td" in self.open or "th" in self.open:
-            self._rows[-1][-1] += data
-        if "script" not in self.open and "style" not in self.open:
-            self.text += data
 
 
 def predictions(n: int = 40, seed: int = 0) -> Predictions:

@@ -14,7 +14,7 @@ from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
 from ssl_faces.data import Skipped, read_skipped
 from ssl_faces.encoders.encoder import CARD_FILE, update_card
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 PROCESSES, EACH = 4, 6
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -28,6 +27,7 @@ from ssl_faces.encoders.encoder import RELEASED, save_encoder
 from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.probing import own_images
 
 # Temperature and calibration ----------------------------------------------------------------------
 
@@ -228,21 +228,6 @@ def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
 
 
 # Own classes --------------------------------------------------------------------------------------
-
-
-def own_images(root: Path, names: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Images of classes that differ in brightness, 12 to train and 4 to test on."""
-    draw = np.random.default_rng(4)
-    paths: dict[str, list[Path]] = {"train": [], "test": []}
-    for side, count in (("train", 12), ("test", 4)):
-        for i, name in enumerate(names):
-            for k in range(count):
-                pixels = draw.integers(60 * i, 60 * i + 40, (32, 32, 3), np.uint8)
-                path = root / side / name / f"{k}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
-                paths[side].append(path)
-    return paths
 
 
 @pytest.mark.parametrize("tables", [False, True])

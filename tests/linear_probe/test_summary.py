@@ -9,7 +9,7 @@ import numpy as np
 
 from linear_probe.records.record import Record
 from linear_probe.reports.summary import BETTER, WORSE, summary
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 TRAINED = replace(ONE, encoder="a", sample="same")
 UNTRAINED = replace(TRAINED, encoder="a, untrained", value=30.0)

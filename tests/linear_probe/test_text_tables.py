@@ -11,7 +11,7 @@ import pytest
 from linear_probe.records.frame import frame
 from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Cell, Table, as_csv, as_text
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 TABLE = Table(
     "a_b & 5 %",

@@ -14,7 +14,7 @@ from linear_probe.cli import main
 from ssl_faces import load_encoder, save_encoder
 from ssl_faces.apps.embedding import verification_of
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.linear_probe.conftest import write_lfw
+from tests.support.small_sets import write_lfw
 
 
 def test_no_other_threshold_is_more_accurate(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from linear_probe.cli import main
-from linear_probe.experiments.edits import BLURRED, INPUT, blurred, write_panel
+from linear_probe.experiments.edits import BLURRED, INPUT, blurred, of_one_size
 from linear_probe.experiments.truth.faces import (
     AGAIN,
     FRONTAL,
@@ -29,17 +29,18 @@ from linear_probe.experiments.truth.faces import (
     truths,
 )
 from linear_probe.experiments.truth.left import LEFT, pairs_of
-from linear_probe.experiments.truth.measures import errors
 from linear_probe.experiments.truth.run import (
     MEAN_FACE,
     MEAN_TRUTH,
     OTHER,
     OTHER_FRAME,
     TRUTH,
+    errors,
     score,
 )
 from linear_probe.records.measured import Measured, records_of
 from linear_probe.reports.command import table
+from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
 from tests.support.refusals import error_of
@@ -169,7 +170,7 @@ def test_figures_are_means_of_naive_loops(faces: TruthFaces) -> None:
 
 def test_intervals_draw_people(faces: TruthFaces) -> None:
     """A metric that is the same for all pictures of a person can only take means over people."""
-    from linear_probe.experiments.truth.measures import figures
+    from linear_probe.experiments.truth.run import figures
 
     numbers = np.unique(faces.people, return_inverse=True)[1]
     found = figures({"L1": numbers.astype(float)}, faces, 50)[0]
@@ -312,14 +313,9 @@ def test_blurred_is_an_average_of_neighbours() -> None:
     assert spread == pytest.approx(48 / 24, rel=0.03)  # cut off at three standard deviations
 
 
-def test_the_panel_takes_pictures_of_several_sizes(tmp_path: Path) -> None:
-    from PIL import Image
-
-    write_panel(
-        tmp_path / "a.png", {"one": torch.zeros(2, 3, 32, 32), "b": torch.ones(2, 3, 64, 64)}
-    )
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (96 + 2 * (96 + 2) + 2, 2 * (96 + 4))
+def test_the_panel_takes_images_of_several_sizes() -> None:
+    rows = of_one_size({"a": torch.zeros(2, 3, 32, 32), "b": torch.ones(2, 3, 64, 64)})
+    assert panel(rows).size == (96 + 2 * (96 + 2) + 2, 2 * (96 + 4))
 
 
 @pytest.mark.parametrize(

@@ -104,17 +104,6 @@ def test_stage_2_is_loaded_without_stage_1(identity: FaceCycleIdentity, tmp_path
     assert torch.equal(result.swap_identity(images, images), identity.swap_identity(images, images))
 
 
-def test_an_older_stage_2_needs_its_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
-    path = save(identity, tmp_path / "identity.ckpt")
-    checkpoint = torch.load(path, weights_only=True)
-    del checkpoint["motion_settings"]
-    torch.save(checkpoint, path)
-    assert same_weights(load_method(path), identity)
-    (tmp_path / "motion.ckpt").unlink()
-    with pytest.raises(InputError, match=r"motion\.ckpt: no such file"):
-        load_method(path)
-
-
 @pytest.mark.parametrize("stage", ["motion", "identity"])
 def test_untrained_is_another_start_from_the_same_trunk(
     stage: str, identity: FaceCycleIdentity, tmp_path: Path

@@ -29,7 +29,6 @@ from ssl_faces.methods.swav import SwAV
 from ssl_faces.methods.vicreg import VICReg
 from ssl_faces.methods.w_mse import WMSE
 from ssl_faces.networks.backbone import EncoderSettings
-from tests.data.test_module import lfw
 from tests.support.fits import (
     ROOT,
     SMALL,
@@ -42,6 +41,7 @@ from tests.support.fits import (
     step_of,
     weights,
 )
+from tests.support.noise_sets import lfw
 from tests.support.refusals import message_of
 from tests.support.types import Patch
 

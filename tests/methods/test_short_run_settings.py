@@ -123,7 +123,9 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
 
 def test_what_painting_must_reach_moves_no_warp() -> None:
     method = repair()
-    torch.nn.init.zeros_(method.generator.to_grey.weight)  # so that nothing is painted yet
+    # So that the generator repairs nothing yet, and nothing of the mirror image is in its result.
+    torch.nn.init.zeros_(method.generator.repairs.weight)
+    torch.nn.init.constant_(method.generator.repairs.bias[1:2], -40.0)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     cycle, losses = method.cycle(x)
     of = [*method.decoder.parameters()]
@@ -147,7 +149,7 @@ def test_flows_are_centred_over_the_batch_and_by_its_running_mean() -> None:
 
 def test_faces_with_a_known_truth_are_compared_with_it() -> None:
     """Each term is its share of the batch: faces without a truth count as equal to it."""
-    method = repair(neutral_weight=2.0, centre_flows=False)
+    method = repair(neutral_weight=2.0, flow_weight=1.0)
     assert method.centre is None
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(7, 3, 16, 16, generator=draw)
@@ -173,11 +175,14 @@ def test_faces_with_a_known_truth_are_compared_with_it() -> None:
     cycle, _ = method.cycle(method.frames(batch))
     expected = difference(cycle.neutral, true) + 0.5 * difference(cycle.direct, true)
     assert neutral_loss() == pytest.approx(expected, rel=1e-4)
+    assert logged["loss/flow"] == 0
     batch["has_neutral"] = torch.tensor([True, False])
     rows = [0, 2]
     part = difference(cycle.neutral[rows], true[rows])
     part += 0.5 * difference(cycle.direct[rows], true[rows])
     assert neutral_loss() == pytest.approx(part / 2, rel=1e-4)
+    squares = cycle.flow[[1, 3]].square().mean().item()
+    assert logged["loss/flow"].item() == pytest.approx(squares / 2, rel=1e-4)
     del batch["neutral"]
     with pytest.raises(InputError, match=r"neutral_weight: .* set data.neutral_faces=true"):
         method.training_step(batch, 0)

@@ -71,11 +71,11 @@ def stage_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def one_step(config: str, folder: Path) -> None:
+def one_step(config: str, folder: Path, *more: str) -> None:
     clips = folder / "clips.yaml"
     clips.write_text(
         "data:\n  sets:\n    - class_path: ssl_faces.rendered.RenderedClips\n"
-        "      init_args: {clips: 8, people: 8, frames: 4, size: 48}\n"
+        "      init_args: {clips: 8, people: 8, frames: 4, size: 48, neutral: true}\n"
     )
     fit(
         *("fit", "-c", config, "-c", str(clips), "--data.cache", str(folder / "packed")),
@@ -86,6 +86,7 @@ def one_step(config: str, folder: Path) -> None:
             word.replace("{stage_1}", str(folder / "facecycle_motion_small"))
             for word in MORE.get(config, ())
         ),
+        *more,
     )
 
 
@@ -102,3 +103,19 @@ def test_a_step_of_every_small_config(
     if "encoder" in encoder.card["method_settings"]:  # the others' networks are FaceCycle's own
         assert encoder.input_size == 48
         assert encoder.card["parameters"] < 6_000_000
+
+
+def test_a_guided_step(tmp_path: Path, monkeypatch: Patch) -> None:
+    """The overlay's settings replace those of the config before it, and no others."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    one_step("facecycle_motion_small", tmp_path, "-c", "guided")
+    config = yaml.safe_load((tmp_path / "facecycle_motion_small/config.yaml").read_text())
+    overlay = yaml.safe_load((CONFIGS / "data/guided.yaml").read_text())
+    small = yaml.safe_load((CONFIGS / "method/facecycle_motion_small.yaml").read_text())
+    assert config["data"]["neutral_faces"] is True
+    settings = small["model"]["init_args"] | overlay["model"]["init_args"]
+    assert config["model"]["init_args"].items() >= settings.items()
+    assert set(load_encoder(tmp_path / "facecycle_motion_small/encoder").feature_dims) == {
+        "expression",
+        "expression_map",
+    }

@@ -179,7 +179,9 @@ def test_a_file_that_is_no_safetensors_file(tmp_path: Path, kind: str) -> None:
     elif kind == "folder":
         path.mkdir()
     text = message_of(VggTrunk, str(path), 2)
-    assert f"{path}: {'no such file' if kind == 'missing' else 'not a safetensors file'}" in text
+    assert (
+        f"{path}: {'no such file' if kind == 'missing' else 'not a whole safetensors file'}" in text
+    )
     assert not marker.exists()
 
 
@@ -189,7 +191,8 @@ def test_a_file_of_another_trunk(tmp_path: Path, kind: str) -> None:
     other = VggTrunk("random", 3 if kind == "width" else 2).state_dict()
     save_file({k: v for k, v in other.items() if kind == "width" or "conv4_1" not in k}, path)
     text = message_of(VggTrunk, str(path), 2)
-    assert f"{path}: not those of a VGG trunk of width 2" in text
+    assert f"{path}: the weights given are not this network's (" in text
+    assert "not of width 2: set the trunk's width" in text
 
 
 def test_the_vgg_16_that_comes_with_the_package() -> None:
@@ -209,5 +212,5 @@ def test_the_vgg_16_that_comes_with_the_package() -> None:
             if f"relu{name}" in result:
                 torch.testing.assert_close(result[f"relu{name}"], expected)
                 assert 0.5 < expected.square().mean().sqrt() < 2
-    with pytest.raises(InputError, match="not those of a VGG trunk of width 8"):
+    with pytest.raises(InputError, match="not of width 8: set the trunk's width"):
         VggTrunk("hed", 8)

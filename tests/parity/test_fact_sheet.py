@@ -20,8 +20,8 @@ from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.pairs.augment import Augmentation
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips
-from tests.data.test_module import met
 from tests.support.fits import ROOT
+from tests.support.noise_sets import met
 from tests.support.types import Patch
 
 CLIPS, FRAMES, SIDE = 24, 4, 64

@@ -24,12 +24,12 @@ from ssl_faces.common.run_record import claim, read_run
 from ssl_faces.plan import command
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts, seat, slurm
-from ssl_faces.plan.cluster.attempts import Remote
+from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
 from ssl_faces.plan.steps import Step
-from tests.plan.test_engine import WAIT, calls, run, send, step
 from tests.support.in_process import MAIN
+from tests.support.steps import WAIT, calls, run, send, step
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers
@@ -103,7 +103,7 @@ def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(
 def abandoned(out: Path, workers: Workers) -> Step:
     """A step that waits, of a head that is gone."""
     waits = step(out, "waits", WAIT)
-    Remote(workers, out, {}).start(waits)
+    Attempt(Remote(workers, out, {}), waits)
     eventually((out / "ready").exists)
     return waits
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +15,15 @@ from ssl_faces.common import run_record
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import is_held, read_run, state_of
 from ssl_faces.plan import engine as engines
-from ssl_faces.plan import memory
+from ssl_faces.plan import processes
 from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
-from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
+from tests.support.processes import begin
+from tests.support.steps import COMMAND, WAIT, calls, run, send, step
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
-
-COMMAND = ["ssl-faces", "job", "-c", "x.yaml"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,36 +39,6 @@ def _signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def step(place: Path, name: str, code: str = "", **more: Any) -> Step:
-    """A step of a short program; it appends its name to `calls`, and leaves a file of its name."""
-    program = (
-        "import os, pathlib, signal, sys, time\n"
-        f"out = pathlib.Path({str(place)!r})\n"
-        f"with open(out / 'calls', 'a') as file: file.write('{name}\\n')\n"
-        f"{code}\n"
-        f"(out / '{name}').touch()\n"
-    )
-    argv = [sys.executable, "-S", "-c", program]
-    settings = {"out": place / f"{name}.out", "is_whole": (place / name).exists, **more}
-    return Step(name, argv, place / f"{name}.log", **settings)
-
-
-def calls(out: Path) -> list[str]:
-    return (out / "calls").read_text().split()
-
-
-def run(out: Path, steps: list[Step], **settings: Any) -> tuple[int, dict[str, Failed]]:
-    failures: dict[str, Failed] = {}
-
-    def work(engine: Engine) -> int:
-        engine.begin()
-        engine.run(steps)
-        failures.update(engine.failures)
-        return 1 if failures else 0
-
-    return run_plan(COMMAND, out, work, **settings), failures
 
 
 def test_steps_run_once_after_those_that_they_need(tmp_path: Path, capsys: Capsys) -> None:
@@ -182,42 +148,17 @@ def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> 
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
     (tmp_path / "7").mkdir()
     (tmp_path / "7/status").write_text("Name:\tx\nVmHWM:\t     512 kB\n")
-    monkeypatch.setattr(memory, "_PROC", tmp_path)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    assert memory.free_memory() == 4000 * 1024
-    assert memory.peak_memory(7) == 512 * 1024
-    assert memory.peak_memory(8) == 0
+    monkeypatch.setattr(processes, "_PROC", tmp_path)
+    monkeypatch.setattr(processes, "_CGROUP", tmp_path)
+    assert processes.free_memory() == 4000 * 1024
+    assert processes.peak_memory(7) == 512 * 1024
+    assert processes.peak_memory(8) == 0
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("2500000\n")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 100000\n")
-    assert memory.free_memory() == 600000
+    assert processes.free_memory() == 600000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_memory() == 4000 * 1024
-
-
-WAIT = """
-if not (out / 'go').exists():
-    def stop(number, frame):
-        (out / 'saved').touch()
-        sys.exit(143)
-    signal.signal(signal.SIGTERM, stop)
-    (out / 'ready').touch()
-    time.sleep(60)
-"""
-
-
-def send(ready: Callable[[], bool], *numbers: int) -> threading.Thread:
-    """Send signals to this process once something is true."""
-
-    def wait() -> None:
-        eventually(ready)
-        for number in numbers:
-            os.kill(os.getpid(), number)
-            time.sleep(0.3)
-
-    sender = threading.Thread(target=wait)
-    sender.start()
-    return sender
+    assert processes.free_memory() == 4000 * 1024
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -254,16 +195,16 @@ def test_a_second_signal_kills(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 30
 
 
+def run_a_step_that_waits(out: Path) -> None:
+    run(out, [step(out, "waits", WAIT)])
+
+
 def test_the_lock_is_held_until_the_last_step_ends(tmp_path: Path, monkeypatch: Patch) -> None:
     """Even if the process that started it was killed."""
-    program = (
-        "import sys; from pathlib import Path; from tests.plan.test_engine import *\n"
-        f"run(Path({str(tmp_path)!r}), [step(Path({str(tmp_path)!r}), 'waits', WAIT)])"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", program])
+    parent = begin(run_a_step_that_waits, tmp_path)
     eventually((tmp_path / "ready").exists)
     parent.kill()
-    parent.wait()
+    parent.join()
     assert state_of(tmp_path) == "running"
     monkeypatch.setattr(run_record, "PATIENCE", 0.0)
     with pytest.raises(InputError, match="another run is at work in it") as refused:

@@ -117,7 +117,7 @@ def test_stages_then_scores_then_nothing_anew(
         ({"stage": {}}, "stage: unknown key"),
         ({"stages": {"a": {"configs": ["configs/method/none.yaml"]}}}, "none.yaml: no such file"),
         ({"stages": {"probe": {"configs": ["x"]}}}, "'probe' is the folder of the scores"),
-        ({"arguments": {"out": "x"}}, "'out' follows from the job; leave it out"),
+        ({"arguments": {"out": "x"}}, "'out' follows from the plan; leave it out"),
         ({"probe": {"tasks": "pose"}}, "probe.tasks: unknown key"),
         ({"arguments": {"x": "{previous}/y"}}, "{previous} in the first stage"),
         # Of a later stage, before the first is trained.

@@ -13,7 +13,7 @@ import pytest
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts
 from ssl_faces.plan.cluster.resources import Resources
-from tests.plan.test_engine import calls, run, send, step
+from tests.support.steps import calls, run, send, step
 from tests.support.types import Patch
 
 LOOPBACK = {"node_ip_address": "127.0.0.2"}  # for 127.0.0.1 Ray takes the network's address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ssl_faces.prepare.faces import Faces
+from ssl_faces.prepare.detectors import Faces
 from ssl_faces.prepare.reading import Settings, SourceFaces, read_source
 from ssl_faces.prepare.sources import Source
 

@@ -14,11 +14,12 @@ from ssl_faces.cli import main
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.prepare import workers
-from ssl_faces.prepare.faces import Faces
+from ssl_faces.prepare.detectors import Faces
 from ssl_faces.prepare.reading import Settings
 from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
 from tests.support.commands import refusal, run
+from tests.support.fits import settings
 from tests.support.images import (
     astronaut,
     bad_folder,
@@ -30,7 +31,6 @@ from tests.support.images import (
     write_video,
 )
 from tests.support.types import Capsys, Patch
-from tests.training.conftest import settings
 
 
 @pytest.fixture(autouse=True)
@@ -128,9 +128,9 @@ def test_photos_and_videos_become_a_pack_with_clips(
     pack.verify(again=True)
     (about,) = pack.index.sets
     assert about["people"] is True
-    with pack.open(0) as shard:
-        people = dict(zip(shard.keys(), shard.column("people").tolist(), strict=True))
-        images = dict(zip(shard.keys(), shard.images(), strict=True))
+    keys = pack.index.images.key_list()
+    people = dict(zip(keys, pack.index.images.people.tolist(), strict=True))
+    images = dict(zip(keys, pack.open(0), strict=True))
     assert set(people) == {row["face"] for row in kept}
     assert all((people[row["face"]] < 0) == (row["clip"] == "") for row in kept)
     by_clip = {row["clip"]: people[row["face"]] for row in kept if row["clip"]}
@@ -214,7 +214,7 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     write_picture(album / "soft.png", scene([(blurred, 20, 20)]))
     out = tmp_path / "out"
     text = prepare(capsys, album, "--out", out, "--workers", 1, "--min-score", 0.8)
-    assert "1 faces to train on" in text
+    assert "1 face to train on" in text
     found = [(row["source"], row["reason"]) for row in manifest(out)]
     assert ("album/a.png", "") in found
     assert ("album/b.jpg", "near-duplicate of album/a.png#0") in found
@@ -278,7 +278,7 @@ def test_folders_made_with_other_settings_are_left_alone(
     (out / "prepare.json").write_text("{}")
     assert "not written by prepare" in refusal(capsys, "prepare", album, "--out", out)
     (out / "prepare.json").unlink()
-    assert "a pack that was not made by prepare" in refusal(capsys, "prepare", album, "--out", out)
+    assert "index.json: not written by" in refusal(capsys, "prepare", album, "--out", out)
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])

@@ -30,7 +30,7 @@ def client_of(service: Any) -> Iterator[Clients]:
     from starlette.testclient import TestClient
 
     from ssl_faces.apps.serve.app import build_app
-    from ssl_faces.apps.serve.limits import ServiceLimits
+    from ssl_faces.apps.web.guard import ServiceLimits
 
     opened: list[Any] = []
 

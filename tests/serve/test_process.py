@@ -161,8 +161,3 @@ def test_other_machines_need_a_token(
     monkeypatch.delenv("SSL_FACES_TOKEN")
     assert run("serve", "--encoder", with_probe) == 0
     assert ran[1][1] == "127.0.0.1"
-
-
-def test_without_fastapi(monkeypatch: Patch, capsys: Capsys) -> None:
-    monkeypatch.setattr("ssl_faces.apps.serve.command.find_spec", lambda name: None)
-    assert "pip install 'ssl-faces[serve]'" in refusal(capsys, "serve")

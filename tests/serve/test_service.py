@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -273,13 +274,13 @@ def test_other_sites_pages_can_not_use_it(
 
 
 def test_more_requests_than_the_queue_takes(client_of: Clients, monkeypatch: Patch) -> None:
-    from ssl_faces.apps.serve.guard import Guard
+    from ssl_faces.apps.web.guard import Guard
 
     client = client_of(queue=2)
     guard = client.app.middleware_stack
     while not isinstance(guard, Guard):
         guard = guard.app
-    monkeypatch.setattr(guard, "_in_flight", 2)
+    monkeypatch.setattr(guard, "_free", asyncio.Semaphore(0))
     response = client.post("/embed", content=encoded(FACES[0]), headers=PNG)
     assert "2 requests are in progress" in error(response, 429)
     assert response.headers["retry-after"] == "1"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 
 from linear_probe.cli import main
 from linear_probe.plans import suite as suites
@@ -23,8 +24,8 @@ from ssl_faces import InputError
 from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.plan import engine
-from tests.linear_probe.conftest import ONE
 from tests.support.in_process import InProcess
+from tests.support.records import ONE
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]
@@ -203,8 +204,10 @@ def test_a_second_suite_gives_the_same_records(
     first = records(tmp_path / "one")
     assert {r["encoder"] for r in first} >= {*encoders, "pixels", f"{encoders[1]}, untrained"}
     assert first == records(tmp_path / "two")
-    listings = [json.loads(p.read_text()) for p in (tmp_path / "one/features").glob("*-listing*")]
-    assert len({s["fingerprint"] for listing in listings for s in listing["sources"]}) >= 4
+    # Features of each source exist once, for all cells.
+    files = [*(tmp_path / "one/features").glob("*.safetensors")]
+    sources = {json.loads(safe_open(file, "pt").metadata()["about"])["source"] for file in files}
+    assert len(sources) >= 4
 
 
 def test_a_link_in_a_circle(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -115,27 +117,49 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return error_of(run, capsys, *arguments)
 
 
-def _start(arguments: Sequence[str], variables: dict[str, str]) -> None:
+def _as_main(
+    command: Callable[[list[str]], int],
+    arguments: Sequence[str],
+    variables: dict[str, str],
+    printed: Path,
+) -> None:
+    os.setsid()
+    os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(variables)
-    raise SystemExit(run(*arguments))
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(printed / name, os.O_WRONLY), number)
+    torch.set_num_threads(1)
+    # By these Lightning starts the other processes of a run.
+    sys.modules["__main__"].__spec__ = find_spec(command.__module__)
+    sys.argv = [command.__module__, *arguments]
+    try:
+        raise SystemExit(command(list(arguments)))
+    finally:
+        atexit._run_exitfuncs()
 
 
-def start(*arguments: str) -> BaseProcess:
-    """Start `ssl-faces` in another process."""
-    return begin(_start, arguments, environment())
+def start(
+    printed: Path,
+    *arguments: str,
+    command: Callable[[list[str]], int] = main,
+    **variables: str,
+) -> BaseProcess:
+    """Start `ssl-faces` or another command in a process and a session of its own, with more
+    environment variables. It prints to the files `out` and `err` of the folder `printed`."""
+    printed.mkdir(exist_ok=True)
+    for name in ("out", "err"):
+        (printed / name).touch()
+    return begin(_as_main, command, arguments, environment() | variables, printed)
 
 
-def completed(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `ssl-faces` to its end in another process, with more environment variables."""
-    return subprocess.run(
-        [sys.executable, "-m", "ssl_faces.cli", *arguments],
-        env=environment() | variables,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+def completed(printed: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command as `start` does, to its end."""
+    process = start(printed, *arguments, **more)
+    process.join(500)
+    assert process.exitcode is not None, "it has not ended"
+    out, err = ((printed / name).read_text() for name in ("out", "err"))
+    return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
 
 
 def checkpoint(out: Path) -> dict[str, Any]:

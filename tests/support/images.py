@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ssl_faces.prepare.faces import Faces
+from ssl_faces.prepare.detectors import Faces
 from ssl_faces.rendered import RenderedFaces
 
 EYES = np.array([[203.5, 100.9], [247.2, 103.4]])
@@ -173,3 +173,12 @@ def faces_at(boxes: Sequence[tuple[float, float, float, float]]) -> Faces:
     corner, side = array[:, None, :2], (array[:, 2:] - array[:, :2])[:, None]
     points = (corner + share * side).astype(np.float32)
     return Faces(array, np.ones(len(array), np.float32), points)
+
+
+def frames_of(path: Path) -> tuple[np.ndarray, list[float]]:
+    import av
+
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    return pixels, [float(frame.time or 0) for frame in frames]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 BUCKET: dict[str, Any] = {
@@ -84,3 +86,38 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # the client has gone
+
+
+def logged(out: Path) -> dict[str, str]:
+    """The last values in W&B's file of a run, as JSON by key, and the metadata of artifacts."""
+    from wandb.proto import wandb_internal_pb2
+
+    result: dict[str, str] = {}
+    (path,) = out.glob("wandb/offline-run-*/*.wandb")
+    for data in records_of(path):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            result[item.key or "/".join(item.nested_key)] = item.value_json
+        for artifact in (record.artifact, record.request.log_artifact.artifact):
+            if artifact.name:
+                result[f"artifact/{artifact.type}"] = artifact.metadata
+    return result
+
+
+def records_of(path: Path) -> Iterator[bytes]:
+    """Records of a `.wandb` file: seven bytes, then LevelDB's log with blocks of 32 KiB."""
+    data, at, parts = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        if kind == 0:
+            return
+        parts += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""

@@ -13,7 +13,7 @@ import yaml
 
 from ssl_faces.cli import main
 from ssl_faces.plan import engine
-from ssl_faces.plan.sweep import storage, trials
+from ssl_faces.plan.sweep import study, trials
 from tests.support.commands import refusal
 from tests.support.types import Capsys, Patch
 from tests.support.workers import workers as workers
@@ -96,8 +96,8 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: Patch) -> None:
     monkeypatch.setattr(trials, "LOOK", 0.05)
-    monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(storage, "GRACE", 3)
+    monkeypatch.setattr(study, "HEARTBEAT", 1)
+    monkeypatch.setattr(study, "GRACE", 3)
     monkeypatch.setattr(engine, "_TICK", 0.02)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("WANDB_MODE", "disabled")

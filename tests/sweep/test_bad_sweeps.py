@@ -14,7 +14,7 @@ import pytest
 
 from ssl_faces.common.children import Stopped
 from ssl_faces.common.errors import InputError
-from ssl_faces.plan.sweep import storage as storages
+from ssl_faces.plan.sweep import study as studies
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
 from ssl_faces.plan.sweep.words import check_command
@@ -33,8 +33,8 @@ def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
     def begin(number: int) -> None:
         out = tmp_path / str(number if shared else 0)
         barrier.wait()
-        storages.open_storage(
-            storages.Place(out, f"sqlite:///{tmp_path}/study.db" if shared else None, "name")
+        studies.open_storage(
+            studies.Place(out, f"sqlite:///{tmp_path}/study.db" if shared else None, "name")
         )
 
     with ThreadPoolExecutor(4) as pool:
@@ -197,7 +197,7 @@ def test_a_full_disk_stops_it_and_loses_nothing(
 def test_a_study_that_another_holds(
     write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
-    monkeypatch.setattr(storages, "BUSY", 0.2)
+    monkeypatch.setattr(studies, "BUSY", 0.2)
     out, path = tmp_path / "out", write(("--steps=1",))
     assert sweep(path, out, "--trials", "1") == 0
     holder = sqlite3.connect(out / "study.db", isolation_level=None)
@@ -269,12 +269,12 @@ def test_passwords_are_neither_kept_nor_printed(
 
 
 def test_passwords_of_a_database_are_not_printed(tmp_path: Path) -> None:
-    place = storages.Place(tmp_path, "postgresql://me:secret@host/x", "s")
+    place = studies.Place(tmp_path, "postgresql://me:secret@host/x", "s")
     assert "secret" not in str(place)
     from sqlalchemy.exc import OperationalError
 
     def fail() -> None:
-        with storages.database(place):
+        with studies.database(place):
             raise OperationalError("", {}, Exception("could not connect"))
 
     with pytest.raises(InputError) as refusal:

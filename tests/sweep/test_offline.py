@@ -20,10 +20,9 @@ from ssl_faces.common.run_record import claim
 from ssl_faces.plan import engine
 from ssl_faces.plan.processes import Command
 from ssl_faces.plan.sweep import search, trials
-from ssl_faces.plan.sweep import storage as storages
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
-from ssl_faces.plan.sweep.study import SweepStudy, read_notes
+from ssl_faces.plan.sweep.study import Place, SweepStudy, read_notes
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers
@@ -206,7 +205,7 @@ def test_a_trial_that_another_has_continued_is_left_to_it(
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
 
     def start(*arguments: Any) -> Command:
-        study = SweepStudy(read(path), path, storages.Place(out, None, "sweep"), 0, 1)
+        study = SweepStudy(read(path), path, Place(out, None, "sweep"), 0, 1)
         if len(study.trials()) == 1:
             study.retry(0)
         return Command(*arguments)
@@ -244,7 +243,7 @@ def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
 
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     path = write(("--steps=1",), method="random", parameters=UNIFORM, run_cap=3, name="s.yaml")
-    there = storages.Place(tmp_path / "there", url, "s")
+    there = Place(tmp_path / "there", url, "s")
     study = SweepStudy(read(path), path, there, 0, 3)
     study.add({})
     trial = study.study.ask()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.fits import environment, refused, settings
+from ssl_faces.cli import main
+from tests.support.fits import completed, refused, settings
 from tests.support.types import Capsys
 
 
@@ -85,21 +86,17 @@ def test_unusable_checkpoints(
     assert str(checkpoint) in text
 
 
+def with_small_files(arguments: list[str]) -> int:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    return main(arguments)
+
+
 def test_a_full_disk(faces: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for it: the checkpoint doesn't fit."""
     out = tmp_path / "run"
-    program = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
-        "from ssl_faces.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    arguments = settings("motion", faces, out, "--trainer.max_steps", "2")
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments, "--checkpoint_every", "1"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    words = settings("motion", faces, out, "--trainer.max_steps", "2", "--checkpoint_every", "1")
+    done = completed(tmp_path / "printed", *words, command=with_small_files)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("ssl-faces: error:")]

@@ -65,7 +65,8 @@ def test_weights_after_a_bad_loss_are_never_saved_where_losses_are_not_looked_at
 def test_one_of_two_processes_stops_both(faces: Path, tmp_path: Path) -> None:
     """Only the second has a bad loss; the gradients that they share make both's weights NaN."""
     fails = ("--model.init_args.fails_at", "5", "--model.init_args.rank", "1")
-    done = completed(*twins(faces, tmp_path, *fails, "--trainer.devices", "2"))
+    more = (*fails, "--trainer.devices", "2")
+    done = completed(tmp_path / "printed", *twins(faces, tmp_path, *more))
     assert done.returncode == 2, done.stderr[-2000:]
     assert "error: step 5: the loss of twins is not finite" in done.stderr
     assert step_of(tmp_path) == 4

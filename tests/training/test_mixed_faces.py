@@ -13,8 +13,8 @@ import yaml
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.pairs.pairing import PairBatch
-from tests.data.test_module import lfw, utkface
 from tests.support.fits import ROOT, run, settings
+from tests.support.noise_sets import lfw, utkface
 
 CONFIG = ROOT / "configs/data/mixed.yaml"
 
@@ -34,7 +34,8 @@ def test_a_mixed_run(
     few.write_text(yaml.safe_dump(config))
 
     def train(name: str, *more: str) -> int:
-        given = ["-c", str(few), "--trainer.max_steps", "4", *more]
+        guided = ["--data.neutral_faces", "true", "--model.neutral_weight", "2"]
+        given = ["-c", str(few), "--trainer.max_steps", "4", *guided, *more]
         return run(*settings("motion", folder, tmp_path / name, *given))
 
     assert train("whole") == 0

@@ -122,7 +122,7 @@ def test_a_resumed_run_continues_with_it(probed: Path, cache: Path, tmp_path: Pa
 
 def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path: Path) -> None:
     more = ("--trainer.max_steps", "4", "--trainer.devices", "2")
-    done = completed(*twins(cache, tmp_path, *more))
+    done = completed(tmp_path / "printed", *twins(cache, tmp_path, *more))
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("online probe: ") == 1
     assert sorted(logged(tmp_path)) == [3, 4]

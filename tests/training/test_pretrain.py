@@ -69,6 +69,10 @@ def test_by_name_and_by_class_the_run_is_one(faces: Path, tmp_path: Path) -> Non
     assert list(line.x) == [0, 1, 2]
     with pytest.raises(InputError, match="no metric 'accuracy'; it has logged"):
         plot_training([tmp_path / "a"], "accuracy")
+    with pytest.raises(
+        InputError, match=r"nothing is logged there: .* --trainer.log_every_n_steps"
+    ):
+        plot_training(tmp_path)
     with pytest.raises(InputError, match="holds a run already"):
         pretrain("simclr", faces, out=tmp_path / "a", **settings(tmp_path / "c"))
     resumed = pretrain(

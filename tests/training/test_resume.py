@@ -14,7 +14,7 @@ from tests.support.fits import BATCHES, assert_same_weights, fit, settings, star
 
 def kill_after_first_checkpoint(arguments: list[str], run: Path) -> int:
     """Start a run, `kill -9` it once it has saved a checkpoint; the checkpoint's step."""
-    process = start(*arguments)
+    process = start(run.with_name("printed"), *arguments)
     saved = run / "checkpoints/last.ckpt"
     deadline = time.monotonic() + 300
     while not saved.exists() and process.is_alive() and time.monotonic() < deadline:

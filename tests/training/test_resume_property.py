@@ -18,8 +18,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.callbacks.log_once import CSVRows
 from ssl_faces.callbacks.stop_signals import StopSignals
+from ssl_faces.callbacks.wandb_logger import CSVRows
 from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces

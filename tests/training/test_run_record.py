@@ -13,7 +13,7 @@ from ssl_faces.common import run_record
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import RunRecord, git_state, read_run, state_of
 from ssl_faces.plan.runs import as_text, find_runs
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 from tests.support.types import Capsys, Patch
 
 

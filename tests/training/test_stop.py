@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +13,15 @@ from ssl_faces.common.run_record import read_run, state_of
 from tests.support.fits import (
     assert_close,
     assert_same_weights,
-    environment,
     fit,
     run,
+    start,
     step_of,
     twins,
     weights,
 )
 from tests.support.types import Capsys, Patch
+from tests.support.waiting import eventually
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -169,22 +167,14 @@ def test_a_real_process_pre_empted_and_started_again(
     out = tmp_path / "out"
     words = twins(faces, out, "--data.num_workers", "1", "--trainer.max_steps", "4000")
     words += ["--checkpoint_every", "9999", "--ckpt_path", "last"]
-    log = tmp_path / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ssl_faces.cli", *words],
-            env={**environment(), **SLURM, "PATH": f"{scontrol}:{os.environ['PATH']}"},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 300
-    while "first step after" not in log.read_text() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    path, log = f"{scontrol}:{os.environ['PATH']}", tmp_path / "printed/out"
+    process = start(log.parent, *words, **SLURM, PATH=path)
+    eventually(lambda: " left: " in log.read_text(), 300)
     assert state_of(out) == "running"
+    assert process.pid is not None
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(120) == 128 + signal.SIGTERM, log.read_text()[-2000:]
+    process.join(120)
+    assert process.exitcode == 128 + signal.SIGTERM, log.read_text()[-2000:]
     assert asked(scontrol) == ["show job 77", "requeue 77"]
     assert state_of(out) == "stopped"
     step = step_of(out)

@@ -18,7 +18,7 @@ from tests.support.fits import completed, fit, twins
 from tests.support.processes import eventually
 from tests.support.twins import kill_wandb
 from tests.support.types import Capsys, Patch
-from tests.support.wandb_server import Server
+from tests.support.wandb_server import Server, logged, records_of
 
 SECRET = "5e47e1" * 6 + "beef"  # 40 letters, as W&B's keys have
 QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--probe_every", "2")
@@ -30,41 +30,6 @@ def clean(monkeypatch: Patch, tmp_path: Path) -> None:
     for name in ("NETRC", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-def records_of(path: Path) -> Iterator[bytes]:
-    """Records of a `.wandb` file: seven bytes, then LevelDB's log with blocks of 32 KiB."""
-    data, at, parts = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        if kind == 0:
-            return
-        parts += data[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
-
-
-def logged(out: Path) -> dict[str, str]:
-    """The last values in W&B's file of a run, as JSON by key, and the metadata of artifacts."""
-    from wandb.proto import wandb_internal_pb2
-
-    result: dict[str, str] = {}
-    (path,) = out.glob("wandb/offline-run-*/*.wandb")
-    for data in records_of(path):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        for item in record.history.item:
-            result[item.key or "/".join(item.nested_key)] = item.value_json
-        for artifact in (record.artifact, record.request.log_artifact.artifact):
-            if artifact.name:
-                result[f"artifact/{artifact.type}"] = artifact.metadata
-    return result
 
 
 def runs_of(out: Path) -> list[Any]:
@@ -214,7 +179,7 @@ def test_no_account_and_no_server(
 def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     kill = ("--model.init_args.breaks_wandb_at", "2")
-    done = completed(*twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
+    done = completed(tmp_path / "printed", *twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("W&B: nothing more is logged there (") == 1
     assert "Traceback" not in done.stderr

@@ -24,6 +24,7 @@ from tests.support.facecycle import SIDE
 from tests.support.images import (
     as_images,
     bad_folder,
+    frames_of,
     photo,
     rendered,
     write_all,
@@ -105,15 +106,6 @@ def test_names_that_are_too_long_are_cut() -> None:
     assert picture_name("in/a b.jpg#1") == "pictures/in/a b.jpg#1.png"
 
 
-def frames_of(path: Path) -> tuple[np.ndarray, list[float]]:
-    import av
-
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
-    return pixels, [float(frame.time or 0) for frame in frames]
-
-
 def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
     source = run_of("facecycle_contrast")
     (person,) = write_all(tmp_path / "person", rendered(1, seed=4))
@@ -173,9 +165,9 @@ def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsy
     for film, place, message in (
         (no_face, out, "none.mp4: no face found in 3 frames; give a video with a face"),
         (cut, out, "cut.mp4: truncated or broken"),
-        (tmp_path / "gone.mp4", out, "gone.mp4: can't be read"),
-        (person, out, "is no video: give a folder"),
-        (whole, tmp_path / "folder", "is a video: give FILE.mp4"),
+        (tmp_path / "gone.mp4", out, "gone.mp4: No such file or directory; check the path"),
+        (person, out, "is no video; give a folder, or a video as A"),
+        (whole, tmp_path / "folder", "is a video; give FILE.mp4"),
     ):
         assert message in refusal(capsys, *argv, film, "--out", place)
     assert not out.parent.exists() or not list(out.parent.iterdir())

@@ -195,6 +195,6 @@ def test_the_gallery_is_one_page_with_its_pictures(
         assert data["spaces"][space] == [
             [list(pair) for pair in of] for of in nearest(codes[space], 2)
         ]
-    monkeypatch.setattr("ssl_faces.apps.gallery.MOST_FACES", 4)
+    monkeypatch.setattr("ssl_faces.apps.face_page.MOST_FACES", 4)
     assert "more than 4 faces, too many for a page" in refusal(capsys, *words, "--overwrite")
     assert out.read_text() == text

@@ -92,7 +92,7 @@ def test_a_film_has_tracks_a_plot_and_labels(
     page = (tmp_path / "plot.html").read_text(encoding="utf-8")
     assert "film.mkv, track 1" in page
     assert "cdn" not in page.partition("Plotly.newPlot")[2]
-    from tests.verbs.test_edit_commands import frames_of
+    from tests.support.images import frames_of
 
     shown, times = frames_of(tmp_path / "labels.mp4")
     assert shown.shape == (12, 240, 320, 3)

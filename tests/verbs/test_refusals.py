@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,12 +36,12 @@ REFUSALS = {
     "expressions {drawing} --out {new}.csv": "a drawing (SVG), no photograph",
     "cluster {face} --encoder {encoder} --out {new}.csv": "no distance for groups; measure one",
     "cluster {face} --encoder {encoder} --out {new}.csv --distance 1": "nothing to be grouped",
-    "cluster {face} --out {new}.txt": "a name that ends in .csv or .parquet",
+    "cluster {face} --out {new}.txt": "a name that ends in .csv, .parquet or .html",
     "search find": "(choose from 'index', 'query')",
     "search index {drawing} --encoder {encoder} --out {new}": "a drawing (SVG), no photograph",
     "search index {face} --out {folder}.onnx/x --encoder {none}": "no card.json there",
     "search query {none} {face} --out {new}.csv": "no whole index",
-    "search query {none} {face} --out {new}.npz": "a name that ends in .csv or .parquet",
+    "search query {none} {face} --out {new}.npz": "ends in .csv, .parquet or .html",
     "demo --encoder {none}": "no card.json there",
     "demo --encoder {encoder} --with {encoder}": "as an encoder alone",
     "demo --max-pixels 100000001": "--max-pixels: 100000001",
@@ -53,7 +55,7 @@ REFUSALS = {
     "export {encoder}": "see `ssl-faces export --help`",
     "export {encoder} --out {new}.onnx --data {none}": "none",
     "serve --encoder {none}": "no card.json there",
-    "serve --encoder {encoder} --index {none}": "no whole index",
+    "serve --encoder {encoder} --index {none}": "none: no index of faces there",
     "serve --encoder {encoder} --token-file {empty}": "--token-file",
     "serve --encoder {encoder} --detector dlib": "--detector dlib: not known",
     "release {encoder} --name a/b --out {new}": "--name: 'a/b'; give letters",
@@ -87,10 +89,11 @@ def places(
 ) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("refusals")
     places = {name: root / name for name in ("new", "none", "folder", "empty", "drawing")}
-    places |= {name: root / name for name in ("set", "broken")}
+    places |= {name: root / name for name in ("set", "broken", "index")}
     for folder in (root / "folder.onnx", *list(places.values())[3:]):
         folder.mkdir()
     (places["drawing"] / "a.svg").write_text("<svg/>")
+    (places["index"] / "about.json").write_text("{}")
     (places["set"] / "set.json").write_text("{}")
     (places["broken"] / "set.json").write_text("{")
     (root / "zero.png").touch()
@@ -106,3 +109,28 @@ def test_refusals(argv: str, places: dict[str, Path], capsys: Capsys) -> None:
     words = [word.format(**places) for word in argv.split()]
     assert REFUSALS[argv] in refusal(capsys, *words)
     assert set(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *("ssl-faces embed NO --out c.npz", "ssl-faces expressions NO --out e.csv"),
+        *("ssl-faces verify NO NO", "ssl-faces swap-identity . --person NO --out s"),
+        *("ssl-faces search query NO . --out m.csv", "linear-probe predict hybrid NO --out p.csv"),
+        *(
+            "linear-probe export NO --out h.onnx",
+            "linear-probe run --encoder e --pairs NO --images . --out r",
+        ),
+    ],
+)
+def test_a_missing_input_is_refused_before_slow_imports(argv: str, tmp_path: Path) -> None:
+    program, *words = argv.split()
+    code = (
+        f"import sys; from {program.replace('-', '_')}.cli import main; "
+        "print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout == "2 False\n", done.stderr
+    assert "error: NO: no" in done.stderr.replace("NO: No", "NO: no")

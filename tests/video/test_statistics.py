@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe.experiments.video.statistics import STATISTICS, Statistic, sequence_statistics
+from linear_probe.experiments.video.sequences import STATISTICS, Statistic, sequence_statistics
 from ssl_faces import InputError
 
 

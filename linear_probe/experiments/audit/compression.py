@@ -72,13 +72,9 @@ class Compression:
 def weights_that_run(network: nn.Module, example: Tensor) -> tuple[dict[str, Layer], list[str]]:
     """The layers whose `weight` is pruned and shared, and the names of unchanged weights.
 
-    Layers are the convolutions and linear layers that a forward pass calls, by name: what a network
-    only trains with, such as MAFER's teacher, is not used, and no part of the file either. What
-    stays are other weights of two dimensions and more of modules called, such as attention's.
-
-    Args:
-        network: in evaluation mode.
-        example: pictures that it takes.
+    Layers are the convolutions and linear layers that a forward pass of `example` images calls, by
+    name: what a network only trains with, such as MAFER's teacher, is no part of the file either.
+    What stays are other weights of two dimensions and more of modules called, such as attention's.
     """
     names = {module: name for name, module in network.named_modules()}
     called: dict[str, nn.Module] = {}
@@ -119,11 +115,10 @@ def pruned(
 
     Args:
         network, example: as for `weights_that_run`.
-        compression: says how many.
         train: trains the network for the epoch of this number, where the compression has some.
     """
-    found = deepcopy(network)
-    layers, _ = weights_that_run(found, example)
+    copy = deepcopy(network)
+    layers, _ = weights_that_run(copy, example)
     parameters = [(layer, "weight") for layer in layers.values()]
     total = sum(layer.weight.numel() for layer in layers.values())
     steps = max(1, compression.epochs)
@@ -135,10 +130,10 @@ def pruned(
         )
         done = wanted
         if compression.epochs and train is not None:
-            train(found, step - 1)
+            train(copy, step - 1)
     for layer, name in parameters:
         prune.remove(layer, name)
-    return found.eval()
+    return copy.eval()
 
 
 def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn.Module:
@@ -152,8 +147,8 @@ def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn
         network, example: as for `weights_that_run`.
         seed: of which weights k-means looks at, where there are more than `MOST_CLUSTERED`.
     """
-    found = deepcopy(network)
-    for layer in weights_that_run(found, example)[0].values():
+    copy = deepcopy(network)
+    for layer in weights_that_run(copy, example)[0].values():
         weight = layer.weight.data
         values = weight.flatten().cpu().numpy()
         kept = np.flatnonzero(values)
@@ -167,7 +162,7 @@ def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn
         means = _centres(looked_at, centres, seed)
         values[kept] = means[np.searchsorted((means[1:] + means[:-1]) / 2, values[kept])]
         weight.copy_(torch.from_numpy(values).view_as(weight))
-    return found
+    return copy
 
 
 def _centres(values: np.ndarray, count: int, seed: int) -> np.ndarray:

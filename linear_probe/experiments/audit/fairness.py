@@ -23,23 +23,17 @@ UNKNOWN = "not known"
 
 
 def ranked_groups(names: Sequence[str]) -> list[str]:
-    """The groups with at least `FEWEST` rows, which are ranked, by name.
-
-    Args:
-        names: of each row's group.
-    """
-    found, counts = np.unique(np.array(names), return_counts=True)
+    """The groups with at least `FEWEST` rows, which are ranked, by name. `names`: of each row's
+    group."""
+    groups, counts = np.unique(np.array(names), return_counts=True)
     return [
-        str(name) for name, n in zip(found, counts, strict=True) if n >= FEWEST and name != UNKNOWN
+        str(name) for name, n in zip(groups, counts, strict=True) if n >= FEWEST and name != UNKNOWN
     ]
 
 
 def check_grouping(grouping: str, names: Sequence[str]) -> None:
-    """Check that groups can be compared.
-
-    Raises:
-        InputError: all rows belong to one group, or fewer than two groups are large enough.
-    """
+    """Check that groups can be compared; InputError if all rows belong to one group, or fewer than
+    two groups are large enough."""
     there = sorted(set(names))
     if len(there) < 2:
         raise InputError(
@@ -67,12 +61,12 @@ def group_recalls(
     which: Sequence[str],
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Mean over `common_classes` of the recall of each class, in each group: float [B, G].
+    """Mean over `common_classes` of the recall of each class, in each of G groups `which`: float
+    [B, G].
 
     Args:
         targets, predicted: int [N].
         names: of each row's group, N.
-        which: G groups.
         weights: [B, N], how often each row is drawn; ones for the figure itself.
 
     Raises:
@@ -127,7 +121,7 @@ def fairness_figures(
     Raises:
         InputError: a grouping that has nothing to compare.
     """
-    found = []
+    figures = []
     targets, predicted, weights = predictions.targets, predictions.predicted, sample.weights
     n = len(targets)
     once = np.ones((1, n), dtype=np.float32)
@@ -141,15 +135,15 @@ def fairness_figures(
         )
         metric = f"{of} fairness across {grouping}".strip()
         about = (metric, float(fair[0]), "", True, n, sample.name)
-        found.append(Figure(*about, drawn, chosen, note=notes))
+        figures.append(Figure(*about, drawn, chosen, note=notes))
         members = _members(names, which)
         gap, gaps = (
             np.ptp(_shares(w, members, predicted == targets), axis=1) for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
         more: dict[str, Any] = {"hyperparameters": chosen, "note": notes}
-        found.append(sample.percentage(metric, gap[0], gaps, False, **more))
-    return found
+        figures.append(sample.percentage(metric, gap[0], gaps, False, **more))
+    return figures
 
 
 def group_figures(
@@ -157,19 +151,19 @@ def group_figures(
 ) -> dict[tuple[str, str], Figure]:
     """The accuracy of each group, small ones too, by grouping and group; arguments as of
     `fairness_figures`."""
-    found = {}
+    figures = {}
     right = predictions.predicted == predictions.targets
     once = np.ones((1, len(right)), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         which = sorted(set(names))
         values, drawn = (_shares(w, _members(names, which), right) for w in (once, sample.weights))
         for i, group in enumerate(which):
-            found[grouping, group] = sample.percentage(
+            figures[grouping, group] = sample.percentage(
                 *(f"{of} accuracy".strip(), values[0, i], drawn[:, i]),
                 n=names.count(group),
                 hyperparameters=chosen,
             )
-    return found
+    return figures
 
 
 def _left_out(predictions: Predictions, grouping: str, which: Sequence[str]) -> str:

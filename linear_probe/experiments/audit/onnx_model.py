@@ -22,15 +22,9 @@ OUTPUT = "logits"
 
 
 def exported(network: nn.Module, example: Tensor) -> bytes:
-    """The network as an ONNX file, from float32 pictures to logits, with any number of pictures.
-
-    Args:
-        network: in evaluation mode.
-        example: two pictures that it takes.
-
-    Raises:
-        InputError: it has an operation that ONNX lacks.
-    """
+    """The network, in evaluation mode, as an ONNX file, from float32 images to logits, with any
+    number of images; `example`: two images that it takes. Raises InputError: it has an operation
+    that ONNX lacks."""
     try:
         data = traced(network, example, [OUTPUT])
         with torch.no_grad():
@@ -50,14 +44,8 @@ def exported(network: nn.Module, example: Tensor) -> bytes:
 
 
 class OnnxModel:
-    """An ONNX file of a classifier, run by onnxruntime on one core.
-
-    Args:
-        data: the file.
-
-    Raises:
-        InputError: onnxruntime can't run it.
-    """
+    """An ONNX file of a classifier, run by onnxruntime on one core; InputError if onnxruntime can't
+    run it."""
 
     def __init__(self, data: bytes) -> None:
         import onnx
@@ -70,19 +58,19 @@ class OnnxModel:
     def logits(self, pictures: Tensor) -> Tensor:
         """float32 [B, K] for images float32 [B, 3, S, S]."""
         try:
-            found = self._session.run(None, {self.input: pictures.numpy()})[0]
+            logits = self._session.run(None, {self.input: pictures.numpy()})[0]
         except Exception as error:  # its exceptions share no public class
             reason = reason_of(error)
             raise InputError(
                 f"onnxruntime fails on {len(pictures)} pictures ({reason}); export the network for "
                 "any number of them"
             ) from error
-        return torch.from_numpy(np.asarray(found, dtype=np.float32))
+        return torch.from_numpy(np.asarray(logits, dtype=np.float32))
 
     def milliseconds(self, picture: Tensor) -> float:
         """Median of single faces on one core; `picture` is [1, 3, S, S]."""
-        given = {self.input: picture.numpy()}
-        return one_core_milliseconds(lambda: self._session.run(None, given))
+        inputs = {self.input: picture.numpy()}
+        return one_core_milliseconds(lambda: self._session.run(None, inputs))
 
     @property
     def compressed_bytes(self) -> int:
@@ -96,10 +84,10 @@ class OnnxModel:
         from onnx import numpy_helper
 
         model = onnx.load_from_string(self.data)
-        for one in model.graph.initializer:
-            if one.data_type == onnx.TensorProto.FLOAT:
-                half = numpy_helper.to_array(one).astype(np.float16)
-                one.CopyFrom(numpy_helper.from_array(half, one.name))
+        for weight in model.graph.initializer:
+            if weight.data_type == onnx.TensorProto.FLOAT:
+                half = numpy_helper.to_array(weight).astype(np.float16)
+                weight.CopyFrom(numpy_helper.from_array(half, weight.name))
         return len(gzip.compress(model.SerializeToString(), 9, mtime=0))
 
     def weights(self) -> dict[str, tuple[np.ndarray, np.ndarray | int]]:
@@ -107,7 +95,7 @@ class OnnxModel:
         8 bits, else 0)."""
         from onnx import numpy_helper
 
-        stored = {one.name: numpy_helper.to_array(one) for one in self._graph.initializer}
+        stored = {weight.name: numpy_helper.to_array(weight) for weight in self._graph.initializer}
         zero: dict[str, np.ndarray | int] = {}
         about: set[str] = set()
         for node in self._graph.node:
@@ -128,11 +116,11 @@ class OnnxModel:
 
     def counts(self) -> tuple[int, int]:
         """Learnt numbers, and how many of them are not 0."""
-        found = nonzero = 0
+        total = nonzero = 0
         for values, zero in self.weights().values():
-            found += values.size
+            total += values.size
             nonzero += int(np.count_nonzero(values != zero))
-        return found, nonzero
+        return total, nonzero
 
     def in_float(self) -> list[str]:
         """Layers with weights that are not of 8 bits: `NAME (operation)`; of a file that isn't
@@ -154,7 +142,7 @@ def _along(node: Any, values: np.ndarray, ndim: int) -> np.ndarray:
     node's axis."""
     if values.ndim == 0 or values.size == 1:
         return values.reshape(())
-    axis = next((one.i for one in node.attribute if one.name == "axis"), 1) % ndim
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1) % ndim
     return values.reshape([-1 if place == axis else 1 for place in range(ndim)])
 
 

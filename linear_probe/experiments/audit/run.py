@@ -21,7 +21,6 @@ from linear_probe.experiments.audit.settings import AuditJob
 from linear_probe.experiments.audit.subjects import (
     FileSubject,
     HeadSubject,
-    NetworkSubject,
     ProbeSubject,
     Subject,
     groups_of,
@@ -70,18 +69,20 @@ def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
 
 
 def _check(job: AuditJob) -> None:
-    given = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
-    if len(given) != 1:
+    named = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
+    if len(named) != 1:
         raise InputError(
-            f"{' and '.join(given) or 'no classifier'} given; name one of head, encoder and onnx"
+            f"{' and '.join(named) or 'no classifier'} given; name one of head, encoder and onnx"
         )
     if not job.compressions:
         raise InputError("compressions: none given; name some, such as [{quantise: static}]")
-    names = [one.name for one in job.compressions]
+    names = [compression.name for compression in job.compressions]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"compressions: '{twice[0]}' is there twice; take one out")
-    if job.onnx and any(one.sparsity or one.clusters for one in job.compressions):
+    if job.onnx and any(
+        compression.sparsity or compression.clusters for compression in job.compressions
+    ):
         raise InputError(
             "compressions: an ONNX file can be quantised only; to prune it or share its weights, "
             "audit the network that it was written of"
@@ -119,14 +120,14 @@ class _Audit:
 
     def __init__(self, subject: Subject, job: AuditJob, run: Run) -> None:
         self.subject, self.job, self.run = subject, job, run
-        examples, faces = subject.examples, subject.task.faces
-        keys = (faces.records[i].key for i in examples.records)
-        run.folder.skip(faces.name, keys, examples.skipped)
-        self.records = examples.records[examples.test]
+        faces = subject.task.faces
+        keys = (faces.records[i].key for i in subject.records)
+        run.folder.skip(faces.name, keys, subject.skipped)
+        self.records = subject.records[subject.test]
         self.groups = groups_of(faces, subject.target, self.records, job.groups, run.say)
         self.sample = subject.task.sample(self.records)
         draw = np.random.default_rng(job.seed)
-        self.calibration = np.sort(draw.permutation(examples.learnt)[:CALIBRATED])
+        self.calibration = np.sort(draw.permutation(subject.learnt)[:CALIBRATED])
         self._pruned: dict[tuple[float, int], nn.Module] = {}  # trained once for several
         self.file = subject.file()
         self.digest = hashlib.sha256(self.file).hexdigest()[:16]
@@ -159,24 +160,22 @@ class _Audit:
                 **({} if compression else {"float16_bytes": model.float16_bytes}),
                 "parameters": learnt,
                 "nonzero": nonzero,
-                "milliseconds": round(
-                    model.milliseconds(subject.prepared(subject.examples.test[:1])), 4
-                ),
+                "milliseconds": round(model.milliseconds(subject.prepared(subject.test[:1])), 4),
             },
             "as_it_was": self._as_it_was(model, compression),
         }
-        trained = f"trained on {subject.examples.taught:,} pictures"
+        trained = f"trained on {subject.taught:,} pictures"
         figures = class_figures(
             *(self.sample, predictions, {"hyperparameters": chosen}, trained, target.of)
         )
         figures += fairness_figures(self.sample, predictions, chosen, trained, target.of)
         task = subject.task
-        asked = TaskFacts(
+        facts = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
         )
         seconds = time.perf_counter() - started
         row = Measured(
-            asked, subject.name, subject.space, name, figures, subject.fingerprint, seconds
+            facts, subject.name, subject.space, name, figures, subject.fingerprint, seconds
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
@@ -188,14 +187,14 @@ class _Audit:
 
     def _settings(self, compression: Compression | None) -> dict[str, Any]:
         """The settings, beside the sample, that decide a compression's figures, as JSON values."""
-        found: dict[str, Any] = {"classifier": self.digest}
+        settings: dict[str, Any] = {"classifier": self.digest}
         if compression is not None:
-            found["compression"] = dataclasses.asdict(compression)
-            found["drawn_by"] = self.job.seed
+            settings["compression"] = dataclasses.asdict(compression)
+            settings["drawn_by"] = self.job.seed
             if compression.epochs:
-                found["tuning"] = dataclasses.asdict(self.job.tuning)
-        found["groups"] = sorted(self.groups)
-        return json.loads(json.dumps(found))
+                settings["tuning"] = dataclasses.asdict(self.job.tuning)
+        settings["groups"] = sorted(self.groups)
+        return json.loads(json.dumps(settings))
 
     def _is_there(self, name: str, settings: dict[str, Any]) -> bool:
         subject = self.subject
@@ -213,8 +212,8 @@ class _Audit:
     def _compressed(self, compression: Compression) -> bytes:
         data = self.file
         if compression.sparsity or compression.clusters:
-            network = self._network().network
-            example = self.subject.prepared(self.subject.examples.test[:2])
+            network = self._network
+            example = self.subject.prepared(self.subject.test[:2])
             if compression.sparsity:
                 key = compression.sparsity, compression.epochs
                 if key not in self._pruned:
@@ -228,13 +227,14 @@ class _Audit:
             data = quantised(data, compression.quantise, shown)
         return data
 
-    def _network(self) -> NetworkSubject:
-        assert isinstance(self.subject, NetworkSubject)  # files are only quantised: `_check`
-        return self.subject
+    @property
+    def _network(self) -> nn.Module:
+        assert self.subject.network is not None  # files are only quantised: `_check`
+        return self.subject.network
 
     def _train(self, network: nn.Module, epoch: int) -> None:
         """One epoch, in place."""
-        tuning, rows = self.job.tuning, self.subject.examples.learnt
+        tuning, rows = self.job.tuning, self.subject.learnt
         if len(rows) < tuning.batch_size:
             raise InputError(
                 f"tuning.batch_size: {tuning.batch_size}; there are {len(rows):,} training pictures"
@@ -246,7 +246,7 @@ class _Audit:
         for step, batch in enumerate(order):
             torch.manual_seed(self.job.seed + 7919 * (epoch * len(order) + step + 1))
             optimizer.zero_grad()
-            loss = self._network().losses(network, rows[batch])
+            loss = self.subject.losses(network, rows[batch])
             if not bool(loss.isfinite()):
                 raise InputError(
                     f"tuning.learning_rate: {tuning.learning_rate}: the loss is not finite at step "
@@ -256,20 +256,19 @@ class _Audit:
             optimizer.step()
 
     def _logits(self, model: OnnxModel) -> Tensor:
-        parts = np.array_split(
-            self.subject.examples.test, -(-len(self.subject.examples.test) // _AT_ONCE)
-        )
+        test = self.subject.test
+        parts = np.array_split(test, -(-len(test) // _AT_ONCE))
         return torch.cat([model.logits(self.subject.prepared(part)) for part in parts])
 
     def _as_it_was(self, model: OnnxModel, compression: Compression | None) -> list[str]:
         """Layers with weights that a compression leaves as they were."""
         if compression is None:
             return []
-        found = []
+        layers = []
         if compression.sparsity or compression.clusters:
-            example = self.subject.prepared(self.subject.examples.test[:2])
-            found = weights_that_run(self._network().network, example)[1]
-        return found + (model.in_float() if compression.quantise else [])
+            example = self.subject.prepared(self.subject.test[:2])
+            layers = weights_that_run(self._network, example)[1]
+        return layers + (model.in_float() if compression.quantise else [])
 
 
 def _slug(name: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,42 +27,15 @@ from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import carries
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.data import FaceSet, Skipped
+from ssl_faces.data import FaceSet
 
 if TYPE_CHECKING:
     from linear_probe.experiments.audit.settings import AuditJob
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Images of a task.
-
-    Attributes:
-        images: uint8 [N, 3, R, R].
-        records: int64 [N], of the face set.
-        learnt: int64, rows of the training part without its validation rows.
-        test: int64 [M], rows of the test part.
-        taught: number of training images of the classifier, its validation images among them.
-        skipped: images that can't be decoded.
-    """
-
-    images: Tensor
-    records: np.ndarray
-    learnt: np.ndarray
-    test: np.ndarray
-    taught: int
-    skipped: list[Skipped]
-
-
 class Target(NamedTuple):
-    """What is classified.
-
-    Attributes:
-        of: its name, where the task has several things to say, else empty.
-        label: of the face set's labels.
-        classes: names, by number.
-        numbers: int [records] of the face set.
-    """
+    """What is classified: its name, where the task has several things to say, else empty; the
+    label; names of classes, by number; and int [records] of the face set."""
 
     of: str
     label: str
@@ -73,11 +44,8 @@ class Target(NamedTuple):
 
 
 def target_of(task: LabelTask, name: str | None) -> Target:
-    """The label that is audited: of attributes `gender` or `race`, of other tasks their own.
-
-    Raises:
-        InputError: it says nothing of classes, or no such label.
-    """
+    """The label that is audited: of attributes `gender` or `race`, of other tasks their own;
+    InputError if it has no classes, or there is no such label."""
     if isinstance(task, Classes):
         if name not in (None, task.label):
             raise InputError(f"target: '{name}'; {task.name} has {task.label} alone: leave it out")
@@ -89,8 +57,8 @@ def target_of(task: LabelTask, name: str | None) -> Target:
             "classes and attributes"
         )
     if name not in there:
-        given = "none given" if name is None else f"'{name}'"
-        raise InputError(f"target: {given}; {task.faces.title} has {', '.join(there)}: name one")
+        named = "none given" if name is None else f"'{name}'"
+        raise InputError(f"target: {named}; {task.faces.title} has {', '.join(there)}: name one")
     return Target(name, name, task.faces.class_names[name], task.labels[name])
 
 
@@ -102,40 +70,35 @@ def groups_of(
     say: Callable[[str], None] = print,
 ) -> dict[str, list[str]]:
     """The group of each of the records, by grouping: all labels with names but the target, and the
-    decade of the age if the set has no age bands.
-
-    Args:
-        wanted: groupings, perhaps none; None is all that have something to compare.
-
-    Raises:
-        InputError: there is no such grouping, or nothing in it to compare.
-    """
+    decade of the age if the set has no age bands. `wanted`: groupings, perhaps none; None is all
+    that have something to compare. Raises InputError: there is no such grouping, or nothing in
+    it to compare."""
     # Expressions and the like are no groups of people.
     labels = [n for n in faces.class_names if n not in (target.label, "expression", "category")]
-    found = {name: _names(faces, name, records) for name in labels if carries(faces, name)}
-    if carries(faces, "age") and "age_band" not in found:
+    groups = {name: _names(faces, name, records) for name in labels if carries(faces, name)}
+    if carries(faces, "age") and "age_band" not in groups:
         ages = [faces.records[i].labels.get("age") for i in records]
         bands = iter(age_bands(np.array([age for age in ages if age is not None])))
-        found["age band"] = [UNKNOWN if age is None else next(bands) for age in ages]
+        groups["age band"] = [UNKNOWN if age is None else next(bands) for age in ages]
     for name in wanted or []:
-        if name not in found:
-            there = f"has {', '.join(found)}" if found else "has none"
+        if name not in groups:
+            there = f"has {', '.join(groups)}" if groups else "has none"
             raise InputError(f"groups: '{name}'; beside {target.label} {faces.title} {there}")
-        check_grouping(name, found[name])
+        check_grouping(name, groups[name])
     if wanted is not None:
-        return {name: found[name] for name in wanted}
-    for name in [*found]:
+        return {name: groups[name] for name in wanted}
+    for name in [*groups]:
         try:
-            check_grouping(name, found[name])
+            check_grouping(name, groups[name])
         except InputError as error:
             say(f"left out: {error}")
-            del found[name]
-    if not found:
+            del groups[name]
+    if not groups:
         raise InputError(
             f"{faces.title}: beside {target.label} no column of groups that can be compared, such "
             "as gender, race or age; give train_csv and test_csv with one"
         )
-    return found
+    return groups
 
 
 def _names(faces: FaceSet, label: str, records: np.ndarray) -> list[str]:
@@ -143,7 +106,7 @@ def _names(faces: FaceSet, label: str, records: np.ndarray) -> list[str]:
     return [UNKNOWN if n < 0 else faces.class_names[label][n] for n in numbers]
 
 
-class Subject(ABC):
+class Subject:
     """A trained classifier and its data.
 
     Args:
@@ -153,18 +116,23 @@ class Subject(ABC):
         seen: the features and rows that it was fitted on, if they are known already.
 
     Attributes:
-        name, space, fingerprint: as `encoder`, `feature_space` and `fingerprint` of its records.
-        seed: of its training, as of its records.
-        examples: the images.
-        chosen: hyper-parameters of its training.
-        how: how it was trained, in words.
+        name, space, fingerprint, seed: as in its records.
+        network: images as of `prepared` to logits [N, K], in evaluation mode; it can be pruned,
+            shared and trained. None: a file that can only be quantised.
+        chosen, how: hyper-parameters of its training, and how it was trained, in words.
+        images, records: uint8 [N, 3, R, R], and their records of the face set, int64 [N].
+        learnt, test: int64, rows of the training part without its validation rows, and of the test
+            part.
+        taught: number of training images, its validation images among them.
+        skipped: images that can't be decoded.
     """
 
     name: str
     space: str
-    fingerprint: str = ""
+    fingerprint = ""
     seed: int
     how: str
+    network: nn.Module | None = None
 
     def __init__(
         self,
@@ -180,49 +148,30 @@ class Subject(ABC):
                 f"{task.faces.title} is scored in folds, each by a classifier of its own; audit "
                 "one on a set with a test part"
             )
-        wanted = task.indices if seen is None else seen[0].records
-        decoded = decode(task.faces, wanted, side)
+        decoded = decode(task.faces, task.indices if seen is None else seen[0].records, side)
+        self.images, self.records, self.skipped = decoded.images, decoded.records, decoded.skipped
         pictures = Pictures(task.faces, task.indices)
         rows = task.rows(decoded.rows, pictures) if seen is None else seen[1]
         # A head's validation images are not trained on here either.
-        learnt = rows.train[~rows.validation]
-        self.examples = Examples(
-            *(decoded.images, decoded.records, learnt, rows.test, len(rows.train), decoded.skipped)
-        )
+        self.learnt, self.test = rows.train[~rows.validation], rows.test
+        self.taught = len(rows.train)
 
     def prepared(self, rows: np.ndarray) -> Tensor:
         """The images of these rows as the network takes them, float32 [N, 3, S, S] in [0, 1]."""
-        return self.examples.images[torch.from_numpy(rows)].float() / 255
+        return self.images[torch.from_numpy(rows)].float() / 255
 
-    @abstractmethod
-    def file(self) -> bytes:
-        """The uncompressed classifier as an ONNX file, from such images to logits."""
-
-
-class NetworkSubject(Subject):
-    """A subject with a network, which can be pruned, shared and trained.
-
-    Attributes:
-        network: images as of `prepared` to logits [N, K], in evaluation mode.
-    """
-
-    network: nn.Module
-
-    @abstractmethod
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
         """What is minimised when a copy of the network is trained on these rows."""
+        raise NotImplementedError
 
     def file(self) -> bytes:
-        return exported(self.network, self.prepared(self.examples.test[:2]))
+        """The uncompressed classifier as an ONNX file, from such images to logits."""
+        assert self.network is not None
+        return exported(self.network, self.prepared(self.test[:2]))
 
 
 class HeadNetwork(nn.Module):
-    """Some outputs of a head, as it is scored.
-
-    Args:
-        head: the head.
-        columns: which.
-    """
+    """Some outputs of a head, as it is scored."""
 
     def __init__(self, head: Head, columns: slice) -> None:
         super().__init__()
@@ -232,13 +181,8 @@ class HeadNetwork(nn.Module):
         return self.head.predict(images)[:, self.columns]
 
 
-class HeadSubject(NetworkSubject):
-    """A head of `linear-probe head`.
-
-    Args:
-        trained: the head.
-        target: see `target_of`.
-    """
+class HeadSubject(Subject):
+    """A head of `linear-probe head`."""
 
     def __init__(self, trained: TrainedHead, target: str | None = None) -> None:
         head, asked, job, self.seed = trained
@@ -246,19 +190,19 @@ class HeadSubject(NetworkSubject):
         name = job.label or head.name
         self.name = name + (f" on {job.encoder}" if job.encoder else "")
         self.space = head.space
-        self._labels = asked.labels[torch.from_numpy(self.examples.records)]
-        head.goal.count(self._labels[torch.from_numpy(self.examples.learnt)])
+        self._labels = asked.labels[torch.from_numpy(self.records)]
+        head.goal.count(self._labels[torch.from_numpy(self.learnt)])
         self._balanced, self._head = job.training.balanced, head
         self.network = HeadNetwork(head, _columns(head, self.target)).eval()
         self.how = f"{name}, trained as `linear-probe head` does"
 
     def prepared(self, rows: np.ndarray) -> Tensor:
-        return self._head.prepare(self.examples.images[torch.from_numpy(rows)]).float()
+        return self._head.prepare(self.images[torch.from_numpy(rows)]).float()
 
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
         assert isinstance(network, HeadNetwork)
         head, of = network.head, torch.from_numpy(rows)
-        varied = head.vary(self.examples.images[of])
+        varied = head.vary(self.images[of])
         return torch.stack([*head.losses(varied, self._labels[of], self._balanced).values()]).sum()
 
 
@@ -274,13 +218,8 @@ def _columns(head: Head, target: Target) -> slice:
 
 
 class ProbedEncoder(nn.Module):
-    """An encoder and a probe on one of its feature spaces as one network.
-
-    Args:
-        encoder: images float [B, 3, S, S] in [0, 1] to features by space.
-        space: which.
-        predictor: the fitted probe.
-    """
+    """An encoder and a fitted probe on one of its feature spaces as one network: images float [B,
+    3, S, S] in [0, 1] to logits."""
 
     def __init__(self, encoder: nn.Module, space: str, predictor: LinearPredictor) -> None:
         super().__init__()
@@ -296,13 +235,11 @@ class ProbedEncoder(nn.Module):
         return self.probe(self.encoder(images, *more)[self.space])
 
 
-class ProbeSubject(NetworkSubject):
-    """An encoder with a linear probe, fitted as `linear-probe run` fits it.
+class ProbeSubject(Subject):
+    """An encoder with a linear probe, fitted as `linear-probe run` fits it, by the task's seed.
 
     Args:
         encoder: as `--encoder` takes it, but for files.
-        job: its space, target and seed count.
-        task: what the probe learns; it is fitted by the task's seed.
         features: folder of the frozen features.
 
     Raises:
@@ -320,8 +257,8 @@ class ProbeSubject(NetworkSubject):
         spaces = list(source.dims)
         space = spaces[0] if space is None and len(spaces) == 1 else space
         if space not in spaces:
-            given = "none given" if space is None else f"'{space}'"
-            raise InputError(f"space: {given}; {encoder} has {', '.join(spaces)}: name one")
+            named = "none given" if space is None else f"'{space}'"
+            raise InputError(f"space: {named}; {encoder} has {', '.join(spaces)}: name one")
         source.dims = {space: source.dims[space]}
         self.name, self.space, self.seed = encoder, space, job.seed
         self.fingerprint = source.fingerprint
@@ -345,18 +282,13 @@ class ProbeSubject(NetworkSubject):
         images = self.prepared(rows)
         mirrored = torch.rand(len(images)) < 0.5
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        labels = self.target.numbers[self.examples.records[rows]]
+        labels = self.target.numbers[self.records[rows]]
         return F.cross_entropy(network(images), torch.from_numpy(labels))
 
 
 class FileSubject(Subject):
-    """An ONNX file of a classifier: images [B, 3, S, S] in [0, 1] to logits [B, K], in the order
-    of the task's classes. It can be quantised, and no more.
-
-    Args:
-        path: the file.
-        job: its target and seed count.
-        task: what it predicts.
+    """An ONNX file of a classifier: images [B, 3, S, S] in [0, 1] to logits [B, K], in the order of
+    the task's classes. It can be quantised, and no more.
 
     Raises:
         InputError: it can't be read, or takes other images or has other classes.

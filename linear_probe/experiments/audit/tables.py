@@ -101,11 +101,8 @@ class Audited:
 
 
 def audited(folder: Path) -> list[Audited]:
-    """The classifiers of an audit's folder that have figures without compression.
-
-    Raises:
-        InputError: the records can't be read.
-    """
+    """The classifiers of an audit's folder that have figures without compression; InputError if the
+    records can't be read."""
     records = read_records(folder / RECORDS_FILE)
     draws = read_replicates(folder / REPLICATES_FILE)
     replicates = {r.key: draws[r.name] for r in records if r.name in draws}
@@ -147,32 +144,37 @@ def _audited(of: tuple[str, ...], records: Sequence[Record], replicates: Replica
 
 
 def write_audit(folder: Path) -> list[Table]:
-    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; none is ever
-    half-written. The tables of `audit.md`.
-
-    Raises:
-        InputError: the records can't be read, or the folder can't be written.
-    """
-    found = audited(folder)
-    by_subject = [[cost_table(one), fairness_table(one), *group_tables(one)] for one in found]
+    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; the tables of
+    `audit.md`. Raises InputError: the records can't be read, or the folder can't be written."""
+    subjects = audited(folder)
+    by_subject = [
+        [cost_table(subject), fairness_table(subject), *group_tables(subject)]
+        for subject in subjects
+    ]
     tables = [table for those in by_subject for table in those]
     text = "\n\n".join(as_text(table, markdown=True) for table in tables) + "\n"
-    sections = [_section(one, those) for one, those in zip(found, by_subject, strict=True)]
-    shown = page(find_records([folder]), None, 0, sections, TITLE, FOOT)
-    for name, content in ((AUDIT_FILE, text), (AUDIT_TABLE, audit_csv(found)), (AUDIT_PAGE, shown)):
+    sections = [
+        _section(subject, those) for subject, those in zip(subjects, by_subject, strict=True)
+    ]
+    html = page(find_records([folder]), None, 0, sections, TITLE, FOOT)
+    for name, content in (
+        (AUDIT_FILE, text),
+        (AUDIT_TABLE, audit_csv(subjects)),
+        (AUDIT_PAGE, html),
+    ):
         replace_file(folder / name, content.encode(errors="backslashreplace"))
     return tables
 
 
-def cost_table(one: Audited) -> Table:
+def cost_table(subject: Audited) -> Table:
     """A row a compression: size, parameters, time, and the figures of all test images."""
-    whole = one.cost(AS_IT_IS, "compressed_bytes")
+    whole = subject.cost(AS_IT_IS, "compressed_bytes")
     header = ["compression", "size KiB", "smaller", "parameters", "not 0 %", "ms a face"]
     body: list[list[str]] = []
-    for name in one.names:
-        size, parameters = one.cost(name, "compressed_bytes"), one.cost(name, "parameters")
-        nonzero = 100 * one.cost(name, "nonzero") / parameters
-        time = one.cost(name, "milliseconds")
+    for name in subject.names:
+        size, parameters = subject.cost(name, "compressed_bytes"), subject.cost(name, "parameters")
+        nonzero = 100 * subject.cost(name, "nonzero") / parameters
+        time = subject.cost(name, "milliseconds")
         body.append(
             [
                 name,
@@ -183,56 +185,57 @@ def cost_table(one: Audited) -> Table:
                 Cell(f"{time:.2f}", time),
             ]
         )
-    records = [record for name in one.names for record in one.records(name)]
+    records = [record for name in subject.names for record in subject.records(name)]
     seeds = sorted({record.seed for record in records})
-    notes = [f"{one.of[2]}; n {records[0].n:,}; seeds {', '.join(map(str, seeds))}", *NOTES]
+    notes = [f"{subject.of[2]}; n {records[0].n:,}; seeds {', '.join(map(str, seeds))}", *NOTES]
     notes += distinct(r.protocol for r in records)
-    for name in one.names:
-        left = one.records(name)[0].hyperparameters["as_it_was"]
+    for name in subject.names:
+        left = subject.records(name)[0].hyperparameters["as_it_was"]
         notes += [f"{name}: unchanged: {', '.join(left)}"] if left else []
     notes += distinct(record.hardware for record in records)
-    overall = [key for key in one.metrics if " across " not in key[0]]
-    return _with_figures(Table(one.title, header, body, notes), one, overall)
+    overall = [key for key in subject.metrics if " across " not in key[0]]
+    return _with_figures(Table(subject.title, header, body, notes), subject, overall)
 
 
-def fairness_table(one: Audited) -> Table:
+def fairness_table(subject: Audited) -> Table:
     """A row a compression: fairness score and gap across each grouping."""
-    across = [key for key in one.metrics if " across " in key[0]]
-    notes = distinct(one.first(key).note for key in across)
-    return _with_figures(_names_table(f"{one.title}: fairness", one, notes), one, across)
+    across = [key for key in subject.metrics if " across " in key[0]]
+    notes = distinct(subject.first(key).note for key in across)
+    return _with_figures(
+        _names_table(f"{subject.title}: fairness", subject, notes), subject, across
+    )
 
 
-def group_tables(one: Audited) -> list[Table]:
+def group_tables(subject: Audited) -> list[Table]:
     """For each grouping a row a compression: accuracy of each group, and its change."""
     tables = []
-    for grouping, keys in one.groupings.items():
-        notes = GROUP_NOTES if any(map(one.few, keys)) else GROUP_NOTES[:1]
-        table = _names_table(f"{one.title}: accuracy by {grouping}", one, notes)
-        tables.append(_with_figures(table, one, keys, tested=False))
+    for grouping, keys in subject.groupings.items():
+        notes = GROUP_NOTES if any(map(subject.few, keys)) else GROUP_NOTES[:1]
+        table = _names_table(f"{subject.title}: accuracy by {grouping}", subject, notes)
+        tables.append(_with_figures(table, subject, keys, tested=False))
     return tables
 
 
-def _names_table(title: str, one: Audited, notes: Sequence[str]) -> Table:
-    return Table(title, ["compression"], [[name] for name in one.names], notes)
+def _names_table(title: str, subject: Audited, notes: Sequence[str]) -> Table:
+    return Table(title, ["compression"], [[name] for name in subject.names], notes)
 
 
-def _with_figures(table: Table, one: Audited, keys: Sequence[Key], tested: bool = True) -> Table:
-    """The table with two more columns for each key: its figure, and its change.
-
-    Args:
-        tested: give the changes' p-values, corrected over the compressions.
-    """
+def _with_figures(
+    table: Table, subject: Audited, keys: Sequence[Key], tested: bool = True
+) -> Table:
+    """The table with two more columns for each key: its figure, and its change. `tested`: give the
+    changes' p-values, corrected over the compressions."""
     header, body = list(table.header), [list(cells) for cells in table.body]
     for key in keys:
-        record = one.first(key)
-        few = " (few)" if one.few(key) else ""
+        record = subject.first(key)
+        few = " (few)" if subject.few(key) else ""
         group = f"{key[2]}{few}, n {record.n:,}, %"
         header += [group if key[1] else f"{key[0]} {record.unit}".strip(), "change"]
-        changes = {name: one.change(name, key) for name in one.names[1:]}
+        changes = {name: subject.change(name, key) for name in subject.names[1:]}
         p_values = holm([change.p for change in changes.values()])
         p_by_name = dict(zip(changes, p_values, strict=True))
-        for name, cells in zip(one.names, body, strict=True):
-            figure, change = one.figures[name, key], changes.get(name)
+        for name, cells in zip(subject.names, body, strict=True):
+            figure, change = subject.figures[name, key], changes.get(name)
             low, high = figure.interval
             cells.append(Cell(f"{figure.value:.2f} [{low:.2f}, {high:.2f}]", figure.value))
             p = f", p {p_by_name[name]:.3f}" if change and tested else ""
@@ -240,7 +243,7 @@ def _with_figures(table: Table, one: Audited, keys: Sequence[Key], tested: bool 
     return table._replace(header=header, body=body)
 
 
-def audit_csv(found: Sequence[Audited]) -> str:
+def audit_csv(subjects: Sequence[Audited]) -> str:
     """A row a figure: of each compression every metric, and the accuracy of every group."""
     costs = ("compressed_bytes", "file_bytes", "parameters", "nonzero", "milliseconds")
     header = (
@@ -249,66 +252,66 @@ def audit_csv(found: Sequence[Audited]) -> str:
         *("change", "change_low", "change_high", "p"),
     )
     rows: list[list[object]] = []
-    for one in found:
-        for name in one.names:
-            start = [*one.of, name, *(f"{one.cost(name, cost):g}" for cost in costs)]
-            for key in one.keys:
-                if (name, key) not in one.figures:
+    for subject in subjects:
+        for name in subject.names:
+            start = [*subject.of, name, *(f"{subject.cost(name, cost):g}" for cost in costs)]
+            for key in subject.keys:
+                if (name, key) not in subject.figures:
                     continue
-                figure = one.figures[name, key]
+                figure = subject.figures[name, key]
                 numbers = [figure.value, *figure.interval]
                 if name != AS_IT_IS:
-                    numbers += vars(one.change(name, key)).values()
+                    numbers += vars(subject.change(name, key)).values()
                 n = figure.records[0].n
-                about = [*key, n, not (key[1] and n < FEWEST), len(one.records(name))]
+                about = [*key, n, not (key[1] and n < FEWEST), len(subject.records(name))]
                 texts = [f"{number:.6g}" for number in numbers]
                 rows.append([*start, *about, *texts, *[""] * (7 - len(texts))])
     return as_csv(header, rows)
 
 
-def _section(one: Audited, tables: Sequence[Table]) -> Section:
+def _section(subject: Audited, tables: Sequence[Table]) -> Section:
     notes = distinct(note for table in tables[1:] for note in table.notes)
     parts = [
         Part(tables=tables[:1], notes=list(tables[0].notes)),
-        Part("Figures with their 95 % intervals", plots=[_sizes(one), *_changes(one)]),
+        Part("Figures with their 95 % intervals", plots=[_sizes(subject), *_changes(subject)]),
         Part("Groups", tables=tables[1:], notes=notes),
     ]
-    return Section(one.of[0], f"{TITLE}: {one.title}", one.of[2], parts)
+    return Section(subject.of[0], f"{TITLE}: {subject.title}", subject.of[2], parts)
 
 
-def _sizes(one: Audited) -> Plot:
+def _sizes(subject: Audited) -> Plot:
     """The first metric by the size: a point a compression."""
-    metric = f"{one.first(one.keys[0]).metric} {one.first(one.keys[0]).unit}"
-    order = sorted(one.names, key=lambda name: one.cost(name, "compressed_bytes"))
+    metric = f"{subject.first(subject.keys[0]).metric} {subject.first(subject.keys[0]).unit}"
+    order = sorted(subject.names, key=lambda name: subject.cost(name, "compressed_bytes"))
     lines = []
     for name in order:
-        figure = one.figures[name, one.keys[0]]
+        figure = subject.figures[name, subject.keys[0]]
         low, high = figure.interval
-        size = one.cost(name, "compressed_bytes") / 1024
+        size = subject.cost(name, "compressed_bytes") / 1024
         lines.append(plots.Line(name, [size], [figure.value], [low], [high]))
-    svg = plots.line_plot(f"{one.title}, {metric} by size", lines, "KiB, gzip", metric)
+    svg = plots.line_plot(f"{subject.title}, {metric} by size", lines, "KiB, gzip", metric)
     return Plot("Accuracy by size", svg, "a point a compression", plots.keys(order))
 
 
-def _changes(one: Audited) -> list[Plot]:
+def _changes(subject: Audited) -> list[Plot]:
     """For each grouping the changes of the ranked groups' accuracies, by compression."""
-    found = []
-    names = one.names[1:]
-    for grouping, keys in one.groupings.items():
-        ranked = [key for key in keys if not one.few(key)]
+    panels = []
+    names = subject.names[1:]
+    for grouping, keys in subject.groupings.items():
+        ranked = [key for key in keys if not subject.few(key)]
         if not (names and ranked):
             continue
         rows = []
         for name in names:
-            changes = [one.change(name, key) for key in ranked]
+            changes = [subject.change(name, key) for key in ranked]
             bars = [
                 plots.Bar(key[2], change.value, change.low, change.high)
                 for key, change in zip(ranked, changes, strict=True)
             ]
             rows.append((name, bars))
-        title = f"{one.title}, change by {grouping}"
+        title = f"{subject.title}, change by {grouping}"
         svg = plots.interval_plot(title, rows, "points")
         legend = plots.keys([key[2] for key in ranked])
         caption = f"Change of accuracy by {grouping}"
-        found.append(Plot(caption, svg, "points, above 0 is better", legend))
-    return found
+        panels.append(Plot(caption, svg, "points, above 0 is better", legend))
+    return panels

@@ -1,8 +1,9 @@
-"""Recognisers as judges: their decisions on pairs and images, and how often they are right."""
+"""CFP's frontal-profile pairs, and recognisers as judges: how often they decide rightly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.features.extraction import check_shapes
 from linear_probe.features.source import ImageSource
-from linear_probe.heads.pictures import decode
+from linear_probe.heads.pictures import decode, decode_all
 from linear_probe.probes.linear import LinearPredictor
 from linear_probe.probes.ridge import fit_ridge
 from linear_probe.probes.verification import pair_similarities, verify
@@ -23,7 +23,86 @@ from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet
+from ssl_faces.data import CFP, FaceSet
+from ssl_faces.data.faces import distinct_pairs
+
+_SHOWN = 8  # people of the panel
+
+
+@dataclass(frozen=True)
+class ProfilePairs:
+    """The official pairs of a CFP folder, by places in its lists of images.
+
+    Attributes:
+        faces: the test people's images.
+        frontal, profile: int [F] and [P], records of `faces` by view, the profiles those of pairs.
+        first, second: int [N], places in `frontal` and `profile`.
+        other: int [N], in `frontal`: another photograph of the person in `second`.
+        same: bool [N].
+        folds: int [N].
+        people_of: of each record of `faces`, the number of its person.
+    """
+
+    faces: FaceSet
+    frontal: np.ndarray
+    profile: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    other: np.ndarray
+    same: np.ndarray
+    folds: np.ndarray
+    people_of: np.ndarray
+
+    @classmethod
+    def of(cls, faces: CFP) -> ProfilePairs:
+        """Read the pairs; InputError if there are fewer than two folds, or a person has one frontal
+        photograph only."""
+        keys = [record.key for record in faces.records]
+        is_profile = np.array(["/profile/" in key for key in keys])
+        _, people = np.unique([str(r.person) for r in faces.records], return_inverse=True)
+        number = {key: i for i, key in enumerate(keys)}
+        rows = []
+        for pair in distinct_pairs(faces.pairs, faces.title):
+            both = sorted((number[pair.first], number[pair.second]), key=lambda i: is_profile[i])
+            if is_profile[both].tolist() == [False, True]:
+                rows.append((*both, pair.same, pair.fold))
+        if len({fold for *_, fold in rows}) < 2:
+            raise InputError(
+                f"{faces.place or faces.name}: {len(rows)} frontal-profile pairs in fewer than two "
+                "folds, which leaves none to choose the threshold on; add the official pairs"
+            )
+        front, side, same, folds = (np.array(column) for column in zip(*rows, strict=True))
+        frontal, profile = np.flatnonzero(~is_profile), np.unique(side)
+        other = []
+        for i, (a, b) in enumerate(zip(front, side, strict=True)):
+            theirs = frontal[(people[frontal] == people[b]) & (frontal != a)]
+            if not len(theirs):
+                raise InputError(
+                    f"{keys[b]}: its person has no other frontal photograph than {keys[a]}; add "
+                    "the official images"
+                )
+            other.append(theirs[i % len(theirs)])
+        return cls(
+            faces,
+            frontal,
+            profile,
+            np.searchsorted(frontal, front),
+            np.searchsorted(profile, side),
+            np.searchsorted(frontal, other),
+            same.astype(bool),
+            folds,
+            people,
+        )
+
+    def images(self, records: np.ndarray, size: int) -> Tensor:
+        """Float [N, 3, size, size] in [0, 1]; InputError if an image can't be decoded."""
+        return decode_all(self.faces, records, size)
+
+    def shown(self) -> np.ndarray:
+        """Places in `profile` of one image each of some people."""
+        _, first = np.unique(self.people_of[self.profile], return_index=True)
+        return first[np.linspace(0, len(first) - 1, min(_SHOWN, len(first))).round().astype(int)]
+
 
 HOG_SIDE = 64
 
@@ -67,12 +146,8 @@ def gallery_of(pairs: ProfilePairs, frontal: Tensor) -> Tensor:
 def figures(
     pairs: ProfilePairs, row: Decisions, base: Decisions, yaw: np.ndarray | None, replicates: int
 ) -> list[Figure]:
-    """The figures of a row, and what it gains on `base`, which handed the input back.
-
-    Args:
-        yaw: degrees [images], as the probe reads it in the row's images, if there is a probe.
-        replicates: of the bootstrap, over the people of the profile images.
-    """
+    """The figures of a row, and what it gains on `base`, which returned the input. `yaw`: degrees
+    [images], as the probe reads it in the row's images, if there is a probe."""
     of_pairs = pairs.people_of[pairs.profile[pairs.second]]
     of_images = pairs.people_of[pairs.profile]
 
@@ -96,17 +171,8 @@ def _gains(sample: Sample, metric: str, right: np.ndarray, base: np.ndarray) -> 
 
 
 class Judge:
-    """A recogniser, and the frontal photographs as it sees them.
-
-    Args:
-        source: the recogniser.
-        pairs: with the photographs.
-        batch_size: images at once.
-        device: where the recogniser runs.
-
-    Attributes:
-        frontal: features [F, D] of the photographs by feature space.
-    """
+    """A recogniser, and its features [F, D] of the frontal photographs by feature space
+    (`frontal`)."""
 
     def __init__(
         self, source: ImageSource, pairs: ProfilePairs, batch_size: int, device: str
@@ -153,11 +219,8 @@ def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[LinearPredictor
 
 
 def recogniser(name: str) -> ImageSource:
-    """The recogniser of this name: HOG, LBP or pixels, or any encoder that `--encoder` takes.
-
-    Raises:
-        InputError: there is none, or it has only features of other images.
-    """
+    """The recogniser of this name: HOG, LBP or pixels, or any encoder that `--encoder` takes;
+    InputError if there is none, or it has only features of other images."""
     for baseline in BASELINES:
         if baseline.name == name:
             return baseline(HOG_SIDE)

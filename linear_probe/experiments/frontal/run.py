@@ -14,6 +14,7 @@ from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edit
 from linear_probe.experiments.frontal.judge import (
     HOG_SIDE,
     Judge,
+    ProfilePairs,
     decide,
     features_of,
     figures,
@@ -21,7 +22,6 @@ from linear_probe.experiments.frontal.judge import (
     recogniser,
     yaw_probe,
 )
-from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.experiments.truth.faces import FRONTAL, MOTION, NEUTRAL
 from linear_probe.probes.linear import LinearPredictor
@@ -45,16 +45,13 @@ def score(
     probe: tuple[LinearPredictor, str] | None = None,
     replicates: int = 1000,
 ) -> tuple[list[Measured], dict[str, Tensor]]:
-    """Score methods of one image size, beside what needs no method.
+    """Score methods of one image size, beside what needs no method: the rows, and images [8, 3, S,
+    S] to look at, by name.
 
     Args:
         size: side of the images that the methods take.
         methods: by the name of their rows.
         probe: of yaw, see `yaw_probe`.
-        replicates: of the bootstrap.
-
-    Returns:
-        The rows, and images [8, 3, S, S] to look at, by name.
 
     Raises:
         InputError: a method makes no frontal faces.

@@ -40,16 +40,10 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class TruthBatch:
-    """Some faces and their truths, by task.
-
-    Attributes:
-        images: float [B, 3, S, S] in [0, 1].
-        second: by task of `TWO_FACE_EDITS`, the second image that the edit takes: the other
-            person of a swap or a motion transfer, or the same person in another expression and
-            pose. As `images`.
-        truths: what is right, as `images`.
-        regions: bool [B, S, S], where the true face is: the convex hull of its 68 landmarks.
-    """
+    """Some faces, float [B, 3, S, S] in [0, 1], and by task their truths, where the true face is
+    (bool [B, S, S], the convex hull of its 68 landmarks), and the second image that edits of
+    `TWO_FACE_EDITS` take: the other person of a swap or a motion transfer, or the same person in
+    another expression and pose."""
 
     images: Tensor
     second: dict[str, Tensor]
@@ -65,19 +59,18 @@ class TruthLabels(NamedTuple):
 
 
 class TruthFaces:
-    """Pictures of the test people of `RenderedFaces`, each with its truths.
+    """Images of the test people of `RenderedFaces`, each with its truths.
 
     Nobody is in them whom a run saw that trained on rendered faces of the same seed. Every person
-    has about as many pictures, at most one of each expression.
+    has about as many images, at most one of each expression.
 
     Args:
         count: how many, 2 to 100,000.
-        size: side of the pictures.
+        size: side of the images.
         seed, nuisances: as in `RenderedFaces`.
 
     Attributes:
-        people: int64 [count], the person of each picture.
-        keys: of each picture.
+        people, keys: int64 [count], the person of each image, and its key.
     """
 
     def __init__(

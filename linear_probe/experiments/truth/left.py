@@ -33,12 +33,8 @@ _FOLDS = 5
 
 
 class LeftProbes:
-    """Probes of HOG features, fitted on source faces of training people.
-
-    Args:
-        faces: the test faces whose edited versions are scored; the probes are fitted on training
-            people of the same set.
-    """
+    """Probes of HOG features, fitted on source faces of training people of the same set as
+    `faces`."""
 
     def __init__(self, faces: TruthFaces) -> None:
         count = 2 * truth_faces._TRAINING
@@ -66,13 +62,8 @@ class LeftProbes:
         return self.hog(images.clamp(0, 1))[self.hog.space]
 
     def row(self, name: str, features: Tensor, replicates: int) -> Measured:
-        """The figures of one edit of all test faces.
-
-        Args:
-            name: of the row.
-            features: [N, D], of the edited faces in the order of `faces`.
-            replicates: of the bootstrap.
-        """
+        """The figures of one edit of all test faces, by its features [N, D] in the order of
+        `faces`."""
         faces, labels = self.faces, self.faces.labels()
         near = np.flatnonzero(np.abs(labels.yaw) <= MOST_YAW)
         yaw = self.yaw(features)[:, 0].abs().cpu().numpy()[near]
@@ -110,25 +101,22 @@ class LeftProbes:
 
 def pairs_of(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Pairs to verify: first and second rows int [M], bool [M] whether they show one person, and
-    folds int [M] that share no person. None where too few people have two pictures.
+    folds int [M] that share no person. None where too few of the `people` [N] have two images.
 
-    Every picture meets the person's next one, and one of another person of the fold.
-
-    Args:
-        people: [N], the person of each picture.
+    Every image meets the person's next one, and one of another person of the fold.
     """
     rows_of = [np.flatnonzero(people == person) for person in np.unique(people)]
     rows_of = [rows for rows in rows_of if len(rows) > 1]
     folds = min(_FOLDS, len(rows_of) // 2)
     if folds < 2:
         return None
-    found: list[tuple[int, int, bool, int]] = []
+    pairs: list[tuple[int, int, bool, int]] = []
     for fold in range(folds):
         members = rows_of[fold::folds]
         for k, rows in enumerate(members):
             other = members[(k + 1) % len(members)]
             for i, row in enumerate(rows.tolist()):
-                found.append((row, int(rows[(i + 1) % len(rows)]), True, fold))
-                found.append((row, int(other[(i + 1) % len(other)]), False, fold))
-    first, second, same, fold_of = (np.array(column) for column in zip(*found, strict=True))
+                pairs.append((row, int(rows[(i + 1) % len(rows)]), True, fold))
+                pairs.append((row, int(other[(i + 1) % len(other)]), False, fold))
+    first, second, same, fold_of = (np.array(column) for column in zip(*pairs, strict=True))
     return first, second, same, fold_of

@@ -34,10 +34,7 @@ class VideoData(ABC):
 
     @abstractmethod
     def sequences(self, out: Path) -> Sequences:
-        """All sequences.
-
-        Args:
-            out: the run's folder, where leaks are listed.
+        """All sequences; leaks are listed in the run's folder, `out`.
 
         Raises:
             MissingData: the data aren't there.

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from linear_probe.experiments.video.data import VideoData
-from linear_probe.experiments.video.sequences import NO_FACE, VALIDATION_SHARE, Sequences
-from linear_probe.experiments.video.statistics import (
+from linear_probe.experiments.video.sequences import (
+    NO_FACE,
     STATISTICS,
+    VALIDATION_SHARE,
+    Sequences,
     Statistic,
     known_statistics,
     sequence_statistics,

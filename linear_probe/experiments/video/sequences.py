@@ -1,17 +1,80 @@
-"""Labelled sequences of frames, and their splits."""
+"""Labelled sequences of frames, their splits, and the statistics of their frames' features.
+
+Source of the statistics: Savchenko, "Facial expression and attributes recognition based on
+multi-task learning of lightweight neural networks", SISY 2021: mean, standard deviation, minimum
+and maximum, concatenated and L2-normalised.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast, get_args
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
+
+Statistic = Literal["mean", "std", "min", "max"]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+_OF_FRAMES: dict[Statistic, Callable[[Tensor], Tensor]] = {
+    "mean": partial(torch.mean, dim=0),
+    # Of all frames that there are, as numpy's: a single frame has 0.
+    "std": partial(torch.std, dim=0, correction=0),
+    "min": partial(torch.amin, dim=0),
+    "max": partial(torch.amax, dim=0),
+}
+
+
+def sequence_statistics(
+    features: Tensor, sequences: Sequence[np.ndarray], statistics: Sequence[Statistic] = STATISTICS
+) -> Tensor:
+    """The statistics of each sequence, one after another, as a vector of length 1: float [N, D *
+    len(statistics)].
+
+    The whole vector is L2-normalised, not each statistic, as in the author's code: what one
+    statistic is beside another stays. Where all is 0 it stays 0.
+
+    Args:
+        features: float [frames, D].
+        sequences: N times int [F], the rows of a sequence's frames, in any order.
+
+    Raises:
+        InputError: no or an unknown statistic, or a sequence without a frame.
+    """
+    wanted = known_statistics(statistics)
+    vectors = []
+    for number, rows in enumerate(sequences):
+        if not len(rows):
+            raise InputError(f"sequence {number} (from 0): a video with no face; leave it out")
+        frames = features[torch.from_numpy(rows)]
+        vectors.append(torch.cat([_OF_FRAMES[name](frames) for name in wanted]))
+    if not vectors:
+        return features.new_zeros(0, features.shape[1] * len(wanted))
+    return F.normalize(torch.stack(vectors), dim=1)
+
+
+def known_statistics(names: Sequence[str]) -> tuple[Statistic, ...]:
+    """The names, checked; InputError if there is none, an unknown one, or one twice."""
+    there = ", ".join(STATISTICS)
+    if not names:
+        raise InputError(f"statistics: none named; give some of {there}")
+    for place, name in enumerate(names):
+        if name not in STATISTICS:
+            raise InputError(f"statistics: '{name}' is unknown; there are {there}")
+        if name in names[:place]:
+            raise InputError(f"statistics: '{name}' is named twice; take one out")
+    return cast(tuple[Statistic, ...], tuple(names))
+
 
 VALIDATION_SHARE = 0.2
 
@@ -24,12 +87,10 @@ class Sequences:
 
     Attributes:
         name: of the task.
-        faces: where the frames are from.
         split: as in `Record`.
         frames: N times int64 [F], records of `faces`, in their order.
         keys: N, how readers know each.
-        labels: int64 [N].
-        class_names: by label.
+        labels: int64 [N], of `class_names`.
         folds: int64 [N]: each fold from 0 is the test part once; -1 is never tested.
         people: N; None where nobody is known.
         skipped: videos that are left out already.
@@ -88,12 +149,9 @@ class Sequences:
         )
 
     def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The training and test sequences, int64 [n] and [m], of each fold.
-
-        Raises:
-            InputError: a part is empty, there is one class only, or one has no training sequence.
-        """
-        found = []
+        """The training and test sequences, int64 [n] and [m], of each fold. Raises InputError: a
+        part is empty, there is one class only, or one has no training sequence."""
+        splits = []
         lost = f" ({NO_FACE}: {len(self.skipped):,} left out)" if self.skipped else ""
         for fold in np.unique(self.folds[self.folds >= 0]):
             test = np.flatnonzero(self.folds == fold)
@@ -104,13 +162,13 @@ class Sequences:
                     f"{self.name}: no training sequence of '{self.class_names[lacking[0]]}' is "
                     f"left{lost}, and test sequences are of it; add some, or take the class out"
                 )
-            found.append((train, test))
-        if not found or any(not len(train) for train, _ in found):
+            splits.append((train, test))
+        if not splits or any(not len(train) for train, _ in splits):
             raise InputError(
                 f"{self.name}: {self.faces.title} has no sequence left to "
-                f"{'train' if found else 'score'} on{lost}; give more videos"
+                f"{'train' if splits else 'score'} on{lost}; give more videos"
             )
-        for train, _ in found:
+        for train, _ in splits:
             taught = np.unique(self.labels[train])
             if len(taught) < 2:
                 raise InputError(
@@ -118,16 +176,13 @@ class Sequences:
                     f"'{self.class_names[taught[0]]}', and a classifier needs two classes at "
                     "least; add videos of others"
                 )
-        return found
+        return splits
 
     def validation(self, train: np.ndarray, seed: int) -> np.ndarray:
         """Which of the sequences `train` [n] choose hyper-parameters: bool [n], drawn by the seed.
 
         A fifth of each class with no person on both sides; of people as classes, one sequence of
-        each who has two.
-
-        Raises:
-            InputError: too few sequences.
+        each who has two; InputError if there are too few.
         """
         labels = self.labels[train]
         if not self.names_people:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ class LandmarkClips:
     """N clips of moving faces, and the person of each.
 
     Attributes:
-        name, title, split: of the data, as in records.
+        title, split: of the data, as in records.
         keys: N.
         points: N times float [T, V, 3], x to the right, y up or down, z towards the viewer.
         people: N.
@@ -43,7 +44,6 @@ class LandmarkClips:
         frames: N times int [T], records of `faces`.
     """
 
-    name: str
     title: str
     split: str
     keys: Sequence[str]
@@ -75,11 +75,8 @@ class LandmarkClips:
         return int(self.folds.max(initial=-1)) + 1
 
     def images(self, clip: int) -> Tensor:
-        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1].
-
-        Raises:
-            InputError: there are none, or one can't be decoded.
-        """
+        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1]. Raises InputError: there are
+        none, or one can't be decoded."""
         if self.faces is None or self.frames is None:
             raise InputError(
                 f"nodes: texture needs pictures, and {self.title} has landmarks only; leave it out"
@@ -92,11 +89,7 @@ class LandmarkData(ABC):
 
     @abstractmethod
     def clips(self) -> LandmarkClips:
-        """All clips.
-
-        Raises:
-            InputError: they can't be used.
-        """
+        """All clips. Raises InputError: they can't be used."""
 
 
 class RenderedLandmarks(LandmarkData):
@@ -105,14 +98,13 @@ class RenderedLandmarks(LandmarkData):
 
     Args:
         people: how many.
-        clips: of each person, each with another expression: 2 to 6.
+        clips: of each person: 2 to 6.
         frames, fps: of a clip, and a second.
-        noise: standard deviation of the error of each frame's landmarks, in
-            hundredths of the face's height: exact ones would give everybody away. 2 is what
-            detectors reach. Texture is taken from where the erroneous landmarks lie in the image.
-        bias: standard deviation of an error of each landmark that stays through a clip, as
-            detectors' do with this face in this light; in the same unit. Frames don't average it
-            away.
+        noise: standard deviation of the error of each frame's landmarks, in hundredths of the
+            face's height: exact ones would give everybody away. 2 is what detectors reach. Texture
+            is taken from where the erroneous landmarks lie in the image.
+        bias: of an error of each landmark that stays through a clip, as detectors' do with this
+            face in this light; in the same unit. Frames don't average it away.
         nuisances, seed: as in `RenderedClips`.
     """
 
@@ -149,7 +141,6 @@ class RenderedLandmarks(LandmarkData):
         moved = [places_of(*clip) for clip in zip(points, places, noisy, strict=True)]
         people = [clip[0].person or "" for clip in of]
         return LandmarkClips(
-            "rendered_landmarks",
             "rendered landmarks",
             f"{self.people} people, each of the {self.per_person} clips of each tested in turn; "
             f"landmarks with an error of {self.noise:g} % of the face's height"
@@ -166,11 +157,8 @@ class RenderedLandmarks(LandmarkData):
 
 def places_of(points: np.ndarray, places: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     """Where points `noisy` [T, V, 3] lie in the images, in which the exact `points` [T, V, 3] lie
-    at `places` [T, V, 2].
-
-    By each frame's affine map from points to places with the least squares, which the errors pass
-    through; a face is flat enough for it.
-    """
+    at `places` [T, V, 2]: by each frame's affine map from points to places with the least
+    squares; a face is flat enough for it."""
     ones = np.ones((*points.shape[:2], 1))
     solution = np.linalg.pinv(np.concatenate((points, ones), axis=2)) @ places  # [T, 4, 2]
     return places + (noisy - points) @ solution[:, :3]
@@ -179,7 +167,7 @@ def places_of(points: np.ndarray, places: np.ndarray, noisy: np.ndarray) -> np.n
 class LandmarkFolder(LandmarkData):
     """Folders `PERSON/CLIP/FRAME`, as BU-4DFE has `F001/Angry/000`: a file of landmarks a frame.
 
-    A file is CSV with the columns x, y, z, and perhaps u, v (where they are in the picture of that
+    A file is CSV with the columns x, y, z, and perhaps u, v (where they are in the image of that
     name, in shares of its width and height), or BU-4DFE's `.bnd`: number, x, y, z in each line.
 
     Args:
@@ -193,33 +181,31 @@ class LandmarkFolder(LandmarkData):
     def clips(self) -> LandmarkClips:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; give one of PERSON/CLIP/FRAME.csv")
-        names: list[tuple[str, str]] = []
-        files: list[list[Path]] = []
-        for person in subfolders(self.root):
-            for clip in subfolders(person):
-                frames = [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")]
-                if frames:
-                    names.append((person.name, clip.name))
-                    files.append(sorted(frames, key=_in_order))
-        if not names:
+        files = {
+            (person.name, clip.name): sorted(frames, key=_in_order)
+            for person in subfolders(self.root)
+            for clip in subfolders(person)
+            if (frames := [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")])
+        }
+        if not files:
             raise InputError(f"{self.root}: no PERSON/CLIP/FRAME.csv or .bnd in it; check the path")
-        points = [_read_clip(frames) for frames in files]
-        last = dict(sorted(names))
-        tested = np.array([clip == (self.tested or last[person]) for person, clip in names])
-        learnt = {person for (person, _), asked in zip(names, tested, strict=True) if not asked}
-        kept = [i for i, (person, _) in enumerate(names) if not tested[i] or person in learnt]
+        last = dict(sorted(files))
+        tested = {name: name[1] == (self.tested or last[name[0]]) for name in files}
+        learned = {person for (person, _), is_tested in tested.items() if not is_tested}
+        kept = [name for name in files if not tested[name] or name[0] in learned]
+        clips = {name: _read_clip(frames) for name, frames in files.items()}
+        points = [clips[name] for name in kept]
         faces, rows = None, None
-        if all(clip.shape[-1] == 5 for clip in points):
-            faces, rows = self._pictures([files[i] for i in kept])
+        if all(clip.shape[-1] == 5 for clip in clips.values()):
+            faces, rows = self._pictures([files[name] for name in kept])
         return LandmarkClips(
-            self.root.name,
             f"landmarks of {self.root.name}",
             f"clips {self.tested} tested" if self.tested else "the last clip of each is tested",
-            ["/".join(names[i]) for i in kept],
-            [points[i][..., :3] for i in kept],
-            [names[i][0] for i in kept],
-            tested[kept].astype(int) - 1,
-            None if faces is None else [points[i][..., 3:] for i in kept],
+            ["/".join(name) for name in kept],
+            [clip[..., :3] for clip in points],
+            [person for person, _ in kept],
+            np.array([tested[name] - 1 for name in kept], dtype=int),
+            None if faces is None else [clip[..., 3:] for clip in points],
             faces,
             rows,
         )
@@ -230,28 +216,20 @@ class LandmarkFolder(LandmarkData):
             faces = ImageFolder(self.root)
         except InputError:
             return None, None
-        row_of = {
-            str(Path(record.key).with_suffix("")): i for i, record in enumerate(faces.records)
-        }
-        rows = []
-        for frames in clips:
-            keys = [str(path.relative_to(self.root).with_suffix("")) for path in frames]
-            for key in keys:
-                if key not in row_of:
-                    raise InputError(
-                        f"{self.root}: {key} has u and v and no picture of that name; add it, or "
-                        "take the columns out"
-                    )
-            rows.append(np.array([row_of[key] for key in keys]))
-        return faces, rows
+        row_of = {Path(record.key).with_suffix(""): i for i, record in enumerate(faces.records)}
+        clips = [[p.relative_to(self.root).with_suffix("") for p in frames] for frames in clips]
+        for key in chain(*clips):
+            if key not in row_of:
+                raise InputError(
+                    f"{self.root}: {key} has u and v and no picture of that name; add it, or take "
+                    "the columns out"
+                )
+        return faces, [np.array([row_of[key] for key in keys]) for keys in clips]
 
 
 def _read_clip(frames: list[Path]) -> np.ndarray:
-    """float64 [T, V, 3] or [T, V, 5].
-
-    Raises:
-        InputError: a frame can't be read, or has other landmarks than the first.
-    """
+    """float64 [T, V, 3] or [T, V, 5]; InputError where a frame can't be read, or has other
+    landmarks than the first."""
     points = [_read(path) for path in frames]
     for path, frame in zip(frames, points, strict=True):
         if frame.shape != points[0].shape:
@@ -271,35 +249,17 @@ def _in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """float64 [V, 3] or [V, 5].
-
-    Raises:
-        InputError: the file can't be read; says which line.
-    """
-    rows = _read_bnd(path) if path.suffix.lower() == ".bnd" else _read_csv(path)
+    """float64 [V, 3] or [V, 5]; InputError where the file can't be read."""
+    columns: tuple[str, ...] = ("x", "y", "z")
+    table: Iterable[tuple[str, Mapping[str, str]]]
+    if path.suffix.lower() == ".bnd":
+        lines = enumerate(read_lines(path), start=1)
+        words = ((f"{path}, line {number}", line.split()) for number, line in lines)
+        table = ((where, dict(zip(columns, of[1:4], strict=False))) for where, of in words if of)
+    else:
+        columns += ("u", "v") if has_columns(path, "u", "v") else ()
+        table = read_table(path, columns)
+    rows = [[number_in(row.get(name, ""), name, where) for name in columns] for where, row in table]
     if not rows:
         raise InputError(f"{path}: holds no landmark; give a point in each line")
     return np.array(rows)
-
-
-def _read_csv(path: Path) -> list[list[float]]:
-    columns = ("x", "y", "z", "u", "v") if has_columns(path, "u", "v") else ("x", "y", "z")
-    return [
-        [number_in(row[name], name, where) for name in columns]
-        for where, row in read_table(path, columns)
-    ]
-
-
-def _read_bnd(path: Path) -> list[list[float]]:
-    rows: list[list[float]] = []
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(value) for value in line.split()[1:4]]
-        except ValueError:
-            row = []
-        if len(row) != 3 or not np.isfinite(row).all():
-            raise InputError(f"{path}, line {number}: not a number and x, y, z; mend the file")
-        rows.append(row)
-    return rows

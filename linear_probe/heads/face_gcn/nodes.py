@@ -36,11 +36,7 @@ def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def local_shape(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Of faces [N, V, 3], [N, V, `SHAPE`]: how linear, flat and round the neighbourhood of each
     landmark is (Weinmann et al. 2015, from the eigenvalues of its scatter), the normal of its
-    plane, turned to positive z, and the mean distance to the neighbours.
-
-    Args:
-        neighbours: int [V, k], of each landmark, the same in all faces.
-    """
+    plane, turned to positive z, and the mean distance to the `neighbours`, int [V, k]."""
     around = points[:, neighbours]  # [N, V, k, 3]
     together = np.concatenate([points[:, :, None], around], axis=2)
     gaps = together - together.mean(axis=2, keepdims=True)
@@ -55,11 +51,8 @@ def local_shape(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def nearest(reference: np.ndarray, count: int = NEIGHBOURS) -> np.ndarray:
-    """int [V, count]: the landmarks nearest to each in `reference` [V, 3].
-
-    Raises:
-        InputError: too few landmarks.
-    """
+    """int [V, count]: the landmarks nearest to each in `reference` [V, 3]. Raises InputError: too
+    few landmarks."""
     if len(reference) <= count:
         raise InputError(
             f"landmarks: {len(reference)} points, too few for the {count} neighbours of local "
@@ -87,24 +80,18 @@ def patches(images: Tensor, places: Tensor) -> Tensor:
     centres = (2 * places + 1) / size - 1
     count, nodes = places.shape[:2]
     grid = (centres[:, :, None, None] + offsets).flatten(1, 2)  # [N, V P, P, 2]
-    found = F.grid_sample(grey, grid, align_corners=False, padding_mode="border")
-    found = found.view(count * nodes, 1, PATCH, PATCH)
+    samples = F.grid_sample(grey, grid, align_corners=False, padding_mode="border")
+    samples = samples.view(count * nodes, 1, PATCH, PATCH)
     describe = SIFTDescriptor(PATCH, BINS, CELLS, rootsift=True)
     with torch.no_grad():
-        described: Tensor = describe(found)
+        described: Tensor = describe(samples)
     return described.view(count, nodes, -1)
 
 
 @torch.no_grad()
 def sampled(encoder: FaceEncoder, images: Tensor, places: Tensor) -> Tensor:
-    """The last map of a frozen encoder at each landmark: [N, V, C].
-
-    Args:
-        images, places: see `patches`.
-
-    Raises:
-        InputError: an encoder without a map.
-    """
+    """The last map of a frozen encoder at each landmark: [N, V, C]; InputError if it has no map.
+    Other arguments as of `patches`."""
     if not isinstance(encoder, BackboneEncoder):
         raise InputError(
             f"encoder: texture needs a last map, and a {encoder.encoder_name} has none; give one "
@@ -115,5 +102,5 @@ def sampled(encoder: FaceEncoder, images: Tensor, places: Tensor) -> Tensor:
     resized = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
     maps = encoder.last_map(encoder.normalise(resized))
     centres = (2 * places + 1) / size - 1
-    found = F.grid_sample(maps, centres[:, :, None], align_corners=False, padding_mode="border")
-    return found[..., 0].transpose(1, 2)
+    samples = F.grid_sample(maps, centres[:, :, None], align_corners=False, padding_mode="border")
+    return samples[..., 0].transpose(1, 2)

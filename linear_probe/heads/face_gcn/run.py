@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
-from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
-from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
+from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN, Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
 from linear_probe.heads.goals import Categories
@@ -114,13 +113,6 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
 class Geometry:
     """Node features of all clips, with as many frames as the shortest has, evenly spaced.
 
-    Args:
-        clips: of the job's data.
-        job: which features, and of which frames.
-
-    Attributes:
-        frames: of a clip.
-
     Raises:
         InputError: a clip shorter than the kernel along time, or nodes that the data lack.
     """
@@ -163,21 +155,21 @@ class Geometry:
         if self.texture is not None:
             parts.append(self.texture.reshape(count * frames, places, -1))
         nodes = np.concatenate(parts, axis=-1).astype(np.float32)
-        found = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
-        return found.contiguous(), reference
+        together = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
+        return together.contiguous(), reference
 
 
 def _texture(clips: LandmarkClips, rows: list[np.ndarray], encoder: str | None) -> np.ndarray:
     """[N, T, V, C]."""
     loaded = None if encoder is None else load_encoder(encoder).eval()
-    found = []
+    features_of_clips = []
     for number, row in enumerate(rows):
         images = clips.images(number)[torch.from_numpy(row)]
         assert clips.places is not None  # where there are pictures
         where = torch.from_numpy(clips.places[number][row]).float() * images.shape[-1]
         features = patches(images, where) if loaded is None else sampled(loaded, images, where)
-        found.append(features.float().numpy())
-    return np.stack(found)
+        features_of_clips.append(features.float().numpy())
+    return np.stack(features_of_clips)
 
 
 def _protocol(job: LandmarksJob, head: FaceGCN) -> str:

@@ -21,6 +21,9 @@ from ssl_faces.training.logged import Curve, read_logged
 DEEPEST = 5
 """Depth below a named folder to which runs are searched."""
 
+GROUPS = ("Losses", "Online probe", "Collapse", "Other")
+"""Of logged figures."""
+
 _NOT_RUNS = ("csv", "wandb", "checkpoints", "panels", "encoder", "features")
 _NO_SETTINGS = re.compile(
     r"^(out|ckpt_path|config|trainer\.(logger|callbacks|default_root_dir)|data\.cache)(\.|$)"
@@ -106,12 +109,14 @@ class Gathered:
         """The figure that runs are compared by first; empty if they log nothing."""
         if self.sweeps:
             return self.sweeps[0].metric
-        names = sorted({name for run in self.runs for name in run.curves})
-        for start in ("online/expression_linear/", "online/expression_knn/", "online/yaw", "loss"):
-            for name in names:
-                if name.startswith(start):
-                    return name
-        return names[0] if names else ""
+        first = ("online/expression_linear/", "online/expression_knn/", "online/yaw", "loss", "")
+        named = (name for start in first for name in self.figures if name.startswith(start))
+        return next(named, "")
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of all logged figures."""
+        return sorted({name for run in self.runs for name in run.curves})
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
@@ -168,18 +173,20 @@ def short(setting: str) -> str:
     return _OF_MODEL.sub("", setting)
 
 
-def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
-    yield folder
+def group_of(name: str) -> str:
+    """The group of a logged figure, one of `GROUPS`."""
+    first, _, rest = name.partition("/")
+    if first == "online":
+        return "Collapse" if rest.startswith(("rank/", "std/", "lidar/")) else "Online probe"
+    return "Losses" if first == "loss" else "Other"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
     # A run holds no runs, but perhaps the folder of its probes.
-    if depth == DEEPEST:
-        return
-    try:
-        inside = sorted(Path(entry.path) for entry in os.scandir(folder) if os.path.isdir(entry))
-    except OSError:
-        return
-    for path in inside:
-        if path.name not in _NOT_RUNS:
-            yield from _walk(path, depth + 1)
+    for place, folders, _ in os.walk(folder, followlinks=True):
+        is_deep = len(Path(place).relative_to(folder).parts) >= DEEPEST
+        folders[:] = [] if is_deep else sorted({*folders} - {*_NOT_RUNS})
+        yield Path(place)
 
 
 def _sweep(folder: Path, problems: list[str]) -> SweepOf | None:
@@ -203,9 +210,8 @@ def _run(folder: Path, root: Path, trial: dict[str, Any], problems: list[str]) -
     compared = re.fullmatch(r"(.+)/seed\d+/stage\d+", name)
     method = compared[1] if compared else class_path.rpartition(".")[2]
     numbers = ((re.fullmatch(r"step_(\d+)", p.stem), p) for p in folder.glob("panels/step_*.png"))
-    panels = {int(number[1]): path for number, path in numbers if number}
-    in_order = dict(sorted(panels.items()))
-    return Run(name, folder, method, settings, read_logged(folder), in_order, trial)
+    panels = dict(sorted((int(number[1]), path) for number, path in numbers if number))
+    return Run(name, folder, method, settings, read_logged(folder), panels, trial)
 
 
 def _settings(folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -256,10 +262,7 @@ def _probes(
 
 def _scored_run(encoder: str, path: Path, runs: dict[Path, Run]) -> Run | None:
     """The run whose encoder a record of the file `path` is of."""
-    try:
-        run = runs.get(Path(encoder).resolve())
-    except (OSError, ValueError):
-        run = None
+    run = runs.get(Path(encoder).resolve())
     if run is not None or "untrained" in encoder:
         return run
     # A record in a run's folder belongs to that run, whatever path the encoder had.

@@ -7,18 +7,16 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image
 
-from ssl_faces.apps.dashboard.gather import Gathered, Run, short, varied
+from ssl_faces.apps.dashboard.gather import GROUPS, Gathered, Run, group_of, short, varied
 from ssl_faces.apps.dashboard.importance import importances
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
-from ssl_faces.common.page_style import base_css
+from ssl_faces.common.page_style import asset, base_css, json_in_script, rendered
 
 MOST_POINTS = 600
 """Of a curve; longer curves are thinned, and keep the last point."""
@@ -28,10 +26,10 @@ MOST_IMAGES = 400
 
 WIDEST = 720  # pixels of a panel
 
-GROUPS = ("Losses", "Online probe", "Collapse", "Other")
+_PACKAGE = "ssl_faces.apps.dashboard"
 
 
-def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -> str:
+def page(gathered: Gathered, most_panels: int = 12, title: str = "Training runs") -> str:
     """The page.
 
     Args:
@@ -46,66 +44,45 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
         raise InputError(
             'a dashboard needs Plotly, which is not installed; pip install "ssl-faces[dashboard]"'
         ) from error
-    problems = list(found.problems)
-    data = _data(found, most_panels, problems)
+    problems = list(gathered.problems)
+    data = _data(gathered, most_panels, problems)
     weighed = []
-    for sweep in found.sweeps:
+    for sweep in gathered.sweeps:
         shares, why = importances(sweep)
         weighed.append({"sweep": sweep.name, "metric": sweep.metric, "shares": shares, "why": why})
     data["importances"] = weighed
-    template = _template()
-    return template.render(
+    trials = sum(len(sweep.notes) for sweep in gathered.sweeps)
+    of_sweeps = f"; {trials} trials of {', '.join(sweep.name for sweep in gathered.sweeps)}"
+    return rendered(
+        _PACKAGE,
+        "page.html",
         title=title,
-        lead=_lead(found),
-        css=base_css() + _file("dashboard.css"),
+        lead=f"{len(gathered.runs)} runs{of_sweeps if trials else ''}. Online figures are of "
+        "held-out training faces, never of test faces.",
+        css=base_css() + asset(_PACKAGE, "dashboard.css"),
         plotly=get_plotlyjs(),
-        js=_file("dashboard.js"),
-        data=_in_script(data),
+        js=asset(_PACKAGE, "dashboard.js"),
+        data=json_in_script(data),
         runs=data["runs"],
         methods=data["methods"],
         objective=data["objective"],
         groups=[group for group in GROUPS[:3] if data["metrics"][group]],
         weighed=weighed,
-        tables=_probe_tables(found.probes),
+        tables=_probe_tables(gathered.probes),
         problems=problems,
         panels=any(run["panels"] for run in data["runs"]),
     )
 
 
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(_file("page.html"))
-
-
-def _file(name: str) -> str:
-    return (files("ssl_faces.apps.dashboard") / name).read_text(encoding="utf-8")
-
-
-def _in_script(data: Any) -> str:
-    """As JSON that can't end the script around it."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _lead(found: Gathered) -> str:
-    trials = sum(len(sweep.notes) for sweep in found.sweeps)
-    parts = [f"{len(found.runs)} runs"]
-    if trials:
-        parts.append(f"{trials} trials of {', '.join(sweep.name for sweep in found.sweeps)}")
-    return (
-        "; ".join(parts) + ". Online figures are of held-out training faces, never of test faces."
-    )
-
-
-def _data(found: Gathered, most_panels: int, problems: list[str]) -> dict[str, Any]:
-    runs = sorted(found.runs, key=lambda run: run.name)
-    settings = _settings(found, runs)
+def _data(gathered: Gathered, most_panels: int, problems: list[str]) -> dict[str, Any]:
+    runs = sorted(gathered.runs, key=lambda run: run.name)
+    settings = _settings(gathered, runs)
     images = max(2, min(most_panels, MOST_IMAGES // max(1, len(runs)))) if most_panels else 0
-    names = sorted({name for run in runs for name in run.curves})
+    names = gathered.figures
     return {
-        "objective": found.objective,
+        "objective": gathered.objective,
         "methods": sorted({run.method for run in runs}),
-        "metrics": {group: [n for n in names if _group(n) == group] for group in GROUPS},
+        "metrics": {group: [n for n in names if group_of(n) == group] for group in GROUPS},
         "settings": [{"key": key, "name": short(key)} for key in settings],
         "runs": [
             {
@@ -123,19 +100,12 @@ def _data(found: Gathered, most_panels: int, problems: list[str]) -> dict[str, A
     }
 
 
-def _settings(found: Gathered, runs: Sequence[Run]) -> list[str]:
+def _settings(gathered: Gathered, runs: Sequence[Run]) -> list[str]:
     """The axes: parameters of the sweeps, else settings that differ between the runs."""
-    swept = {name: None for sweep in found.sweeps for name in sweep.parameters}
+    swept = {name: None for sweep in gathered.sweeps for name in sweep.parameters}
     if swept and all(run.trial for run in runs):
         return list(swept)
     return varied(runs) if len(runs) > 1 else []
-
-
-def _group(name: str) -> str:
-    first, _, rest = name.partition("/")
-    if first == "online":
-        return "Collapse" if rest.startswith(("rank/", "std/", "lidar/")) else "Online probe"
-    return "Losses" if first == "loss" else "Other"
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.apps.dashboard.gather import Gathered, short, varied
+from ssl_faces.apps.dashboard.gather import GROUPS, Gathered, group_of, short, varied
 from ssl_faces.common.errors import InputError, reason_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PANELS = "panels"
 """The images in `PanelWriter`."""
 
 
-def workspace(found: Gathered, entity: str, project: str) -> Workspace:
+def workspace(gathered: Gathered, entity: str, project: str) -> Workspace:
     """The workspace; nothing is sent.
 
     Raises:
@@ -32,21 +32,20 @@ def workspace(found: Gathered, entity: str, project: str) -> Workspace:
             "a workspace needs wandb-workspaces, which is not installed; pip install "
             '"ssl-faces[dashboard]"'
         ) from error
-    names = sorted({name for run in found.runs for name in run.curves})
+    names = gathered.figures
     if not names:
         raise InputError("the runs have logged nothing yet; give one that has")
-    objective = found.objective
+    objective = gathered.objective
 
     def line(name: str, **more: Any) -> Any:
         return wr.LinePlot(title=name, x=STEP, y=[name], title_x="training step", **more)
 
-    losses = [name for name in names if name.startswith("loss")]
-    measures = ("online/rank/", "online/std/", "online/lidar/")
-    collapse = [name for name in names if name.startswith(measures)]
-    probes = [name for name in names if name.startswith("online/") and name not in collapse]
+    losses, probes, collapse, _ = (
+        [name for name in names if group_of(name) == group] for group in GROUPS
+    )
     columns = [
         wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key)
-        for key in config_keys(found)
+        for key in config_keys(gathered)
     ]
     figure = wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(objective))
     sections = {
@@ -75,7 +74,7 @@ def workspace(found: Gathered, entity: str, project: str) -> Workspace:
     )
 
 
-def save(found: Gathered, place: str) -> str:
+def save(gathered: Gathered, place: str) -> str:
     """Make the workspace in W&B; its address.
 
     Args:
@@ -86,7 +85,7 @@ def save(found: Gathered, place: str) -> str:
     """
     if not re.fullmatch(r"[^/\s]+/[^/\s]+", place):
         raise InputError(f"--wandb {place}: give ENTITY/PROJECT, as in the project's address")
-    built = workspace(found, *place.split("/"))
+    built = workspace(gathered, *place.split("/"))
     try:
         return str(built.save().url)
     except Exception as error:  # of the network, the account, the project …
@@ -96,17 +95,17 @@ def save(found: Gathered, place: str) -> str:
         ) from error
 
 
-def config_keys(found: Gathered) -> list[str]:
+def config_keys(gathered: Gathered) -> list[str]:
     """Names of the settings that vary, as W&B's config of the runs has them.
 
     That holds the arguments of the method's constructor; `wandb agent` adds a sweep's parameters
     by their own names.
     """
-    if found.sweeps:
-        names = found.sweeps[0].parameters
+    if gathered.sweeps:
+        names = gathered.sweeps[0].parameters
     else:
-        names = varied(found.runs) if len(found.runs) > 1 else []
-    logged = {key for run in found.runs for key in run.settings if key.startswith("model.")}
+        names = varied(gathered.runs) if len(gathered.runs) > 1 else []
+    logged = {key for run in gathered.runs for key in run.settings if key.startswith("model.")}
     short_names = {short(key) for key in logged}
     return [
         short(name) for name in names if name.startswith("model.") and short(name) in short_names

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torchvision.utils import flow_to_image
 
 from ssl_faces.apps.editing import apply_edit, open_method
-from ssl_faces.apps.embedding import as_images, codes_of, cosines, verification_of
+from ssl_faces.apps.embedding import as_images, codes_of, verification_of
 from ssl_faces.apps.faces import FaceCrop, FaceFinder
-from ssl_faces.apps.verify import SPACE, Reliability, reliability
+from ssl_faces.apps.verify import SPACE, Similarity, compare
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadImage
 from ssl_faces.encoders.encoder import METHOD_FILE, FaceEncoder, load_encoder, read_card
@@ -32,20 +31,7 @@ PANELS = (NEUTRAL, MEAN, FLOW, TRANSLATION)
 BOXED_SIDE = 300
 """Pixels of the longer side of an image with a box, at most."""
 
-
-@dataclass(frozen=True)
-class Similarity:
-    """Similarity of two identity codes.
-
-    Attributes:
-        value: cosine, -1 to 1.
-        threshold: least value of a pair of one person; None if the encoder's card has none.
-        reliability: accuracy of that decision; None if the card has none.
-    """
-
-    value: float
-    threshold: float | None
-    reliability: Reliability | None
+Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Boxed(NamedTuple):
@@ -74,10 +60,10 @@ class Compared:
         pictures: the images of A and B, with the faces that were taken.
     """
 
-    faces: tuple[np.ndarray, np.ndarray]
+    faces: Pair
     similarity: Similarity | None
     probabilities: np.ndarray | None
-    panels: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    panels: dict[str, Pair] = field(default_factory=dict)
     pictures: tuple[Boxed, ...] = ()
 
 
@@ -109,13 +95,14 @@ class FaceComparison:
         if method is None and edits_pictures(encoder):
             method = encoder
         self.method: Method | None = None if method is None else open_method(method, NEUTRAL)
-        self._verification = verification_of(self.encoder, SPACE)
+        verification_of(self.encoder, SPACE)  # a broken entry is an error now
         self._detector = detector
         self._finders: dict[tuple[int, bool], FaceFinder] = {}
         self.lacking = self._lacks()
 
     def _lacks(self) -> list[str]:
         sentences = []
+        name = self.encoder_name
         if self.method is None:
             sentences.append(
                 "No neutral faces, flows and translations: give a run of FaceCycle or the hybrid "
@@ -126,28 +113,16 @@ class FaceComparison:
                 f"No mean face: {self.method.name} has none; FaceCycle's stage 2 has (--with RUN)."
             )
         if SPACE not in self.encoder.feature_dims:
-            sentences.append(
-                f"No similarity: {self.encoder_name} has no identity code; give another --encoder."
-            )
+            sentences.append(f"No similarity: {name} has no identity code; give another --encoder.")
         if self.probe is None:
             sentences.append(
-                f"No expressions: {self.encoder_name} has no probe; make one by linear-probe "
-                f"save-probe --encoder {self.encoder_name}."
+                f"No expressions: {name} has no probe; make one by linear-probe save-probe "
+                f"--encoder {name}."
             )
         return sentences
 
-    def crops(
-        self, picture: np.ndarray, name: str, side: int, whole: bool = False
-    ) -> list[FaceCrop]:
-        """The faces of an image uint8 RGB [H, W, 3], the largest first, `side` pixels a side.
-
-        Args:
-            name: of the image in errors.
-            whole: the image is a face crop, whatever its size.
-
-        Raises:
-            InputError: no usable face.
-        """
+    def _crops(self, picture: np.ndarray, name: str, side: int, whole: bool) -> list[FaceCrop]:
+        """The faces of an image, `side` pixels a side; InputError without a usable one."""
         key = (side, whole)
         if key not in self._finders:
             self._finders[key] = FaceFinder(side, "never" if whole else "auto", self._detector)
@@ -172,35 +147,28 @@ class FaceComparison:
         Raises:
             InputError: no face in one of them.
         """
-        named = ((first, "face A"), (second, "face B"))
+        named = {"face A": first, "face B": second}
 
         def crops(side: int) -> list[list[FaceCrop]]:
-            return [self.crops(picture, name, side, whole) for picture, name in named]
+            return [self._crops(picture, name, side, whole) for name, picture in named.items()]
 
-        found = crops(self.encoder.input_size)
-        faces = [crops[0].pixels for crops in found]
+        size = self.encoder.input_size
+        of_images = crops(size)
+        faces = [crops[0].pixels for crops in of_images]
         spaces = {SPACE, *([self.probe.space] if self.probe else [])} & {*self.encoder.feature_dims}
         codes = next(iter(codes_of(self.encoder, faces, spaces))) if spaces else {}
         panels = {}
         if self.method is not None:
             side = self.method.picture_size
-            same = side == self.encoder.input_size
-            enlarged = faces if same else [crops[0].pixels for crops in crops(side)]
+            enlarged = faces if side == size else [crops[0].pixels for crops in crops(side)]
             panels = _panels(self.method, enlarged, seed)
         return Compared(
             (faces[0], faces[1]),
-            self._similarity(codes[SPACE]) if SPACE in codes else None,
+            compare(self.encoder, codes[SPACE]) if SPACE in codes else None,
             None if self.probe is None else self.probe(codes[self.probe.space]).numpy(),
             panels,
-            tuple(boxed(image, crops) for (image, _), crops in zip(named, found, strict=True)),
+            tuple(map(boxed, named.values(), of_images)),
         )
-
-    def _similarity(self, codes: torch.Tensor) -> Similarity:
-        mean, threshold = None, None
-        if self._verification is not None:
-            mean, threshold = self._verification.mean, self._verification.threshold
-        value = float(cosines(codes[:1], codes[1:], mean))
-        return Similarity(value, threshold, reliability(self.encoder))
 
 
 def boxed(picture: np.ndarray, faces: Sequence[FaceCrop]) -> Boxed:
@@ -220,36 +188,27 @@ def boxed(picture: np.ndarray, faces: Sequence[FaceCrop]) -> Boxed:
     return Boxed(np.asarray(image), len(faces))
 
 
-def _panels(
-    method: Method, crops: list[np.ndarray], seed: int
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _panels(method: Method, crops: list[np.ndarray], seed: int) -> dict[str, Pair]:
     panels = {}
     for name in PANELS:
         edit = MOTION if name == TRANSLATION else name
+        images = None
         if name == FLOW:
-            images = flow_colours(method.flow_of(as_images(crops)))
+            flow = method.flow_of(as_images(crops))
+            if flow is not None:
+                # The hue is the direction, the saturation the length, relative to the longest.
+                images = flow_to_image(flow.float().cpu()).permute(0, 2, 3, 1).numpy()
         elif edit in method.edits():
             images = apply_edit(method, edit, crops, crops[::-1], seed)
-        else:
-            images = None
         if images is not None:
             panels[name] = (images[0], images[1])
     return panels
-
-
-def flow_colours(flow: torch.Tensor | None) -> np.ndarray | None:
-    """Flows [B, 2, h, w] as colours, uint8 [B, h, w, 3]: the hue is the direction, the saturation
-    the length, relative to the longest."""
-    if flow is None:
-        return None
-    return flow_to_image(flow.float().cpu()).permute(0, 2, 3, 1).numpy()
 
 
 def edits_pictures(encoder: str | os.PathLike[str]) -> bool:
     """Whether a release or a run has networks that edit faces."""
     released = find_released(encoder)
     if released is not None:
-        card = read_card(released)
-        return REBUILD in card and (released / METHOD_FILE).is_file()
+        return REBUILD in read_card(released) and (released / METHOD_FILE).is_file()
     checkpoint = Path(encoder) / "checkpoints" / "last.ckpt"
     return checkpoint.is_file() and editable(checkpoint)

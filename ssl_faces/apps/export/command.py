@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,48 +84,34 @@ def run(arguments: Sequence[str]) -> None:
             features differ from torch's; nothing is written.
     """
     options = _parser().parse_args(arguments)
-    _check(options)
-    for line in _export(options):
-        print(line)
-
-
-def _check(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.suffix not in (".onnx", ".pt2"):
         raise InputError(f"--out {out}: its ending sets the format; give FILE.onnx or FILE.pt2")
-    if out.suffix != ".onnx":
-        for option in ("opset", "int8", "pipeline"):
-            if getattr(options, option):
-                raise InputError(
-                    f"--{option} is only valid for .onnx output: leave it out, or give "
-                    "--out FILE.onnx"
-                )
+    for option in ("opset", "int8", "pipeline"):
+        if out.suffix == ".pt2" and getattr(options, option):
+            raise InputError(
+                f"--{option} is only valid for .onnx output: leave it out, or give --out FILE.onnx"
+            )
     for path in (out, *(_beside(out) if options.int8 else ())):
         check_output(path, options.overwrite, [options.encoder])
+    _export(options)
 
 
 def _beside(out: Path) -> list[Path]:
     return [out.with_name(f"{out.name}{ending}") for ending in BESIDE]
 
 
-def _export(options: argparse.Namespace) -> list[str]:
-    """Write the encoder; returns the report, line by line."""
+def _export(options: argparse.Namespace) -> None:
     # Imported late, so that `--help` needs no torch.
+    from ssl_faces.apps.export import formats, loss
     from ssl_faces.apps.export.faces import RENDERED, data_named, some_faces
-    from ssl_faces.apps.export.formats import (
-        Program,
-        as_onnx,
-        onnx_features,
-        pt2_features,
-        with_card,
-    )
-    from ssl_faces.apps.export.loss import in_words
-    from ssl_faces.apps.export.parity import check_parity
+    from ssl_faces.apps.export.parity import check_parity, in_words
     from ssl_faces.apps.export.pipeline import Pipeline, as_crops, changes, probes_of
     from ssl_faces.encoders.encoder import load_encoder
     from ssl_faces.encoders.onnx_files import need_onnx
 
     out, name = options.out, options.encoder
+    is_onnx = out.suffix == ".onnx"
     opset = options.opset or OPSET
     root = data_named(options.data)
     if options.int8 and root == RENDERED:
@@ -134,67 +119,64 @@ def _export(options: argparse.Namespace) -> list[str]:
             "--int8: 8 bits are calibrated on real faces, and rendered ones differ too much; give "
             "a folder of face crops by --data DIR, or leave out --int8"
         )
-    is_onnx = out.suffix == ".onnx"
     if is_onnx:
         need_onnx(f"--out {out}")
     encoder = load_encoder(name)
     spaces = _spaces(name, encoder.feature_dims, options.spaces)
     faces = some_faces(root, "test", encoder.input_size, options.faces)
     card = card_of(name, encoder, spaces)
-    dims = card["feature_dims"]
-    pipeline = None
+    # The file's function in torch: its outputs, those of the encoder that it needs, its input.
+    network: Any = partial(encoder, spaces=spaces)
+    outputs, needed, inputs, pipeline = spaces, spaces, faces.images, None
     if options.pipeline:
-        pipeline = Pipeline(encoder, spaces, probes_of(name))
+        network = pipeline = Pipeline(encoder, spaces, probes_of(name))
+        outputs, needed, inputs = pipeline.outputs, pipeline.needed, as_crops(faces.images)
         card |= pipeline.about()
-        dims = card["outputs"]
-        spaces = pipeline.needed
+
+    def wrapped(content: bytes) -> bytes:
+        return pipeline.wrapped(content) if pipeline else content
+
     if is_onnx:
-        content = as_onnx(encoder, name, spaces, opset)
+        content = formats.as_onnx(encoder, name, needed, opset)
         card["opset"] = opset
+        features = formats.onnx_features(wrapped(content), outputs)
     else:
-        program = Program(encoder, name, spaces)
-    if pipeline is not None:
-        crops = as_crops(faces.images)
-        features = onnx_features(pipeline.wrapped(content), pipeline.outputs)
-        card["parity"] = check_parity(
-            pipeline, pipeline.outputs, features, crops, faces.of, pipeline.probabilities
-        )
-    else:
-        features = onnx_features(content, spaces) if is_onnx else pt2_features(program.data(card))
-        network = partial(encoder, spaces=spaces)
-        card["parity"] = check_parity(network, spaces, features, *faces)
-    lines = _parity_in_words(card["parity"], "in 32 bits, " if options.int8 else "")
-    beside: dict[Path, str] = {}
+        program = formats.as_program(encoder, name, spaces)
+        features = formats.pt2_features(formats.program_file(program, card))
+    probabilities = pipeline.probabilities if pipeline else ()
+    parity = check_parity(network, outputs, features, inputs, faces.of, probabilities)
+    card["parity"] = parity
+    lines = in_words(parity, "in 32 bits, " if options.int8 else "")
+    beside: list[str] = []
     if options.int8:
-        small, about = _in_eight_bits(
-            content, spaces, faces, root, encoder.input_size, options.max_train
-        )
+        small, about = _in_eight_bits(content, needed, faces, root, options.max_train)
         if pipeline is not None:
-            rounded = onnx_features(pipeline.wrapped(small), pipeline.outputs)
+            rounded = formats.onnx_features(wrapped(small), outputs)
             about["loss"]["probabilities"] = changes(
-                features(crops), rounded(crops), pipeline.probes
+                features(inputs), rounded(inputs), pipeline.probes
             )
         content, card["eight_bits"] = small, about
-        page = in_words(about["loss"], out.name)
-        texts = (page, json.dumps(about, indent=2) + "\n")
-        beside = dict(zip(_beside(out), texts, strict=True))
+        page = loss.in_words(about["loss"], out.name)
+        beside = [page, json.dumps(about, indent=2) + "\n"]
         lines.append(page.partition("\n\n")[2])
-    if pipeline is not None:
-        content = pipeline.wrapped(content)
-    content = with_card(content, card) if is_onnx else program.data(card)
-    for path, text in beside.items():
+    if is_onnx:
+        file = formats.with_card(wrapped(content), card)
+    else:
+        file = formats.program_file(program, card)
+    for path, text in zip(_beside(out), beside, strict=False):
         replace_file(path, text.encode())
-    replace_file(out, content)
-    outputs = ", ".join(f"{output} [B, {length}]" for output, length in dims.items())
+    replace_file(out, file)
+    dims = card["outputs"] if pipeline else card["feature_dims"]
+    shapes = ", ".join(f"{output} [B, {length}]" for output, length in dims.items())
     kind = f"ONNX, opset {opset}" if is_onnx else "torch.export"
-    lines.append(f"{out}: {len(content) / 1e6:.2f} MB, {kind}; {card['input']} -> {outputs}")
+    lines.append(f"{out}: {len(file) / 1e6:.2f} MB, {kind}; {card['input']} -> {shapes}")
     if is_onnx and pipeline is None:
         lines.append(f"score it with linear-probe run --encoder {out}")
-    return lines
+    print("\n".join(lines))
 
 
 def _in_eight_bits(
-    content: bytes, spaces: Sequence[str], faces: Faces, root: str, size: int, max_train: int
+    content: bytes, spaces: Sequence[str], faces: Faces, root: str, max_train: int
 ) -> tuple[bytes, dict[str, Any]]:
     """An ONNX file in 8 bits, and for its card how it was made and what it lost.
 
@@ -205,7 +187,7 @@ def _in_eight_bits(
     from ssl_faces.apps.export.loss import measured_loss
     from ssl_faces.encoders.onnx_files import quantised
 
-    train = some_faces(root, "train", size, CALIBRATED)
+    train = some_faces(root, "train", faces.images.shape[-1], CALIBRATED)
     if len(train.images) < LEAST_CALIBRATED:
         raise InputError(
             f"--int8: {root} has {len(train.images)} faces to calibrate 8 bits on; give at least "
@@ -233,13 +215,10 @@ def card_of(encoder: str, network: Any, spaces: Sequence[str]) -> dict[str, Any]
     """The card inside the file: the keys of the encoder's card that its users need."""
     import torch
 
+    from ssl_faces.common import __version__
     from ssl_faces.common.run_record import git_state
 
-    try:
-        own = version("ssl-faces")
-    except PackageNotFoundError:
-        own = "not installed"
-    by = {"ssl-faces": own, "torch": torch.__version__}
+    by = {"ssl-faces": __version__, "torch": torch.__version__}
     state, _ = git_state()
     if state is not None:
         by["commit"] = state["commit"] + (" and changes" if state["dirty"] else "")
@@ -250,15 +229,3 @@ def card_of(encoder: str, network: Any, spaces: Sequence[str]) -> dict[str, Any]
         **{key: network.card[key] for key in KEPT if key in network.card},
         "exported_by": by,
     }
-
-
-def _parity_in_words(parity: dict[str, Any], what: str) -> list[str]:
-    batches = ", ".join(map(str, parity["batches"]))
-    return [
-        f"parity with torch, {what}{parity['of']}, in batches of {batches} "
-        f"({parity['measure']}; {parity['tolerance']:g} allowed):",
-        *(
-            f"  {space}: {error['absolute']:.2e}, {error['relative']:.2e}"
-            for space, error in parity["spaces"].items()
-        ),
-    ]

@@ -19,33 +19,24 @@ from ssl_faces.encoders.onnx_files import INPUT, session_of, traced
 CARD = "card.json"
 """Name of the card among a program's extra files."""
 
-_EXAMPLES = 2
-
 
 class _Spaces(nn.Module):
-    """An encoder that gives only some of its spaces."""
+    """An encoder that gives some of its spaces, by name or, for ONNX's tracer, as a tuple."""
 
-    def __init__(self, encoder: FaceEncoder, spaces: Sequence[str]) -> None:
+    def __init__(self, encoder: FaceEncoder, spaces: Sequence[str], named: bool) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.spaces = [*spaces]
+        self.encoder, self.spaces, self.named = encoder, [*spaces], named
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor] | tuple[Tensor, ...]:
         features = self.encoder(images, self.spaces)
-        return {space: features[space] for space in self.spaces}
-
-
-class _SpacesInOrder(_Spaces):
-    """The same as a tuple, for the tracer."""
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return tuple(super().forward(images).values())
+        if self.named:
+            return {space: features[space] for space in self.spaces}
+        return tuple(features[space] for space in self.spaces)
 
 
 def _example(encoder: FaceEncoder) -> Tensor:
     size = encoder.input_size
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(_EXAMPLES, 3, size, size, generator=generator)
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def as_onnx(encoder: FaceEncoder, name: str, spaces: Sequence[str], opset: int) -> bytes:
@@ -55,8 +46,9 @@ def as_onnx(encoder: FaceEncoder, name: str, spaces: Sequence[str], opset: int) 
     Raises:
         InputError: the encoder has an operation that ONNX lacks.
     """
+    network = _Spaces(encoder, spaces, named=False).eval()
     try:
-        return traced(_SpacesInOrder(encoder, spaces).eval(), _example(encoder), spaces, opset)
+        return traced(network, _example(encoder), spaces, opset)
     except RuntimeError as error:
         raise InputError(
             f"{name}: can't be written as ONNX with opset {opset} ({error}); try another --opset, "
@@ -79,43 +71,37 @@ def with_card(data: bytes, card: dict[str, Any]) -> bytes:
 def onnx_features(data: bytes, spaces: Sequence[str], threads: int = 1) -> Features:
     """The features of an ONNX file by onnxruntime; InputError if it can't run the file."""
     session = session_of(data, threads)
-    (given,) = session.get_inputs()
+    (inputs,) = session.get_inputs()
 
     def features(images: Tensor) -> dict[str, Tensor]:
-        outputs = session.run([*spaces], {given.name: images.numpy()})
+        outputs = session.run([*spaces], {inputs.name: images.numpy()})
         return {space: torch.from_numpy(x) for space, x in zip(spaces, outputs, strict=True)}
 
     return features
 
 
-class Program:
-    """An encoder as a `torch.export` program: `images` [B, 3, S, S] in [0, 1] to a dict of features
-    [B, D] by space.
+def as_program(encoder: FaceEncoder, name: str, spaces: Sequence[str]) -> Any:
+    """A `torch.export` program: `images` [B, 3, S, S] in [0, 1] to a dict of features [B, D].
 
     Raises:
         InputError: the encoder can't be exported.
     """
+    shapes = {INPUT: {0: torch.export.Dim("faces", min=1)}}
+    network = _Spaces(encoder, spaces, named=True).eval()
+    try:
+        with torch.no_grad():
+            return torch.export.export(network, (_example(encoder),), dynamic_shapes=shapes)
+    except Exception as error:  # its exceptions share no public class
+        raise InputError(
+            f"{name}: torch.export can't write it ({reason_of(error)}); try --out FILE.onnx"
+        ) from error
 
-    def __init__(self, encoder: FaceEncoder, name: str, spaces: Sequence[str]) -> None:
-        faces = torch.export.Dim("faces", min=1)
-        try:
-            with torch.no_grad():
-                self._program = torch.export.export(
-                    _Spaces(encoder, spaces).eval(),
-                    (_example(encoder),),
-                    dynamic_shapes={INPUT: {0: faces}},
-                )
-        except Exception as error:  # its exceptions share no public class
-            raise InputError(
-                f"{name}: torch.export can't write it ({reason_of(error)}); try --out FILE.onnx"
-            ) from error
 
-    def data(self, card: dict[str, Any]) -> bytes:
-        """The file."""
-        file = io.BytesIO()
-        extra = {CARD: json.dumps(card, indent=2)}
-        torch.export.save(self._program, file, extra_files=extra)
-        return file.getvalue()
+def program_file(program: Any, card: dict[str, Any]) -> bytes:
+    """The file of a program."""
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={CARD: json.dumps(card, indent=2)})
+    return file.getvalue()
 
 
 def pt2_features(data: bytes) -> Features:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ssl_faces.apps.export.faces import Faces
 from ssl_faces.apps.export.formats import onnx_features
 from ssl_faces.bench.apart import run_in_subprocess
-from ssl_faces.bench.result import Value, markdown
+from ssl_faces.bench.result import markdown
 from ssl_faces.bench.timing import processor_side_by_side, ratio
 from ssl_faces.common.hardware import hardware
 
@@ -50,18 +50,15 @@ def measured_loss(
     batch = faces.images[:TIMED]
     calls = {"32": lambda: full(batch), "8": lambda: small(batch)}
     seconds = processor_side_by_side(calls, rounds=7)
-    rates = {bits: len(batch) / median(values) for bits, values in seconds.items()}
+    rates = {bits: round(len(batch) / median(values), 1) for bits, values in seconds.items()}
+    errors = {space: cosine_error(exact[space], rounded[space]) for space in spaces}
     return {
-        "cosine_error": {
-            "measure": COSINE,
-            "of": faces.of,
-            "spaces": {space: cosine_error(exact[space], rounded[space]) for space in spaces},
-        },
+        "cosine_error": {"measure": COSINE, "of": faces.of, "spaces": errors},
         "bytes": {"32": len(before), "8": len(after)},
         "faces_a_second": {
             "how": f"onnxruntime, CPU time of one core, batches of {len(batch)}, in turns",
             "hardware": hardware("cpu"),
-            **{bits: round(rate, 1) for bits, rate in rates.items()},
+            **rates,
             "ratio": round(ratio(seconds, "32", "8"), 3),
         },
         "max_train": max_train,
@@ -77,13 +74,8 @@ def cosine_error(exact: Tensor, rounded: Tensor) -> dict[str, Any]:
     draws = torch.randint(len(errors), (_REPLICATES, len(errors)), generator=generator)
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     low, high = errors[draws].mean(1).quantile(ends).tolist()
-    return {
-        "mean": float(errors.mean()),
-        "low": low,
-        "high": high,
-        "worst": float(errors.max()),
-        "n": len(errors),
-    }
+    figures = {"mean": float(errors.mean()), "low": low, "high": high}
+    return {**figures, "worst": float(errors.max()), "n": len(errors)}
 
 
 def _scores(before: bytes, after: bytes, data: str, max_train: int) -> list[dict[str, Any]]:
@@ -98,7 +90,7 @@ def _scores(before: bytes, after: bytes, data: str, max_train: int) -> list[dict
 
 def in_words(loss: dict[str, Any], name: str) -> str:
     """The loss as a Markdown page."""
-    cosines: list[dict[str, Value]] = [
+    cosines = [
         {
             "feature space": space,
             "cosine error, mean": f"{e['mean']:.5f} [{e['low']:.5f}, {e['high']:.5f}]",
@@ -107,7 +99,7 @@ def in_words(loss: dict[str, Any], name: str) -> str:
         }
         for space, e in loss["cosine_error"]["spaces"].items()
     ]
-    scores: list[dict[str, Value]] = [
+    scores = [
         {
             "task": f"{s['data_set']}, {s['split']}",
             "metric": f"{s['metric']} ({s['probe']})",
@@ -120,37 +112,30 @@ def in_words(loss: dict[str, Any], name: str) -> str:
         for s in loss["scores"]
         if s["metric"] in _SHOWN
     ]
-    size, rate = loss["bytes"], loss["faces_a_second"]
-    lines = [
+    size, rate, cosine = loss["bytes"], loss["faces_a_second"], loss["cosine_error"]
+    parts = [
         f"# Loss by 8 bits: {name}",
-        "",
         f"{size['32'] / 1e6:.2f} MB in 32 bits, {size['8'] / 1e6:.2f} MB in 8 bits; "
         f"{rate['32']:g} and {rate['8']:g} faces per second, {rate['ratio']:g} times "
         f"({rate['how']}; {rate['hardware']}).",
-        "",
-        f"Cosine error: {loss['cosine_error']['measure']}; {loss['cosine_error']['of']}.",
-        "",
+        f"Cosine error: {cosine['measure']}; {cosine['of']}.",
         markdown(cosines),
-        "",
     ]
     for task, change in loss.get("probabilities", {}).items():
-        lines += [
+        parts.append(
             f"Probabilities of {task}: changed by {change['mean_change']:.2f} points of percent on "
             f"average, at most {change['largest_change']:.1f}; the same class is the most probable "
-            f"for {change['same_class_percent']:.1f} % of {change['n']:,} faces.",
-            "",
-        ]
+            f"for {change['same_class_percent']:.1f} % of {change['n']:,} faces."
+        )
     if scores:
-        lines += [
+        parts += [
             "Figures with 95 % bootstrap intervals, differences by paired bootstrap; the probe "
             f"was trained on at most {loss['max_train']:,} images.",
-            "",
             markdown(scores),
-            "",
         ]
     else:
-        lines += ["The data have neither expressions nor pairs to score on.", ""]
-    return "\n".join(lines)
+        parts.append("The data have neither expressions nor pairs to score on.")
+    return "\n\n".join(parts) + "\n"
 
 
 def _figure(of: dict[str, float], sign: str = "") -> str:

@@ -47,24 +47,24 @@ def check_parity(
         InputError: they differ by more than `TOLERANCE` of their scale, or the file fails.
     """
     sizes = batch_sizes(len(images))
-    parts: list[dict[str, Tensor]] = []
+    actual: dict[str, list[Tensor]] = {space: [] for space in spaces}
+    expected: dict[str, list[Tensor]] = {space: [] for space in spaces}
     for batch in images.split(sizes):
         try:
-            parts.append(file(batch))
+            features = file(batch)
         except Exception as error:  # runtimes' exceptions share no public class
             raise InputError(
                 f"the exported file fails on a batch of {len(batch)} ({reason_of(error)}); export "
                 "the encoder to another format"
             ) from error
-    expected = [network(batch) for batch in images.split(64)]
-    errors = {
-        space: distance(
-            torch.cat([part[space] for part in expected]),
-            torch.cat([part[space] for part in parts]),
-            1.0 if space in probabilities else None,
-        )
-        for space in spaces
-    }
+        exact = network(batch)
+        for space in spaces:
+            actual[space].append(features[space])
+            expected[space].append(exact[space])
+    errors = {}
+    for space in spaces:
+        scale = 1.0 if space in probabilities else None
+        errors[space] = distance(torch.cat(expected[space]), torch.cat(actual[space]), scale)
     worst = max(errors, key=lambda space: errors[space]["relative"])
     if not errors[worst]["relative"] <= TOLERANCE:
         raise InputError(
@@ -72,13 +72,21 @@ def check_parity(
             f"{errors[worst]['relative']:.2g} of its scale, and {TOLERANCE:g} is allowed; try "
             "another --opset or format, or leave the space out by --spaces"
         )
-    return {
-        "measure": MEASURE,
-        "tolerance": TOLERANCE,
-        "spaces": errors,
-        "batches": sizes,
-        "of": of,
-    }
+    about = {"measure": MEASURE, "tolerance": TOLERANCE, "batches": sizes, "of": of}
+    return {**about, "spaces": errors}
+
+
+def in_words(parity: dict[str, Any], bits: str) -> list[str]:
+    """A parity as lines to print."""
+    batches = ", ".join(map(str, parity["batches"]))
+    return [
+        f"parity with torch, {bits}{parity['of']}, in batches of {batches} "
+        f"({parity['measure']}; {parity['tolerance']:g} allowed):",
+        *(
+            f"  {space}: {error['absolute']:.2e}, {error['relative']:.2e}"
+            for space, error in parity["spaces"].items()
+        ),
+    ]
 
 
 def batch_sizes(count: int) -> list[int]:

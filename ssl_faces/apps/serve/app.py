@@ -5,36 +5,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import fastapi
-import jinja2
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from ssl_faces.apps.faces import Detect, FaceCrop
 from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
 from ssl_faces.apps.serve.batches import Batcher
-from ssl_faces.apps.serve.guard import Guard, refusal
-from ssl_faces.apps.serve.limits import MOST_MATCHES, ServiceLimits
-from ssl_faces.apps.serve.metrics import CONTENT_TYPE_LATEST, Metrics
 from ssl_faces.apps.serve.service import Service
-from ssl_faces.apps.verify import SPACE
-from ssl_faces.apps.web.requests import Refused
-from ssl_faces.common.errors import InputError, out_of_memory
+from ssl_faces.apps.verify import SPACE, compare
+from ssl_faces.apps.web.filter import Refused
+from ssl_faces.apps.web.guard import Guard, Metrics, ServiceLimits, add_failures
+from ssl_faces.common import __version__
+from ssl_faces.common.page_style import rendered
 
 TITLE = "ssl-faces serve"
+MOST_MATCHES = 100
+"""Of one face, in a search."""
+
 _Result = TypeVar("_Result")
+_Face = TypeVar("_Face", bound=schema.Face)
 
 _DETECT = fastapi.Query(
     description="always: detect faces; never: images are face crops; auto: images of at most 128 "
@@ -47,14 +46,17 @@ Detected = Annotated[Detect, _DETECT]
 Which = Annotated[Literal["largest", "all"], _FACES]
 
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"description": "broken JSON or base64, or cut short"},
-    401: {"description": "no token, or another"},
-    408: {"description": "arrives too slowly"},
-    413: {"description": "too large: bytes, pixels or images"},
-    415: {"description": "no image, or another content type"},
-    422: {"description": "no usable face, or a wrong parameter"},
-    429: {"description": "too many requests at once"},
-    503: {"description": "takes too long, or more memory than there is"},
+    status: {"description": description, "model": schema.Failure}
+    for status, description in {
+        400: "broken JSON or base64, or cut short",
+        401: "no token, or another",
+        408: "arrives too slowly",
+        413: "too large: bytes, pixels or images",
+        415: "no image, or another content type",
+        422: "no usable face, or a wrong parameter",
+        429: "too many requests at once",
+        503: "takes too long, or more memory than there is",
+    }.items()
 }
 
 
@@ -65,9 +67,13 @@ class _Seen(NamedTuple):
     numbers: list[int]
     codes: dict[str, Tensor]
 
-    def about(self, i: int) -> dict[str, Any]:
-        crop = self.crops[i]
-        return {"image": self.numbers[i], "box": crop.box, "score": crop.score}
+    def faces(self, kind: type[_Face], **columns: Sequence[Any]) -> list[_Face]:
+        """Each face, with what the columns have of it."""
+        faces = []
+        for i, (crop, number) in enumerate(zip(self.crops, self.numbers, strict=True)):
+            more = {name: values[i] for name, values in columns.items()}
+            faces.append(kind(image=number, box=crop.box, score=crop.score, **more))
+        return faces
 
 
 class _Work:
@@ -95,14 +101,14 @@ class _Work:
         self, images: list[bytes], spaces: Collection[str], detect: Detect, which: str
     ) -> _Seen:
         await self.in_threads([partial(self.service.check, images, self.limits)])
-        found = await self.in_threads(
+        faces = await self.in_threads(
             [
                 partial(self.service.faces, data, number, detect, which == "largest")
                 for number, data in enumerate(images)
             ]
         )
-        crops = [crop for faces in found for crop in faces]
-        numbers = [number for number, faces in enumerate(found) for _ in faces]
+        crops = [crop for of_image in faces for crop in of_image]
+        numbers = [number for number, of_image in enumerate(faces) for _ in of_image]
         codes = await self._batcher([crop.pixels for crop in crops], spaces)
         return _Seen(crops, numbers, codes)
 
@@ -135,7 +141,7 @@ def build_app(
     work = _Work(service, limits, metrics, threads)
     app = fastapi.FastAPI(
         title=TITLE,
-        version=_version(),
+        version=__version__,
         description=f"Encoder {service.name}. Results are often wrong, and not for deciding about "
         "people.",
         lifespan=work.running,
@@ -145,7 +151,7 @@ def build_app(
     )
     _add_posts(app, work)
     _add_gets(app, service, metrics)
-    _add_failures(app)
+    add_failures(app)
     paths = {route.path for route in app.routes if isinstance(route, fastapi.routing.APIRoute)}
     app.add_middleware(
         Guard,
@@ -160,10 +166,11 @@ def build_app(
 
 def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
     service = work.service
-    one_or_more = _body("One image as it is, or several as JSON.", raw=True)
-    two = _body("Two images.")
 
-    @app.post("/embed", responses=_failures(), openapi_extra=one_or_more)
+    def post(path: str, body: str = "One image as it is, or several as JSON.") -> Any:
+        return app.post(path, responses=_FAILURES, openapi_extra=_described(body))
+
+    @post("/embed")
     async def embed(
         request: fastapi.Request,
         spaces: Annotated[str | None, _SPACES] = None,
@@ -173,55 +180,46 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
         """Codes of the faces of images."""
         names = service.wanted(spaces)
         seen = await work(await _images(request), names, detect, faces)
-        codes = {space: seen.codes[space].tolist() for space in names}
-        return schema.Embeddings(
-            faces=[
-                schema.Embedded(**seen.about(i), codes={name: codes[name][i] for name in names})
-                for i in range(len(seen.crops))
-            ]
-        )
+        rows = zip(*(seen.codes[space].tolist() for space in names), strict=True)
+        codes = [dict(zip(names, row, strict=True)) for row in rows]
+        return schema.Embeddings(faces=seen.faces(schema.Embedded, codes=codes))
 
     if SPACE in service.encoder.feature_dims:
 
-        @app.post("/verify", responses=_failures(), openapi_extra=two)
+        @post("/verify", "Two images.")
         async def verify(request: fastapi.Request, detect: Detected = "auto") -> schema.Comparison:
             """Similarity of the largest faces of two images."""
             images = await _images(request)
             if len(images) != 2:
                 raise Refused(422, f"images: {len(images)}; give two, as JSON")
             seen = await work(images, [SPACE], detect, "largest")
-            value, meaning = service.similarity(seen.codes[SPACE])
-            threshold = None if service.verification is None else service.verification.threshold
+            value, threshold, meaning = compare(service.encoder, seen.codes[SPACE])
             return schema.Comparison(
                 similarity=value,
                 threshold=threshold,
                 above=None if threshold is None else value >= threshold,
                 meaning=meaning,
-                faces=[schema.Face(**seen.about(i)) for i in range(2)],
+                faces=seen.faces(schema.Face),
             )
 
     if (probe := service.probe) is not None:
 
-        @app.post("/expressions", responses=_failures(), openapi_extra=one_or_more)
+        @post("/expressions")
         async def expressions(
             request: fastapi.Request, faces: Which = "largest", detect: Detected = "auto"
         ) -> schema.Expressions:
             """Probabilities of facial expressions, which do not show what a person feels."""
             seen = await work(await _images(request), [probe.space], detect, faces)
             rows = probe(seen.codes[probe.space]).tolist()
+            named = [dict(zip(probe.classes, row, strict=True)) for row in rows]
             return schema.Expressions(
-                faces=[
-                    schema.Expressive(
-                        **seen.about(i), probabilities=dict(zip(probe.classes, row, strict=True))
-                    )
-                    for i, row in enumerate(rows)
-                ],
+                faces=seen.faces(schema.Expressive, probabilities=named),
                 accuracy=probe.about.get("accuracy"),
             )
 
     if (index := service.index) is not None:
 
-        @app.post("/search", responses=_failures(), openapi_extra=one_or_more)
+        @post("/search")
         async def search(
             request: fastapi.Request,
             nearest: Annotated[int, _NEAREST] = 5,
@@ -231,19 +229,11 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
             """The most similar faces of the index, which are often of other people."""
             space = index.about["space"]
             seen = await work(await _images(request), [space], detect, faces)
-            (found,) = await work.in_threads([partial(service.matches, seen.codes[space], nearest)])
+            call = partial(service.matches, seen.codes[space], nearest)
+            (matches,) = await work.in_threads([call])
             known = service.identification
             return schema.Matches(
-                faces=[
-                    schema.Searched(
-                        **seen.about(i),
-                        matches=[
-                            schema.Match(key=key, similarity=value, above=above)
-                            for key, value, above in row
-                        ],
-                    )
-                    for i, row in enumerate(found)
-                ],
+                faces=seen.faces(schema.Searched, matches=matches),
                 threshold=None if known is None else known.threshold,
                 meaning=f"{reliability(known, len(index.faces))}.",
             )
@@ -264,44 +254,17 @@ def _add_gets(app: fastapi.FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/metrics", response_class=Response)
     async def figures() -> Response:
         """Requests, times, batches, memory and CPU time, for Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return HTMLResponse(_template().render(api=app.openapi()), headers=policy)
+        page = rendered("ssl_faces.apps.serve", "docs.html", strict=False, api=app.openapi())
+        return HTMLResponse(page, headers=policy)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
-
-
-def _add_failures(app: fastapi.FastAPI) -> None:
-    """Answer every failure by one sentence as JSON."""
-
-    async def refused(request: fastapi.Request, error: Any) -> JSONResponse:
-        return refusal(error)
-
-    async def invalid(request: fastapi.Request, error: Any) -> JSONResponse:
-        first = error.errors()[0]
-        return refusal(Refused(422, f"{first['loc'][-1]}: {first['msg']}"))
-
-    async def http(request: fastapi.Request, error: Any) -> JSONResponse:
-        reasons = {404: "no such path; see /docs", 405: "another method is needed; see /docs"}
-        reason = reasons.get(error.status_code, str(error.detail))
-        return refusal(Refused(error.status_code, reason, dict(error.headers or {})))
-
-    async def wrong(request: fastapi.Request, error: Any) -> JSONResponse:
-        if out_of_memory(error) is not None:
-            mend = "there is not enough memory; give smaller or fewer images"
-            return refusal(Refused(503, mend, {"Retry-After": "5"}))
-        reason = str(error) if isinstance(error, InputError) else "see the service's output"
-        return refusal(Refused(500, f"the service failed: {reason}"))
-
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, wrong)
 
 
 async def _refuse_unknown(request: fastapi.Request) -> None:
@@ -341,29 +304,11 @@ async def _images(request: fastapi.Request) -> list[bytes]:
         raise Refused(400, f"images: no base64 ({error})") from error
 
 
-def _failures() -> dict[int | str, dict[str, Any]]:
-    return {status: {**about, "model": schema.Failure} for status, about in _FAILURES.items()}
-
-
-def _body(about: str, raw: bool = False) -> dict[str, Any]:
+def _described(body: str) -> dict[str, Any]:
     """The documentation of a request's body."""
-    content: dict[str, Any] = {"application/json": {"schema": schema.Images.model_json_schema()}}
-    if raw:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        content = {"image/jpeg": binary, "image/png": binary, **content}
-    return {"requestBody": {"required": True, "description": about, "content": content}}
-
-
-def _version() -> str:
-    try:
-        return version("ssl-faces")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-@lru_cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
-    )
-    return environment.get_template("docs.html")
+    kinds = {"application/json": schema.Images.model_json_schema()}
+    if body.startswith("One image"):
+        binary = {"type": "string", "format": "binary"}
+        kinds = {"image/jpeg": binary, "image/png": binary, **kinds}
+    content = {kind: {"schema": described} for kind, described in kinds.items()}
+    return {"requestBody": {"required": True, "description": body, "content": content}}

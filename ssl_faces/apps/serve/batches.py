@@ -28,8 +28,8 @@ class Batcher:
     a lone request never waits for others.
 
     Args:
-        encode: runs in a thread of its own.
-        most: faces per batch; a request with more is a batch of its own.
+        encode: runs in its own thread.
+        most: faces per batch; a request with more is a batch alone.
         observe: called with the number of faces of each batch.
     """
 
@@ -60,40 +60,40 @@ class Batcher:
                     if not batch:
                         self._wake.clear()
                         continue
-                    crops = [crop for one in batch for crop in one.crops]
-                    spaces = {space for one in batch for space in one.spaces}
+                    crops = [crop for request in batch for crop in request.crops]
+                    spaces = {space for request in batch for space in request.spaces}
                     self._observe(len(crops))
                     try:
                         codes = await loop.run_in_executor(thread, self._encode, crops, spaces)
                     except Exception as error:
-                        for one in batch:
-                            if not one.codes.done():
-                                one.codes.set_exception(error)
+                        for request in batch:
+                            if not request.codes.done():
+                                request.codes.set_exception(error)
                         continue
                     _hand_out(batch, codes)
             finally:
-                for one in (*batch, *self._waiting):
-                    one.codes.cancel()
+                for request in (*batch, *self._waiting):
+                    request.codes.cancel()
 
     def _next(self) -> list[_Waiting]:
         """The requests of the next batch, without those that are no longer awaited."""
         batch: list[_Waiting] = []
         count = 0
         while self._waiting:
-            one = self._waiting[0]
-            if batch and count + len(one.crops) > self._most:
+            request = self._waiting[0]
+            if batch and count + len(request.crops) > self._most:
                 break
             self._waiting.popleft()
-            if not one.codes.done():
-                batch.append(one)
-                count += len(one.crops)
+            if not request.codes.done():
+                batch.append(request)
+                count += len(request.crops)
         return batch
 
 
 def _hand_out(batch: Sequence[_Waiting], codes: dict[str, Tensor]) -> None:
     start = 0
-    for one in batch:
-        rows = slice(start, start + len(one.crops))
+    for request in batch:
+        rows = slice(start, start + len(request.crops))
         start = rows.stop
-        if not one.codes.done():
-            one.codes.set_result({space: codes[space][rows] for space in one.spaces})
+        if not request.codes.done():
+            request.codes.set_result({space: codes[space][rows] for space in request.spaces})

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from ssl_faces.apps.arguments import add_detector, add_encoder, parser
-from ssl_faces.apps.web.requests import LOOPBACK
+from ssl_faces.apps.arguments import add_detector, add_encoder, add_server, parser
+from ssl_faces.apps.search import index_folder
+from ssl_faces.apps.web import LOOPBACK, need_server
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
-from ssl_faces.data.pictures import MOST_PIXELS
 
 ABOUT = """\
 A REST service of an encoder: POST /embed, /verify, /expressions and /search (in an index of faces,
@@ -34,14 +33,15 @@ def run(arguments: Sequence[str]) -> None:
     of = parser("serve", ABOUT)
     add_encoder(of)
     add_detector(of)
+    add_server(of, 8000, "per request", "of all images of a request")
     add = of.add_argument
-    add("--index", type=Path, metavar="DIR", help="of `ssl-faces search index`: POST /search")
-    add("--host", default="127.0.0.1", help="address (default: only this machine)")
-    add("--port", type=whole(0, 65_535), default=8000, help="0: any free port (default: 8000)")
+    add(
+        "--index",
+        type=index_folder,
+        metavar="DIR",
+        help="of `ssl-faces search index`: POST /search",
+    )
     add("--token-file", type=Path, metavar="FILE", help=f"the token; default: ${TOKEN}")
-    add("--max-mb", type=number(0, 1000, above=True), default=10.0, help="per request (10)")
-    pixels = "of all images of a request (default: 25,000,000)"
-    add("--max-pixels", type=whole(64, MOST_PIXELS), default=25_000_000, help=pixels)
     add("--queue", type=whole(1, 10_000), default=64, help="requests at once (default: 64)")
     add("--seconds", type=number(0, 3600, above=True), default=30.0, help="per request (30)")
     add("--max-batch", type=whole(1, 1024), default=32, help="faces per batch (default: 32)")
@@ -59,15 +59,11 @@ def run(arguments: Sequence[str]) -> None:
             f"warning: --host {options.host}: without encryption; put a proxy with TLS in front",
             file=sys.stderr,
         )
-    for package in ("fastapi", "prometheus_client", "uvicorn"):
-        if find_spec(package) is None:
-            raise InputError(f"the service needs {package}; pip install 'ssl-faces[serve]'")
-    # FastAPI sends traces to wherever the environment names, unless an operator wants them.
-    os.environ.setdefault("FASTAPI_OTEL_AUTO_CONFIGURE", "false")
+    need_server("serve")
     # Imported late, since they import torch.
     from ssl_faces.apps.serve.app import build_app
-    from ssl_faces.apps.serve.limits import ServiceLimits
     from ssl_faces.apps.serve.service import Service
+    from ssl_faces.apps.web.guard import ServiceLimits
     from ssl_faces.apps.web.running import run_app
 
     limits = ServiceLimits(

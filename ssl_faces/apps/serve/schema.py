@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ssl_faces.apps.serve.limits import MOST_IMAGES
+MOST_IMAGES = 64
+"""In one request."""
 
 
 class Images(BaseModel):

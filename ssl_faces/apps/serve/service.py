@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -14,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ssl_faces.apps import search
-from ssl_faces.apps.embedding import codes_of, cosines, identification_of, verification_of
+from ssl_faces.apps.embedding import codes_of, identification_of, verification_of
 from ssl_faces.apps.faces import Detect, FaceCrop, FaceFinder
-from ssl_faces.apps.verify import SPACE, meaning, reliability
-from ssl_faces.apps.web.requests import Refused
+from ssl_faces.apps.serve.schema import Match
+from ssl_faces.apps.verify import SPACE
+from ssl_faces.apps.web.filter import Refused
 from ssl_faces.apps.web.uploads import Limits, TooLarge, check_picture
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.encoders.encoder import load_encoder
@@ -47,14 +47,14 @@ class Service:
         self.encoder = load_encoder(encoder)
         self.name = str(self.encoder.card.get("name") or os.path.basename(os.fsdecode(encoder)))
         self.probe = find_probe(encoder)
-        self.verification = verification_of(self.encoder, SPACE)
-        self.reliability = reliability(self.encoder)
+        verification_of(self.encoder, SPACE)  # a broken entry is an error now
         self.identification = identification_of(self.encoder)
         self.index: search.Index | None = None
         if index is not None:
             search.need_faiss()
             self.index = search.open_index(index.expanduser())
             self.index.check_encoder(encoder, index)
+            self._keys = self.index.faces["key"]
         size = self.encoder.input_size
         self._finders: dict[str, FaceFinder] = {
             detect: FaceFinder(size, detect, detector) for detect in get_args(Detect)
@@ -67,7 +67,7 @@ class Service:
         pixels = 0
         for i, data in enumerate(images):
             try:
-                pixels += check_picture(io.BytesIO(data), limits)
+                pixels += check_picture(data, limits)
             except TooLarge as error:
                 raise Refused(413, f"image {i}: {error}") from error
             except BadImage as error:
@@ -107,24 +107,19 @@ class Service:
                 )
         return names
 
-    def similarity(self, codes: Tensor) -> tuple[float, str]:
-        """The similarity of two faces' identity codes [2, D], and its meaning in words."""
-        mean = None if self.verification is None else self.verification.mean
-        value = float(cosines(codes[:1], codes[1:], mean))
-        threshold = None if self.verification is None else self.verification.threshold
-        return value, meaning(value, threshold, self.reliability)
-
-    def matches(self, codes: Tensor, count: int) -> list[list[tuple[str, float, bool | None]]]:
-        """Key, similarity and whether it is above the threshold, of the faces of the index that are
-        most similar to each code [N, D]."""
+    def matches(self, codes: Tensor, count: int) -> list[list[Match]]:
+        """The faces of the index that are most similar to each code [N, D]."""
         assert self.index is not None
         known = self.identification
         similarities, rows = self.index.nearest(codes, count)
-        keys = [self.index.faces["key"].take(row).to_pylist() for row in rows]
         return [
             [
-                (key, value, None if known is None else value >= known.threshold)
-                for key, value in zip(row, values.tolist(), strict=True)
+                Match(
+                    key=key,
+                    similarity=value,
+                    above=None if known is None else value >= known.threshold,
+                )
+                for key, value in zip(self._keys.take(row).to_pylist(), values, strict=True)
             ]
-            for row, values in zip(keys, similarities, strict=True)
+            for row, values in zip(rows, similarities.tolist(), strict=True)
         ]

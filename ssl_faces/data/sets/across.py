@@ -95,11 +95,8 @@ def _training_rows(faces: FaceSet, label: str) -> np.ndarray:
 
 
 def _classes_of(faces: FaceSet, rows: np.ndarray, label: str) -> list[str]:
-    """The names of those classes that some of the records are of, in the set's order.
-
-    Raises:
-        InputError: the label has no classes.
-    """
+    """The names of those classes that some of the records are of, in the set's order. Raises
+    InputError: the label has no classes."""
     names = faces.class_names.get(label)
     if names is None:
         raise InputError(f"{faces.title}: its label {label} has no classes; give one that has")
@@ -111,7 +108,7 @@ def _side(
     faces: FaceSet, rows: np.ndarray, label: str, shared: Sequence[str], part: Part
 ) -> SelectedFaces:
     names = faces.class_names[label]
-    kept: list[int] = []
+    places: list[tuple[FaceSet, int]] = []
     records: list[FaceRecord] = []
     for row in rows.tolist():
         record = faces.records[row]
@@ -119,11 +116,10 @@ def _side(
         if name in shared:
             person = None if record.person is None else f"{part}/{record.person}"
             labels = {label: shared.index(name)}
-            kept.append(row)
+            places.append((faces, row))
             records.append(FaceRecord(record.key, record.source, person, labels, record.box))
-    side = SelectedFaces(
-        faces, np.array(kept, np.int64), records, faces.name, part, {label: tuple(shared)}
+    return SelectedFaces(
+        *(places, faces.name, part, records, {label: tuple(shared)}),
+        skipped=faces.skipped,
+        held_out_people=faces.held_out_people,
     )
-    side.skipped = faces.skipped
-    side.held_out_people = faces.held_out_people
-    return side

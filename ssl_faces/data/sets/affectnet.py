@@ -6,7 +6,8 @@ and Arousal Computing in the Wild", IEEE Transactions on Affective Computing, 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -16,8 +17,8 @@ import numpy as np
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import regular
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, images_under
-from ssl_faces.data.sets.recognised import Entry, RecognisedSet
+from ssl_faces.data.sets.folder import entry_of, existing_folder, images_under
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet, sides_of
 from ssl_faces.data.tables import MEND, has_columns, number_in, read_table, whole_number_in
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
@@ -79,15 +80,13 @@ class AffectNet(RecognisedSet):
         return False
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        sides = ("train", "test") if part == "all" else (part,)
-        places = [[entry_of(folder, name) for name in _SIDES[side]] for side in sides]
-        if not any(map(any, places)):
-            raise self.lacks(folder, f"{' or '.join(_SIDES[sides[0]])}, so no part '{part}'")
-        for table, arrays in places:
-            if table is not None:
-                rows = _rows_of_csv(folder, table)
-            elif arrays is not None:
-                rows = _rows_of_arrays(arrays)
+        names = [_SIDES[side] for side in sides_of(part)]
+        self.need(folder, *chain(*names), beside="the images")
+        for table, arrays in names:
+            if (place := entry_of(folder, table)) is not None:
+                rows = _rows_of_csv(folder, place)
+            elif (place := entry_of(folder, arrays)) is not None:
+                rows = _rows_of_arrays(place)
             else:
                 continue
             for row in rows:
@@ -136,24 +135,17 @@ def _rows_of_csv(folder: Path, table: Path) -> Iterator[_Row | Skipped]:
                 f"{where}: subDirectory_filePath is '{shorten(key)}', not a picture below the "
                 f"folder; {MEND}"
             )
-        expression = whole_number_in(row["expression"], "expression", where, 0, max(LEFT_OUT))
         box = None
-        if boxed and expression not in LEFT_OUT:
+        if boxed and row["expression"] not in map(str, LEFT_OUT):
             left, top, width, height = (
                 whole_number_in(row[name], name, where, -100_000, 100_000) for name in _BOX_COLUMNS
             )
             box = (left, top, left + width, top + height)
-        valence, arousal = (_affect(row[name], name, where) for name in ("valence", "arousal"))
-        yield _Row(key, images / key, expression, valence, arousal, box)
+        yield _row_of(key, images / key, row, where, box)
 
 
 def _rows_of_arrays(side: Path) -> Iterator[_Row | Skipped]:
-    annotations, images = entry_of(side, "annotations"), entry_of(side, "images")
-    if annotations is None or images is None:
-        raise InputError(
-            f"affectnet: {side} has no {'annotations' if annotations is None else 'images'}/; "
-            "unpack both of the owner's folders"
-        )
+    annotations, images = side / "annotations", existing_folder(side / "images", "affectnet")
     for name in images_under(images):
         stem = name.rpartition(".")[0]
         key = f"{side.name}/{name}"
@@ -161,14 +153,8 @@ def _rows_of_arrays(side: Path) -> Iterator[_Row | Skipped]:
         if not all(path.is_file() for path in paths):
             yield Skipped(key, "its annotations are missing")
             continue
-        expression = whole_number_in(
-            _number_of(paths[0]), "expression", str(paths[0]), 0, max(LEFT_OUT)
-        )
-        valence, arousal = (
-            _affect(_number_of(path), what, str(path))
-            for path, what in zip(paths[1:], ("valence", "arousal"), strict=True)
-        )
-        yield _Row(key, images / name, expression, valence, arousal, None)
+        numbers = dict(zip(_CSV_COLUMNS[1:], map(_number_of, paths), strict=True))
+        yield _row_of(key, images / name, numbers, f"{annotations}/{stem}_….npy", None)
 
 
 def _number_of(path: Path) -> str:
@@ -184,10 +170,15 @@ def _number_of(path: Path) -> str:
     return str(values.reshape(-1)[0])
 
 
-def _affect(text: str, what: str, where: str) -> float:
-    value = number_in(text, what, where, NOT_GIVEN, 1)
-    if value < -1 and value != NOT_GIVEN:
-        raise InputError(
-            f"{where}: {what} is {value:g}, neither from -1 to 1 nor {NOT_GIVEN:g} for none; {MEND}"
-        )
-    return value
+def _row_of(
+    key: str, path: Path, row: Mapping[str, str], where: str, box: tuple[int, int, int, int] | None
+) -> _Row:
+    expression = whole_number_in(row["expression"], "expression", where, 0, max(LEFT_OUT))
+    affect = [number_in(row[what], what, where, NOT_GIVEN, 1) for what in ("valence", "arousal")]
+    for what, value in zip(("valence", "arousal"), affect, strict=True):
+        if value < -1 and value != NOT_GIVEN:
+            raise InputError(
+                f"{where}: {what} is {value:g}, neither from -1 to 1 nor {NOT_GIVEN:g} for none; "
+                f"{MEND}"
+            )
+    return _Row(key, path, expression, *affect, box)

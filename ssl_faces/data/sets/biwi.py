@@ -113,9 +113,6 @@ def _camera_of(path: Path) -> _Camera | None:
     """Intrinsic matrix [3, 3], rotation [3, 3] and translation [3] from the depth camera's frame.
 
     The file has the intrinsic matrix, four numbers of distortion, rotation, translation, size.
-
-    Raises:
-        InputError: it is there and can't be read.
     """
     if not path.exists():
         return None

@@ -13,9 +13,10 @@ from ssl_faces.data.faces import FacePair, FaceRecord, Part
 from ssl_faces.data.sets.expressions import frames_in
 from ssl_faces.data.sets.folder import entry_of, subfolders
 from ssl_faces.data.sets.recognised import VerificationSet
-from ssl_faces.data.tables import numbered_lines, read_table
+from ssl_faces.data.tables import bad_line, numbered_lines, read_table, whole_number_in
 
 VIEWS = ("frontal", "profile")
+_COLUMNS = ("first", "second", "same", "fold")
 
 
 class CFP(VerificationSet):
@@ -90,7 +91,7 @@ def _images_in(folder: Path) -> Path | None:
 def _read_pairs(folder: Path, protocol: str) -> list[FacePair]:
     table = entry_of(folder, f"pairs_{protocol}.csv")
     if table is not None:
-        return _pairs_of_table(table)
+        return [_pair_of_row(where, row) for where, row in read_table(table, _COLUMNS)]
     official, split = entry_of(folder, "Protocol"), entry_of(folder, f"Protocol/Split/{protocol}")
     if official is None or split is None:
         raise InputError(
@@ -105,24 +106,15 @@ def _read_pairs(folder: Path, protocol: str) -> list[FacePair]:
                 numbers = [text.strip() for text in line.split(",")]
                 keys = [of.get(n) for of, n in zip(lists, numbers, strict=False)]
                 if len(numbers) != 2 or None in keys:
-                    raise InputError(
-                        f"{where}: '{line[:60]}' is not two numbers of the pair lists; "
-                        "get the official file"
-                    )
+                    raise bad_line(where, line, "two numbers of the pair lists")
                 pairs.append(FacePair(str(keys[0]), str(keys[1]), same, number))
     return pairs
 
 
-def _pairs_of_table(path: Path) -> list[FacePair]:
-    pairs = []
-    for where, row in read_table(path, ("first", "second", "same", "fold")):
-        if row["same"] not in ("0", "1") or not row["fold"].isdecimal():
-            raise InputError(
-                f"{where}: same is '{row['same']}' and fold '{row['fold']}'; give 0 or 1, and a "
-                "whole number from 0"
-            )
-        pairs.append(FacePair(row["first"], row["second"], row["same"] == "1", int(row["fold"])))
-    return pairs
+def _pair_of_row(where: str, row: dict[str, str]) -> FacePair:
+    same = whole_number_in(row["same"], "same", where, 0, 1)
+    fold = whole_number_in(row["fold"], "fold", where, 0, 10**6)
+    return FacePair(row["first"], row["second"], bool(same), fold)
 
 
 def _pair_list(path: Path) -> dict[str, str]:
@@ -132,6 +124,6 @@ def _pair_list(path: Path) -> dict[str, str]:
         number, _, file = line.partition(" ")
         parts = file.strip().replace("\\", "/").split("/")
         if not number.isdecimal() or len(parts) < 3:
-            raise InputError(f"{where}: '{line[:60]}' is not 'number path'; get the official file")
+            raise bad_line(where, line, "'number path'")
         files[number] = "/".join(parts[-3:])
     return files

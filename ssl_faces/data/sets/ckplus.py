@@ -22,6 +22,15 @@ LABELS = {1: "angry", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surpris
 CONTEMPT = 2
 
 _PERSON = re.compile(r"S\d{3}")
+# The owner's archives hold folders of the same kind of name.
+_IMAGES = tuple(
+    name + depth * "/cohn-kanade-images"
+    for name in ("cohn-kanade-images", "extended-cohn-kanade-images")
+    for depth in (2, 1, 0)
+)
+_EMOTIONS = tuple(
+    name + depth * "/Emotion" for name in ("Emotion", "Emotion_labels") for depth in (2, 1, 0)
+)
 
 
 class CKPlus(RecognisedSet):
@@ -46,16 +55,14 @@ class CKPlus(RecognisedSet):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        images, emotions = _images_in(folder), _emotions_in(folder)
-        if images is None or emotions is None or not images.is_dir():
+        images = entry_of(folder, *_IMAGES)
+        if images is None or entry_of(folder, *_EMOTIONS) is None or not images.is_dir():
             return False
         return any(_PERSON.fullmatch(place.name) for place in subfolders(images))
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        images, emotions = _images_in(folder), _emotions_in(folder)
-        if images is None or emotions is None:
-            missing = "cohn-kanade-images/" if images is None else "Emotion/"
-            raise self.lacks(folder, missing, "cohn-kanade-images/ and Emotion/")
+        images = self.need(folder, *_IMAGES, beside="Emotion/")
+        emotions = self.need(folder, *_EMOTIONS, beside="cohn-kanade-images/")
         labelled: list[FaceRecord] = []
         unlabelled: list[FaceRecord] = []
         for place in subfolders(images):
@@ -79,18 +86,6 @@ class CKPlus(RecognisedSet):
             yield from labelled
         if part != "test":
             yield from (record for record in unlabelled if record.person not in self._held_out)
-
-
-def _images_in(folder: Path) -> Path | None:
-    # The owner's archives hold a folder of the same kind of name.
-    inner = "/cohn-kanade-images"
-    names = ("cohn-kanade-images", "extended-cohn-kanade-images")
-    return entry_of(folder, *(name + depth * inner for name in names for depth in (2, 1, 0)))
-
-
-def _emotions_in(folder: Path) -> Path | None:
-    names = ("Emotion", "Emotion_labels")
-    return entry_of(folder, *(name + depth * "/Emotion" for name in names for depth in (2, 1, 0)))
 
 
 def _label_of(folder: Path) -> int | None:

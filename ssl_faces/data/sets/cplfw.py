@@ -6,13 +6,15 @@ Unconstrained Environments", Beijing Univ. of Posts and Telecommunications TR 18
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
-from ssl_faces.common.errors import InputError, shorten
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FacePair, FaceRecord
 from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import VerificationSet
-from ssl_faces.data.tables import numbered_lines
+from ssl_faces.data.tables import bad_line, numbered_lines
 
 FOLDS = 10
 PAIRS_FILE = "pairs_CPLFW.txt"
@@ -34,15 +36,10 @@ class CPLFW(VerificationSet):
     title = "CPLFW"
     pairs_source = PAIRS_FILE
     may_be_empty = ("train",)
-
-    @classmethod
-    def recognises(cls, folder: Path) -> bool:
-        return entry_of(folder, PAIRS_FILE) is not None
+    signature = (PAIRS_FILE,)
 
     def listed(self, folder: Path) -> tuple[list[FaceRecord], list[FacePair]]:
-        pairs_file = entry_of(folder, PAIRS_FILE)
-        if pairs_file is None:
-            raise self.lacks(folder, PAIRS_FILE, "it and images/")
+        pairs_file = self.need(folder, PAIRS_FILE, beside="images/")
         images = entry_of(folder, "images", "aligned images") or folder
         names = images_under(images)
         records = [FaceRecord(name, images / name, self.person_of(name)) for name in names]
@@ -54,21 +51,16 @@ class CPLFW(VerificationSet):
 
 
 def _read_pairs(path: Path) -> list[FacePair]:
-    marked: list[tuple[str, str, int]] = []
+    lines: list[tuple[str, str, int]] = []
     for where, line in numbered_lines(path):
-        name, _, text = line.rpartition(" ")
-        if not name.strip() or not (text.isascii() and text.isdigit()):
-            raise InputError(
-                f"{where}: '{shorten(line)}' is not 'picture mark' with a whole number for a mark; "
-                "mend the line or get the official file"
-            )
-        marked.append((where, name.strip(), int(text)))
-    if len(marked) % 2 or not marked:
-        raise InputError(
-            f"{path}: {len(marked)} lines, and a pair takes two; get the official file"
-        )
-    listed: list[tuple[str, str, int]] = []
-    for (_, first, mark), (where, second, other) in zip(marked[::2], marked[1::2], strict=True):
+        match = re.fullmatch(r"(.*\S)\s+(\d+)", line, re.ASCII)
+        if match is None:
+            raise bad_line(where, line, "'picture mark' with a whole number for a mark")
+        lines.append((where, match[1], int(match[2])))
+    if len(lines) % 2 or not lines:
+        raise InputError(f"{path}: {len(lines)} lines, and a pair takes two; get the official file")
+    listed = []
+    for (_, first, mark), (where, second, other) in zip(lines[::2], lines[1::2], strict=True):
         if mark != other or mark > FOLDS:
             raise InputError(
                 f"{where}: the two lines of a pair are marked {mark} and {other}, not alike from 0 "
@@ -76,8 +68,7 @@ def _read_pairs(path: Path) -> list[FacePair]:
             )
         listed.append((first, second, mark))
     with_folds = max(mark for *_, mark in listed) > 1
-    counts = {same: sum((mark > 0) == same for *_, mark in listed) for same in (True, False)}
-    seen = {True: 0, False: 0}
+    counts, seen = Counter(mark > 0 for *_, mark in listed), Counter[bool]()
     pairs = []
     for first, second, mark in listed:
         same = mark > 0

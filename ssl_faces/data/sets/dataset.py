@@ -109,20 +109,13 @@ class DatasetFaces(FaceSet):
 
 
 def face_set_of(faces: Any) -> FaceSet:
-    """A face set as it is, a `datasets.Dataset` as `DatasetFaces`.
-
-    Raises:
-        InputError: neither.
-    """
+    """A face set as it is, a `datasets.Dataset` as `DatasetFaces`. Raises InputError: neither."""
     return faces if isinstance(faces, FaceSet) else DatasetFaces(faces)
 
 
 def _column(dataset: Any, name: str | None, argument: str, kind: type | None) -> str | None:
-    """The named column, or the only one of a kind; None if there is none.
-
-    Raises:
-        InputError: no such column, or several of the kind.
-    """
+    """The named column, or the only one of a kind; None if there is none. Raises InputError: no
+    such column, or several of the kind."""
     columns = dataset.column_names
     of_kind = [c for c in columns if kind is not None and isinstance(dataset.features[c], kind)]
     if name is not None:

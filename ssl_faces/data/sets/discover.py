@@ -66,11 +66,11 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
             archives), holds one data set twice, or holds a data set that can't be read.
     """
     folder = existing_folder(root, "data")
-    found: list[tuple[type[RecognisedSet], Path]] = []
+    matches: list[tuple[type[RecognisedSet], Path]] = []
     unknown: list[Path] = []
-    _search(folder, _DEPTH, found, unknown)
-    if found:
-        return _recognised_sets(folder, part, found, unknown)
+    _search(folder, _DEPTH, matches, unknown)
+    if matches:
+        return _recognised_sets(folder, part, matches, unknown)
     if unknown:
         return [] if part == "test" else [ImageFolder(folder)]
     archives = sorted(n for n in os.listdir(folder) if n.lower().endswith(_ARCHIVE_SUFFIXES))
@@ -90,11 +90,11 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
 def _recognised_sets(
     root: Path,
     part: Part,
-    found: Sequence[tuple[type[RecognisedSet], Path]],
+    matches: Sequence[tuple[type[RecognisedSet], Path]],
     unknown: Sequence[Path],
 ) -> list[FaceSet]:
     places: dict[type[RecognisedSet], Path] = {}
-    for kind, place in found:
+    for kind, place in matches:
         if kind in places and not kind.repeatable:
             raise InputError(
                 f"{root} holds {kind.__name__} twice, in {places[kind]} and {place}; "
@@ -107,11 +107,11 @@ def _recognised_sets(
     for place in unknown:
         _log.warning("%s is no data set known here: its pictures are left out", place)
     sets: dict[str, FaceSet] = {}
-    for kind, place in found:
+    for kind, place in matches:
         try:
             faces = kind(place, part)
         except EmptyPart as error:
-            if part != "test" or len(found) == 1:
+            if part != "test" or len(matches) == 1:
                 raise
             _log.warning("%s: left out: %s", place, error)
             continue
@@ -156,7 +156,7 @@ def recognised(
         whys = [f"{about[key]:,} {why}" for key, why in _KEPT_BACK.items() if about.get(key)]
         test = faces.test_part() if faces.part == "train" else None
         if test is not None and len(test):
-            split = f" ({faces.split})" if faces.split else ""
+            split = f" ({test.split})" if test.split else ""
             whys.insert(0, f"{len(test):,} as its test part{split}")
         if whys:
             line += f"; kept back: {', '.join(whys)}; {take_all}"
@@ -165,11 +165,11 @@ def recognised(
 
 
 def _search(
-    folder: Path, depth: int, found: list[tuple[type[RecognisedSet], Path]], unknown: list[Path]
+    folder: Path, depth: int, matches: list[tuple[type[RecognisedSet], Path]], unknown: list[Path]
 ) -> None:
     kinds = _kinds_of(folder)
     if kinds:
-        found += [(kind, folder) for kind in kinds]
+        matches += [(kind, folder) for kind in kinds]
         return
     if depth == 0:
         if images_under(folder):
@@ -178,7 +178,7 @@ def _search(
     if any(is_image_name(name) for name in os.listdir(folder)):
         unknown.append(folder)
     for child in subfolders(folder):
-        _search(child, depth - 1, found, unknown)
+        _search(child, depth - 1, matches, unknown)
 
 
 def _kinds_of(folder: Path) -> list[type[RecognisedSet]]:

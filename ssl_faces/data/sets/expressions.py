@@ -29,14 +29,8 @@ def expression_of(name: str) -> int | None:
 
 
 def expression_folder(folder: Path, title: str, what: str = "class") -> int:
-    """`expression_of` a folder's name.
-
-    Args:
-        title: the data set's name, for the message.
-
-    Raises:
-        InputError: the name is not an expression.
-    """
+    """`expression_of` a folder's name. Raises InputError, with the data set's `title`: the name is
+    not an expression."""
     expression = expression_of(folder.name)
     if expression is None:
         raise InputError(
@@ -54,15 +48,8 @@ def count_expressions(folder: Path | None) -> int:
 
 
 def records_of_classes(side: Path, root: Path, title: str) -> Iterator[FaceRecord]:
-    """The images of the class folders in `side`, with the label `expression`.
-
-    Args:
-        root: what keys are relative to.
-        title: the data set's name, for the message.
-
-    Raises:
-        InputError: a folder is not named as an expression.
-    """
+    """The images of the class folders in `side`, with the label `expression` and keys relative to
+    `root`. Raises InputError: a folder is not named as an expression."""
     for folder in subfolders(side):
         labels = {"expression": expression_folder(folder, title)}
         for name in images_under(folder):
@@ -78,13 +65,8 @@ def frames_in(folder: Path) -> list[Path]:
 def sequence_records(
     frames: list[Path], key: str, person: str, expression: int
 ) -> Iterator[FaceRecord]:
-    """The first frame of a sequence as neutral and the last `APEX_FRAMES` as `expression`.
-
-    No frame is both.
-
-    Args:
-        key: of the sequence's folder.
-    """
+    """The first frame of a sequence as neutral and the last `APEX_FRAMES` as `expression`, none as
+    both; `key` is of the sequence's folder."""
     apex = frames[max(1, len(frames) - APEX_FRAMES) :]
     shown = [(frame, EXPRESSIONS.index("neutral")) for frame in frames[:1]]
     for frame, label in [*shown, *((frame, expression) for frame in apex)]:

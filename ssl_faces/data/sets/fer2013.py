@@ -16,8 +16,8 @@ from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import EXPRESSIONS, EmptyPart, FaceRecord, Part
 from ssl_faces.data.sets.expressions import count_expressions, expression_of, records_of_classes
 from ssl_faces.data.sets.folder import entry_of
-from ssl_faces.data.sets.recognised import Entry, RecognisedSet
-from ssl_faces.data.tables import MEND, has_columns, read_table
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet, sides_of
+from ssl_faces.data.tables import MEND, has_columns, read_table, whole_number_in
 
 __all__ = ["CSV_FILES", "Fer2013", "csv_of", "expression_of", "pixels_of", "rows_of_csv"]
 
@@ -63,7 +63,7 @@ class Fer2013(RecognisedSet):
             "+".join(u for u in usages if u.lower() in {name.lower() for name in names})
             for names in _USAGES.values()
         )
-        self.split = f"{train} -> {test}"
+        self.split = " -> ".join(filter(None, (train, test)))
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
@@ -77,7 +77,7 @@ class Fer2013(RecognisedSet):
         return path if path.is_file() else super().open_root(path)
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        sides = ("train", "test") if part == "all" else (part,)
+        sides = sides_of(part)
         table = folder if folder.is_file() else csv_of(folder)
         if table is not None:
             yield from _records_of_csv(table, {u.lower() for side in sides for u in _USAGES[side]})
@@ -114,12 +114,9 @@ def csv_of(folder: Path) -> Path | None:
 
 
 def rows_of_csv(path: Path) -> Iterator[CsvRow]:
-    """The rows of `fer2013.csv`, in their order.
-
-    Raises:
-        InputError: the file can't be read, lacks a column, or a row has another number of columns
-            than the header or an unknown `Usage`; names file and line.
-    """
+    """The rows of `fer2013.csv`, in their order. Raises InputError: the file can't be read, lacks a
+    column, or a row has another number of columns than the header or an unknown `Usage`; names file
+    and line."""
     known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
     for where, row in read_table(path, ("emotion", "pixels", "Usage")):
         usage = row["Usage"]
@@ -135,14 +132,9 @@ def _records_of_csv(path: Path, usages: set[str]) -> Iterator[FaceRecord]:
     for row in rows_of_csv(path):
         if row.usage.lower() not in usages:
             continue
-        emotion = row.emotion
-        last = len(CSV_EMOTIONS) - 1
-        if not (emotion.isascii() and emotion.isdigit() and int(emotion) <= last):
-            raise InputError(
-                f"{path}, line {row.line}: emotion '{shorten(emotion, 40)}' is not a number from 0 "
-                f"to {last}; {MEND}"
-            )
-        labels = {"expression": EXPRESSIONS.index(CSV_EMOTIONS[int(emotion)])}
+        where = f"{path}, line {row.line}"
+        emotion = whole_number_in(row.emotion, "emotion", where, 0, len(CSV_EMOTIONS) - 1)
+        labels = {"expression": EXPRESSIONS.index(CSV_EMOTIONS[emotion])}
         yield FaceRecord(f"{row.usage}/{row.line:05d}", pixels_of(row, path), labels=labels)
 
 

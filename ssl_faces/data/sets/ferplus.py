@@ -106,11 +106,8 @@ class FERPlus(RecognisedSet):
         )
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        table, pixels, home = entry_of(folder, LABEL_FILE), csv_of(folder), _images_in(folder)
-        if table is None:
-            raise InputError(
-                f"ferplus: {folder} has no {LABEL_FILE}; get it from the owner of FERPlus"
-            )
+        table = self.need(folder, LABEL_FILE, beside=CSV_FILE)
+        pixels, home = csv_of(folder), _images_in(folder)
         if pixels is None and home is None:
             raise InputError(
                 f"ferplus: {folder} has no {CSV_FILE} and no {_FOLDERS['Training']}/ beside "
@@ -136,11 +133,7 @@ class FERPlus(RecognisedSet):
 
 
 def majority(votes: Mapping[str, int]) -> str:
-    """One of `CLASSES`, or of the values of `NO_CLASS`, or `NO_MAJORITY`.
-
-    Args:
-        votes: by column of the owner's table, all ten.
-    """
+    """One of `CLASSES`, of the values of `NO_CLASS`, or `NO_MAJORITY`, by all columns of votes."""
     kept = {column: count if count > 1 else 0 for column, count in votes.items()}
     first = max(kept, key=lambda column: kept[column])
     if 2 * kept[first] <= sum(kept.values()):

@@ -12,14 +12,8 @@ from ssl_faces.data.pictures import IMAGE_SUFFIXES
 
 
 def existing_folder(root: str | Path, what: str) -> Path:
-    """`root` as a path with `~` expanded.
-
-    Args:
-        what: the name of the data set, for the message.
-
-    Raises:
-        InputError: `root` is missing, no folder, or can't be listed.
-    """
+    """`root` as a path with `~` expanded. Raises InputError, with `what` it is: it is missing, no
+    folder, or can't be listed."""
     folder = Path(root).expanduser()
     if not folder.exists():
         raise InputError(f"{what}: folder {folder} does not exist; check the path")
@@ -65,12 +59,10 @@ def is_image_name(name: str) -> bool:
 
 
 def images_under(folder: Path, ignored: Counter[str] | None = None) -> list[str]:
-    """Pictures in `folder` and its subfolders: sorted posix paths relative to it.
+    """Images in `folder` and its subfolders: sorted posix paths relative to it.
 
-    Follows links to folders, each folder once. Hidden files and folders are left out.
-
-    Args:
-        ignored: counts the files that are no pictures by their ending (lower case).
+    Follows links to folders, each folder once. Hidden files and folders are left out. `ignored`
+    counts the files that are no images by their ending (lower case).
     """
     paths: list[str] = []
     seen: set[tuple[int, int]] = set()

@@ -12,11 +12,12 @@ from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Shrink, whole
 from ssl_faces.data.pictures import BadImage
 
 
-class _OtherSetsFaces(FaceSet):
-    """Images that other sets read, with records of its own; their sources are not read.
+class SelectedFaces(FaceSet):
+    """Images that other sets read, with records of its own, whose sources are not read.
 
     Args:
         places: of each record, the set that reads it and its index there.
+        name, part, records, class_names, options: as in `FaceSet`.
     """
 
     def __init__(
@@ -25,9 +26,11 @@ class _OtherSetsFaces(FaceSet):
         name: str,
         part: Part,
         records: Sequence[FaceRecord],
+        class_names: Mapping[str, Sequence[str]],
         **options: Any,
     ) -> None:
         super().__init__(name, part, records, **options)
+        self.class_names = class_names
         self._places = places
 
     def read(self, index: int, at_least: int | None = None) -> np.ndarray:
@@ -59,30 +62,7 @@ class _OtherSetsFaces(FaceSet):
         return faces.version(row)
 
 
-class SelectedFaces(_OtherSetsFaces):
-    """Some images of a face set, read by it, with records of their own. Nothing scores on it.
-
-    Args:
-        faces: the set.
-        rows: int [N], which of its images.
-        records: N, with key, person and labels.
-        name, part, class_names: as in `FaceSet`.
-    """
-
-    def __init__(
-        self,
-        faces: FaceSet,
-        rows: np.ndarray,
-        records: Sequence[FaceRecord],
-        name: str,
-        part: Part,
-        class_names: Mapping[str, Sequence[str]],
-    ) -> None:
-        super().__init__([(faces, row) for row in rows.tolist()], name, part, records)
-        self.class_names = class_names
-
-
-class JoinedFaces(_OtherSetsFaces):
+class JoinedFaces(SelectedFaces):
     """The records of `train` with keys `train/…`, then those of `test` with keys `test/…`.
 
     Its part is `all`, and its part `test` the records of `test`.
@@ -104,6 +84,7 @@ class JoinedFaces(_OtherSetsFaces):
                 for side, faces in sides
                 for record in faces.records
             ],
+            train.class_names,
             held_out_people=test.held_out_people,
             skipped=[
                 item._replace(key=f"{side}/{item.key}")
@@ -112,7 +93,6 @@ class JoinedFaces(_OtherSetsFaces):
             ],
             test=self._tested,
         )
-        self.class_names = train.class_names
         self.pose_truth = test.pose_truth
         self.near_copies = train.near_copies and test.near_copies
         self.title = title
@@ -120,7 +100,6 @@ class JoinedFaces(_OtherSetsFaces):
         self._first = len(train)
 
     def _tested(self) -> FaceSet:
-        rows = np.arange(self._first, len(self))
-        return SelectedFaces(
-            self, rows, self.records[self._first :], self.name, "test", self.class_names
-        )
+        places = [(self, row) for row in range(self._first, len(self))]
+        records = self.records[self._first :]
+        return SelectedFaces(places, self.name, "test", records, self.class_names)

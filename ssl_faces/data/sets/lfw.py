@@ -5,17 +5,20 @@ Source: Huang et al., "Labeled Faces in the Wild", Univ. of Massachusetts TR 07-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssl_faces.common.errors import InputError, shorten
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FacePair, FaceRecord, Part
 from ssl_faces.data.sets.expressions import frames_in
 from ssl_faces.data.sets.folder import entry_of, is_image_name, subfolders
 from ssl_faces.data.sets.recognised import Entry, VerificationSet
-from ssl_faces.data.tables import read_lines
+from ssl_faces.data.tables import bad_line, read_lines
 
 PAIRS_FILE = "pairs.txt"
+_SAME = re.compile(r"(\S.*?)\s+(\d+)\s+(\d+)", re.ASCII)
+_DIFFERENT = re.compile(r"(\S.*?)\s+(\d+)\s+(\S.*?)\s+(\d+)", re.ASCII)
 
 
 class LFW(VerificationSet):
@@ -97,10 +100,8 @@ def folder_of_people(folder: Path) -> Path | None:
 
 def _number_in(stem: str, person: str) -> int | None:
     """NNNN of `<Person>_NNNN`."""
-    prefix, _, digits = stem.rpartition("_")
-    if prefix != person or len(digits) != 4 or not (digits.isascii() and digits.isdigit()):
-        return None
-    return int(digits)
+    match = re.fullmatch(rf"{re.escape(person)}_(\d{{4}})", stem, re.ASCII)
+    return int(match[1]) if match else None
 
 
 _Face = tuple[str, int]
@@ -113,14 +114,14 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int, int]]:
     each fold, the same-person pairs (`name n n`) and the others (`name n name n`).
     """
     lines = read_lines(path)
-    head = lines[0].split() if lines else []
-    if len(head) not in (1, 2) or not all(_is_number(text) for text in head):
+    head = re.fullmatch(r"(?:(\d+)\s+)?(\d+)", lines[0].strip() if lines else "", re.ASCII)
+    if head is None:
         raise InputError(
             f"{path}, line 1: must be the number of folds and of pairs of each kind in a fold, as "
             "in '10<TAB>300'; get the official pairs.txt"
         )
-    folds, each = (1, int(head[0])) if len(head) == 1 else map(int, head)
-    numbered = [(i, line) for i, line in enumerate(lines[1:], start=2) if line.strip()]
+    folds, each = int(head[1] or 1), int(head[2])
+    numbered = [(i, line.strip()) for i, line in enumerate(lines[1:], start=2) if line.strip()]
     if len(numbered) != 2 * folds * each:
         raise InputError(
             f"{path}: {len(numbered)} pairs, but line 1 promises {2 * folds * each} ({folds} folds "
@@ -129,24 +130,17 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int, int]]:
     pairs = []
     for i, (line_number, line) in enumerate(numbered):
         fold, within = divmod(i, 2 * each)
-        same = within < each
-        fields = [f.strip() for f in (line.strip().split("\t") if "\t" in line else line.split())]
-        names, numbers = (fields[:1], fields[1:]) if same else (fields[0::2], fields[1::2])
-        if len(fields) != (3 if same else 4) or not all(names) or not all(map(_is_number, numbers)):
-            fields_of_kind = "name, number, number" if same else "name, number, name, number"
+        same, where = within < each, f"{path}, line {line_number}"
+        match = (_SAME if same else _DIFFERENT).fullmatch(line)
+        if match is None:
+            kind = "name, number, number" if same else "name, number, name, number"
+            raise bad_line(where, line, kind)
+        *names, second = match.groups()
+        first, other = (names[0], int(names[1])), (names[0] if same else names[2], int(second))
+        if not same and first[0] == other[0]:
             raise InputError(
-                f"{path}, line {line_number}: '{shorten(line)}' is not {fields_of_kind}; "
-                "mend the line or get the official pairs.txt"
+                f"{where}: a pair of different people names {first[0]} twice; mend the line or get "
+                "the official file"
             )
-        if not same and names[0] == names[1]:
-            raise InputError(
-                f"{path}, line {line_number}: a pair of different people names {names[0]} twice; "
-                "mend the line or get the official pairs.txt"
-            )
-        first, second = int(numbers[0]), int(numbers[1])
-        pairs.append(((names[0], first), (names[-1], second), fold, line_number))
+        pairs.append((first, other, fold, line_number))
     return pairs
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import Part
 from ssl_faces.data.sets.expressions import expression_folder, frames_in, sequence_records
 from ssl_faces.data.sets.folder import entry_of, subfolders
@@ -49,10 +50,9 @@ class OuluCasia(RecognisedSet):
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
         people = _people_in(folder)
         if people is None:
-            raise self.lacks(
-                folder,
-                "OriginalImg/VL/Strong/ and no PreProcess Img/VL_Acropped/Strong/",
-                "OriginalImg or PreProcess Img",
+            raise InputError(
+                f"oulucasia: {folder} has no OriginalImg/VL/Strong/ and no "
+                "PreProcess Img/VL_Acropped/Strong/; give the folder that holds one of them"
             )
         light = people.parent
         cropped = light.name.lower() == _LIGHT[0].lower() or light.parent.name in _CROPPED

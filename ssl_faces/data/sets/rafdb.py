@@ -6,19 +6,21 @@ Expression Recognition in the Wild", CVPR 2017.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, images_under
+from ssl_faces.data.sets.folder import images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
-from ssl_faces.data.tables import MEND, numbered_lines
+from ssl_faces.data.tables import bad_line, numbered_lines
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 """What the owner's labels 1 to 7 mean."""
 
 LIST_FILE = "list_patition_label.txt"  # spelt as the owner spells it
+
+_LINE = re.compile(r"((train|test)_\S*)\s+([1-7])")
 
 
 class RafDb(RecognisedSet):
@@ -35,40 +37,24 @@ class RafDb(RecognisedSet):
     split = "train -> test"
     labels = ("expression",)
     near_copies = True
-
-    @classmethod
-    def recognises(cls, folder: Path) -> bool:
-        return _list_in(folder) is not None
+    signature = (LIST_FILE, f"EmoLabel/{LIST_FILE}")
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        list_file, aligned = _list_in(folder), entry_of(folder, "aligned", "Image/aligned")
-        if list_file is None or aligned is None:
-            raise self.lacks(folder, LIST_FILE if list_file is None else "aligned/", "both")
+        list_file = self.need(folder, *self.signature, beside="aligned/")
+        aligned = self.need(folder, "aligned", "Image/aligned", beside=LIST_FILE)
         present = set(images_under(aligned))
         for where, line in numbered_lines(list_file):
-            name, label = _name_and_label(where, line)
-            if part not in ("all", name.partition("_")[0]):
+            match = _LINE.fullmatch(line)
+            if match is None:
+                what = f"'train_… or test_… label' with a label from 1 to {len(LABELS)}"
+                raise bad_line(where, line, what)
+            name, side, label = match.groups()
+            if part not in ("all", side):
                 continue
             files = [f"{name.rpartition('.')[0]}_aligned.jpg", name]
             file = next((file for file in files if file in present), None)
             if file is None:
                 yield Skipped(name, f"listed in {list_file.name}, missing on disk")
             else:
-                labels = {"expression": EXPRESSIONS.index(LABELS[label - 1])}
+                labels = {"expression": EXPRESSIONS.index(LABELS[int(label) - 1])}
                 yield FaceRecord(name, aligned / file, labels=labels)
-
-
-def _list_in(folder: Path) -> Path | None:
-    return entry_of(folder, LIST_FILE, f"EmoLabel/{LIST_FILE}")
-
-
-def _name_and_label(where: str, line: str) -> tuple[str, int]:
-    """Name and label, 1 to 7."""
-    fields = line.split()
-    good = len(fields) == 2 and fields[0].startswith(("train_", "test_"))
-    if not good or fields[1] not in map(str, range(1, len(LABELS) + 1)):
-        raise InputError(
-            f"{where}: '{shorten(line)}' is not 'train_… or test_… label' with a label from 1 to "
-            f"{len(LABELS)}; {MEND}"
-        )
-    return fields[0], int(fields[1])

@@ -16,7 +16,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.pictures import BadImage, content_hash
-from ssl_faces.data.sets.folder import existing_folder
+from ssl_faces.data.sets.folder import entry_of, existing_folder
 
 REGISTRY: dict[str, type[RecognisedSet]] = {}
 """By name."""
@@ -27,8 +27,8 @@ Entry = FaceRecord | Skipped
 class RecognisedSet(FaceSet):
     """A data set on its owner's layout.
 
-    A subclass with a `name` of its own is registered. It gives `recognises` and `entries`, and
-    what else is known of the data set as class attributes (see `FaceSet` too).
+    A subclass with a `name` of its own is registered. It gives `recognises` (or `signature`) and
+    `entries`, and what else is known of the data set as class attributes (see `FaceSet` too).
 
     Args:
         root: the data set's folder.
@@ -37,6 +37,7 @@ class RecognisedSet(FaceSet):
     Attributes:
         rank: layouts of a smaller rank are tested first; raise it for a layout that folders of
             other sets resemble.
+        signature: files, each of which only a folder of this data set has.
         labels: the labels of its records.
         repeatable: whether one root may hold several folders of it.
         folder_title: what a folder of it is called in messages; `title` by default.
@@ -50,6 +51,7 @@ class RecognisedSet(FaceSet):
     """
 
     rank: ClassVar[int] = 5
+    signature: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()
     repeatable: ClassVar[bool] = False
     folder_title: ClassVar[str] = ""
@@ -80,7 +82,7 @@ class RecognisedSet(FaceSet):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """Whether a folder holds this data set, by its contents."""
-        raise NotImplementedError
+        return entry_of(folder, *cls.signature) is not None
 
     @classmethod
     def incomplete(cls, folder: Path) -> str:
@@ -103,9 +105,17 @@ class RecognisedSet(FaceSet):
     def open_root(self, root: str | Path) -> Path:
         return existing_folder(root, self.name)
 
-    def lacks(self, folder: Path, what: str, give: str = "them") -> InputError:
-        """The error for a folder without `what`."""
-        return InputError(f"{self.name}: {folder} has no {what}; give the folder that holds {give}")
+    def need(self, folder: Path, *paths: str, beside: str = "") -> Path:
+        """The first of `paths` that exists in a folder, whatever its case. Raises InputError: none
+        exists; it names what else the folder holds, `beside` it."""
+        place = entry_of(folder, *paths)
+        if place is None:
+            give = f"it and {beside}" if beside else "it"
+            raise InputError(
+                f"{self.name}: {folder} has no {min(paths, key=len)}; give the folder that "
+                f"holds {give}"
+            )
+        return place
 
     def in_part(self, person: str, part: Part) -> bool:
         """Whether a person is in the part by `in_test_share`; holds out test people."""
@@ -165,6 +175,11 @@ def registered() -> list[type[RecognisedSet]]:
 @cache
 def _import_all() -> None:
     import_modules("ssl_faces.data.sets")
+
+
+def sides_of(part: Part) -> tuple[Part, ...]:
+    """`train` and `test` for `all`, else the part itself."""
+    return ("train", "test") if part == "all" else (part,)
 
 
 def titles_with(label: str) -> str:

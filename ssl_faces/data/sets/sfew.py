@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import Part
 from ssl_faces.data.sets.expressions import count_expressions, records_of_classes
 from ssl_faces.data.sets.folder import entry_of, images_under, subfolders
-from ssl_faces.data.sets.recognised import Entry, RecognisedSet
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet, sides_of
 
 # Of either part, the folders that the owner's archives unpack to: faces cut out, then whole frames.
 _SIDES = {
@@ -52,13 +53,13 @@ class SFEW(RecognisedSet):
         return False
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        sides = ("train", "test") if part == "all" else (part,)
+        sides = sides_of(part)
         places = [place for place in (_place_of(folder, side) for side in sides) if place]
         if not places:
             aligned, whole = _SIDES[sides[0]]
-            raise self.lacks(
-                folder,
-                f"{' or '.join(aligned)} and no {whole} with class folders, so no part '{part}'",
+            raise InputError(
+                f"sfew: {folder} has no {' or '.join(aligned)} and no {whole} with class folders, "
+                f"so no part '{part}'; give the folder that holds them"
             )
         uncut = any(place.name.lower() in _WHOLE for place in places)
         self.split = f"Train -> Val{', whole frames' if uncut else ''}"

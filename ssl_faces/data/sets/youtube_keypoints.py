@@ -52,10 +52,8 @@ class YouTubeKeypoints(RecognisedSet):
         return has_columns(labels, "yaw", "x0")
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        table, images = entry_of(folder, "labels.csv"), entry_of(folder, "images")
-        if table is None or images is None or not images.is_dir():
-            missing = "labels.csv" if table is None else "images/"
-            raise self.lacks(folder, missing, "images/ and labels.csv")
+        table = self.need(folder, "labels.csv", beside="images/")
+        images = self.need(folder, "images", beside="labels.csv")
         present = set(images_under(images))
         records: list[FaceRecord] = []
         for image, person, numbers in _rows(table):

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_faces.common.arguments import SIDE, Parser, whole
+from ssl_faces.common.arguments import SIDE, Parser, existing, whole
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.plurals import plural
 
 _SIZE = 64
 _SHOWN = 5
@@ -21,11 +22,7 @@ resumes behind the last whole shard. Run again after images were added, it packs
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces pack` with these arguments.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces pack` with these arguments. Raises InputError: bad input."""
     parser = Parser(
         prog="ssl-faces pack",
         description=ABOUT,
@@ -34,7 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "sources",
         nargs="*",
-        type=Path,
+        type=existing,
         metavar="SOURCE",
         help="folder with face sets or with any pictures, as for data.root",
     )
@@ -80,7 +77,7 @@ def _verify(place: str) -> None:
 
     pack = Pack(place)
     pack.verify(again=True)
-    kept = sum(entry.pictures - len(entry.dropped) for entry in pack.index.shards)
+    kept = int((~pack.index.images.dropped).sum())
     print(f"{place}: {len(pack.index.shards)} shards are whole, with {kept:,} pictures to train on")
 
 
@@ -96,7 +93,7 @@ def _pack(options: argparse.Namespace) -> None:
     index = out / INDEX
     size = options.size
     if size is None:
-        size = Index.read(index).size if index.exists() else _SIZE
+        size = Index.read(out).size if index.exists() else _SIZE
     sets: list[FaceSet] = []
     for source in options.sources:
         for faces in find_face_sets(source, "all" if options.include_tests else "train"):
@@ -106,9 +103,9 @@ def _pack(options: argparse.Namespace) -> None:
     if options.include_tests and index.exists() and not Pack(out).held_out.is_empty:
         raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
     done = pack_sets(sets, out, size, held_out=held_out, workers=options.workers)
-    for line in recognised(sets, Index.read(index).sets, "--include-tests packs them too"):
+    for line in recognised(sets, Index.read(out).sets, "--include-tests packs them too"):
         print(line)
-    print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
+    print(f"{out}: {plural(done.pictures, 'picture')} to train on, {done.added:,} of them new")
     if done.repaired:
         print(f"packed again: {done.repaired:,} shards that were missing or broken")
     if done.of_test_people or done.copies or done.near_copies:
@@ -117,12 +114,13 @@ def _pack(options: argparse.Namespace) -> None:
             f"and {done.near_copies:,} near-copies of test pictures"
         )
     if done.skipped:
-        print(f"skipped {done.skipped:,} pictures that can't be used; {index} lists them")
+        print(f"skipped {plural(done.skipped, 'picture')} that can't be used; {index} lists them")
     for what, keys in (("changed", done.changed), ("gone", done.gone)):
         if keys:
             more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
             print(f"{what}, not trained on any more: {', '.join(keys[:_SHOWN])}{more}")
     if done.left_out_since:
-        print(f"left out from now on: {done.left_out_since:,} pictures now known as test pictures")
+        since = plural(done.left_out_since, "picture")
+        print(f"left out from now on: {since} now known as test pictures")
     if done.changed or done.gone or done.left_out_since:
         print("(their pixels stay in the shards; pack to another folder to be rid of them)")

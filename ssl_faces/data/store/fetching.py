@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import new_file, write_failure
-from ssl_faces.data.store.shards import ShardEntry
+from ssl_faces.common.files import remove_leftovers, replace_file, write_failure
 
-_PIECE = 4 * 2**20
 _TRIES = 3
-_ABANDONED = 3600  # seconds after which a part of a shard is a killed process's
-
-Found = TypeVar("Found")
 
 
 def fetch_bytes(url: str) -> bytes:
-    """A small remote file.
+    """A remote file; tried again after a moment where the connection fails. Raises InputError: it
+    can't be fetched."""
+    import fsspec
 
-    Raises:
-        InputError: it can't be fetched.
-    """
-
-    def read() -> bytes:
-        with _opened(url) as file:
-            return bytes(file.read())
-
-    return _tried(url, read)
+    for attempt in range(_TRIES):
+        try:
+            with fsspec.open(url, "rb") as file:
+                return bytes(file.read())
+        except ImportError as error:
+            raise InputError(
+                f"{url}: {url.partition('://')[0]} needs a package that is not installed "
+                f"({error}); install it with pip"
+            ) from error
+        except ValueError as error:
+            raise InputError(f"{url}: no address that fsspec can open ({error})") from error
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{url}: not there, so that this is no whole pack; check the address, or upload "
+                "the pack again"
+            ) from error
+        except Exception as error:  # each kind of store has its own errors
+            if attempt == _TRIES - 1:
+                raise InputError(
+                    f"{url}: can't be fetched ({type(error).__name__}: {error}); check the address "
+                    "and the connection, and resume with --ckpt_path last"
+                ) from error
+            time.sleep(2**attempt)
+    raise AssertionError("unreachable")
 
 
 class RemoteShards:
@@ -48,9 +60,7 @@ class RemoteShards:
     """
 
     def __init__(self, url: str, cache: Path, most: int | None = None) -> None:
-        self.url = url.rstrip("/")
-        self.cache = cache
-        self.most = most
+        self.url, self.cache, self.most = url, cache, most
         self._ahead: dict[str, Future[Path]] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._process = os.getpid()
@@ -63,99 +73,69 @@ class RemoteShards:
         if self._process != os.getpid():
             self._ahead, self._threads, self._process = {}, None, os.getpid()
 
-    def path(self, entry: ShardEntry) -> Path:
-        """The shard's file here, fetched and compared with its SHA-256 if it was not here.
-
-        Raises:
-            InputError: it can't be fetched or kept, or is not what the index says.
-        """
+    def path(self, file: str, sha256: str) -> Path:
+        """A shard's file here, fetched and compared with its SHA-256 if it was not here. Raises
+        InputError: it can't be fetched or kept, or is not what the index says."""
         self._after_fork()
-        waiting = self._ahead.pop(entry.sha256, None)
+        waiting = self._ahead.pop(sha256, None)
         if waiting is not None:
             waiting.result()
-        return self._fetch(entry)
+        return self._fetch(file, sha256)
 
-    def ahead(self, entries: Sequence[ShardEntry]) -> None:
-        """Begin to fetch shards that will be asked for; errors come when they are."""
+    def ahead(self, shards: Sequence[tuple[str, str]]) -> None:
+        """Begin to fetch shards (file, SHA-256) that are read next; `path` raises their errors."""
         self._after_fork()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="fetch")
-        for entry in entries:
-            if entry.sha256 not in self._ahead:
-                self._ahead[entry.sha256] = self._threads.submit(self._fetch, entry)
+        for file, sha256 in shards:
+            if sha256 not in self._ahead:
+                self._ahead[sha256] = self._threads.submit(self._fetch, file, sha256)
 
-    def _fetch(self, entry: ShardEntry) -> Path:
-        path = self.cache / f"{entry.sha256}.safetensors"
+    def _fetch(self, file: str, sha256: str) -> Path:
+        path = self.cache / f"{sha256}.npy"
         if _touched(path):
             return path
+        hint = "or lower data.cache_gb, or set data.cache to another folder"
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.cache / f".{entry.sha256[:16]}.lock"):
+            with FileLock(self.cache / f".{sha256[:16]}.lock"):
                 if not _touched(path):
-                    self._make_room(entry.bytes)
-                    url = f"{self.url}/{entry.file}"
-                    _tried(url, lambda: self._copy(url, entry, path))
+                    self._keep(f"{self.url}/{file}", sha256, path)
         except OSError as error:
-            raise InputError(
-                f"{path}: {write_failure(error)}, or lower data.cache_gb, or set data.cache to "
-                "another folder"
-            ) from error
+            raise InputError(f"{path}: {write_failure(error)}, {hint}") from error
+        except InputError as error:
+            if isinstance(error.__cause__, OSError) and str(path) in str(error):
+                raise InputError(f"{error}, {hint}") from error
+            raise
         return path
 
-    def _copy(self, url: str, entry: ShardEntry, path: Path) -> None:
-        digest = hashlib.sha256()
-        part = new_file(self.cache, ".part.")
-        try:
-            with part.open("wb") as out, _opened(url) as source:
-                while piece := source.read(_PIECE):
-                    digest.update(piece)
-                    _write(out, piece)
-            if digest.hexdigest() != entry.sha256:
-                raise InputError(
-                    f"{url}: its SHA-256 is not the index's, a broken shard; upload it again from "
-                    "where the pack was made"
-                )
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+    def _keep(self, url: str, sha256: str, path: Path) -> None:
+        data = fetch_bytes(url)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InputError(
+                f"{url}: its SHA-256 is not the index's, a broken shard; upload it again from "
+                "where the pack was made"
+            )
+        remove_leftovers(path)
+        self._make_room(len(data))
+        replace_file(path, data, durable=False)
 
     def _make_room(self, needed: int) -> None:
         if self.most is None:
             return
         with FileLock(self.cache / ".room.lock"):
-            kept: list[tuple[float, int, Path]] = []
-            for path in self.cache.iterdir():
-                with contextlib.suppress(FileNotFoundError):
+            kept = []
+            for path in self.cache.glob("*.npy"):
+                with suppress(FileNotFoundError):
                     status = path.stat()
-                    if path.suffix == ".safetensors":
-                        kept.append((status.st_mtime, status.st_size, path))
-                    elif path.name.startswith(".part.") and (
-                        time.time() - status.st_mtime > _ABANDONED
-                    ):
-                        path.unlink()
+                    kept.append((status.st_mtime, status.st_size, path))
             total = sum(size for _, size, _ in kept) + needed
             for _, size, path in sorted(kept):
                 if total <= self.most:
                     break
-                # A process that has it open reads on.
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+                # A process that has mapped it reads on.
+                path.unlink(missing_ok=True)
                 total -= size
-
-
-class _WriteError(Exception):
-    """The cache, not the source, failed."""
-
-    def __init__(self, reason: OSError) -> None:
-        self.reason = reason
-
-
-def _write(out: Any, piece: bytes) -> None:
-    try:
-        out.write(piece)
-        out.flush()
-    except OSError as error:
-        raise _WriteError(error) from error
 
 
 def _touched(path: Path) -> bool:
@@ -165,42 +145,3 @@ def _touched(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _opened(url: str) -> Any:
-    import fsspec
-
-    try:
-        return fsspec.open(url, "rb")
-    except ImportError as error:
-        raise InputError(
-            f"{url}: {url.partition('://')[0]} needs a package that is not installed "
-            f"({error}); install it with pip"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{url}: no address that fsspec can open ({error})") from error
-
-
-def _tried(url: str, fetch: Callable[[], Found]) -> Found:
-    """`fetch`, again after a moment where the connection failed."""
-    for attempt in range(_TRIES):
-        try:
-            return fetch()
-        except _WriteError as error:
-            raise error.reason from None
-        except InputError:
-            raise
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{url}: not there, so that this is no whole pack; check the address, or upload "
-                "the pack again"
-            ) from error
-        except Exception as error:
-            # Each kind of store has its own errors.
-            if attempt == _TRIES - 1:
-                raise InputError(
-                    f"{url}: can't be fetched ({type(error).__name__}: {error}); check the address "
-                    "and the connection, and go on with --ckpt_path last"
-                ) from error
-            time.sleep(2**attempt)
-    raise AssertionError("unreachable")

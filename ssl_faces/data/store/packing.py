@@ -1,66 +1,61 @@
-"""Packing: face sets decoded once, at the size of training, to the shards of a pack.
-
-The container was chosen by measurement (10,000 images of 64 px on one core). By number, which
-partners and resuming need, plain shards read by `pread` gave 190,000 images a second and litdata
-400 (60,000 in its own order); webdataset has no access by number, 12,000 in its own order. A
-memory map of local shards (40,000 images of 64 px, batches of 256) gave 94,000 to 114,000 images a
-second where `pread` gave 62,000 to 77,000 on the same busy core. Its resident memory grew by the
-whole pack (470 MB, reclaimable), `pread`'s by 4 MB, and a shard that is cut short under a run ends
-the run by SIGBUS, where `pread` gives an error that names the file. Either is faster than training
-needs, so `pread` stays. 500,000 images take 2.8 % more peak memory than 50,000.
-"""
+"""Packing: face sets decoded once, at the size of training, to the shards of a pack."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, write_failure
+from ssl_faces.common.files import replace_file, write_failure
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadImage
+from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.data.store.held_out import (
     COPIES,
     NEAR_COPIES,
     OF_PEOPLE,
     HeldOut,
-    dump_held_out,
-    parse_held_out,
+    isin_rows,
+    number_of,
 )
 from ssl_faces.data.store.packs import (
     COPY,
+    FORMAT,
     INDEX,
     NEAR_COPY,
-    TESTS,
+    Images,
     Index,
     Pack,
     Passed,
-    whole_shards,
-)
-from ssl_faces.data.store.shards import (
-    Columns,
-    Shard,
     ShardEntry,
-    file_hash,
-    pictures_a_shard,
+    broken_shards,
+    default_cache_root,
     write_shard,
 )
-from ssl_faces.data.store.sources import Sources, square
 
-__all__ = ["Packed", "pack_sets", "square"]
+__all__ = ["Packed", "pack", "pack_sets", "square"]
 
 _log = logging.getLogger(__name__)
-_PIECE = 256  # images given to the decoding threads at once
+
+SHARD_BYTES = 32 * 2**20
+"""About how many bytes of images a shard holds."""
+
+_CHUNK = 256  # images given to the decoding threads at once
 
 
 @dataclass
@@ -89,6 +84,37 @@ class Packed:
     repaired: int = 0
 
 
+def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4) -> Pack:
+    """The pack of one face set in the cache, made first if there is none of it as it is now.
+
+    Everything is packed, test images too: what is left out follows from the sets beside it.
+
+    Raises:
+        InputError: no image could be decoded, the cache can't be written, or the pack is broken.
+    """
+    cache = cache or default_cache_root()
+    digest = hashlib.sha256(f"{FORMAT} {faces.name} {faces.part} {size}".encode())
+    for index, record in enumerate(faces.records):
+        digest.update(record.key.encode(errors="surrogateescape"))
+        if isinstance(record.source, Path):
+            # Another folder's image may have the same key, size and time.
+            digest.update(os.fsencode(record.source.absolute()))
+        digest.update(faces.version(index))
+    folder = cache / f"{faces.name}-{digest.hexdigest()[:16]}"
+    with suppress(InputError):  # packing mends broken shards, and reports the rest
+        if (folder / INDEX).exists():
+            existing = Pack(folder, cache)
+            existing.verify()
+            return existing
+    try:
+        pack_sets([faces], folder, size, workers=workers, wait=True, cache=cache)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise InputError(f"{error}, or set SSL_FACES_CACHE to another folder") from error
+        raise
+    return Pack(folder, cache)
+
+
 def pack_sets(
     sets: Sequence[FaceSet],
     out: Path,
@@ -112,17 +138,17 @@ def pack_sets(
     Sets of the pack that are not given stay as they are.
 
     All existing shards are compared with their SHA-256 first. The images of those that are missing
-    or broken are decoded again; if the listing is the one that the pack was made of, each shard
-    comes back byte for byte, in its place.
+    or broken are decoded again, in their places; if none has changed since, the shard comes back
+    byte for byte.
 
     Args:
         held_out: people and images to leave out, beside those that the pack left out before.
         wait: whether to wait for another process that packs to `out`.
 
     Raises:
-        InputError: the pack has another size, its index is broken, or a shard is that may hold
-            sets that are not given; two sets share a name, another process packs to `out` (without
-            `wait`), no image can be decoded, or `out` can't be written.
+        InputError: the pack has another size, its index is broken, or a shard is that has images
+            of sets that are not given; two sets share a name, another process packs to `out`
+            (without `wait`), no image can be decoded, or `out` can't be written.
     """
     names = [faces.name for faces in sets]
     for name in names:
@@ -140,161 +166,188 @@ def pack_sets(
         raise InputError(f"{error.filename or out}: {write_failure(error)}") from error
 
 
+class _Listed:
+    """The N records of several face sets, by their place in one list.
+
+    Attributes:
+        sets_of: int64 [N], the number of each record's face set in the pack.
+        rows: int64 [N], its index in the face set.
+        versions: int64 [N], `number_of` set, key and stored version.
+        people: int64 [N], `number_of` the person's name, or -1.
+        order: int64 [N], by which images without a person are ordered.
+    """
+
+    def __init__(self, sets: Sequence[FaceSet], numbers: Sequence[int]) -> None:
+        self.sets = dict(zip(numbers, sets, strict=True))
+        table = []
+        for number, faces in self.sets.items():
+            for i, record in enumerate(faces.records):
+                name, key = faces.name.encode(), record.key.encode(errors="surrogateescape")
+                version = number_of(b"\0".join((name, key, faces.version(i))))
+                # Versions of files change with each copy; the order of training must not.
+                order = number_of(record.key) if isinstance(record.source, Path) else version
+                person = -1 if record.person is None else number_of(record.person)
+                table.append((number, i, version, person, order))
+        columns = np.array(table, np.int64).reshape(-1, 5).T
+        self.sets_of, self.rows, self.versions, self.people, self.order = columns.copy()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def key(self, place: int) -> str:
+        return self.sets[int(self.sets_of[place])].records[int(self.rows[place])].key
+
+    def passed(self, place: int, reason: str) -> Passed:
+        name = self.sets[int(self.sets_of[place])].name
+        return Passed(name, self.key(place), reason, int(self.versions[place]))
+
+    def has_bytes(self, place: int, digest: bytes) -> bool:
+        """Whether an image has this SHA-256, and is taken whole (a box may have changed)."""
+        faces, row = self.sets[int(self.sets_of[place])], int(self.rows[place])
+        return faces.records[row].box is None and faces.hash_if_readable(row) == digest
+
+    def decoded(
+        self, places: np.ndarray, size: int, workers: int
+    ) -> list[tuple[int, np.ndarray | BadImage, bytes]]:
+        """Place, centre square and SHA-256 of each of the `places`, in their order."""
+        images: dict[int, tuple[np.ndarray | BadImage, bytes]] = {}
+        for number, faces in self.sets.items():
+            mine = places[self.sets_of[places] == number].tolist()
+            rows = self.rows[mine].tolist()
+            squares = faces.read_many(rows, size, workers, partial(square, size=size))
+            for place, row, image in zip(mine, rows, squares, strict=True):
+                digest = b"" if isinstance(image, BadImage) else faces.hash_if_readable(row)
+                if not digest and not isinstance(image, BadImage):
+                    image = BadImage("can't be read")
+                images[place] = image, digest or bytes(32)
+        return [(place, *images[place]) for place in places.tolist()]
+
+
 class _Packing:
     def __init__(
         self, sets: Sequence[FaceSet], out: Path, size: int, held_out: HeldOut, workers: int
     ) -> None:
-        self.sets, self.out, self.size, self.workers = list(sets), out, size, workers
+        self.sets, self.out, self.size, self.workers = sets, out, size, workers
         self.done = Packed()
-        self.index = Index(size)
-        if (out / INDEX).exists():
-            self.index = Index.read(out / INDEX)
-            if self.index.size != size:
-                raise InputError(
-                    f"{out}: a pack of {self.index.size} px, not {size}; pack to another folder"
-                )
-        names = [faces.name for faces in sets]
-        before = {about["name"]: i for i, about in enumerate(self.index.sets)}
-        others = [name for name in before if name not in names]
-        if (out / INDEX).exists():
-            held_out = self._held_out_before(others) | held_out
-        self.held_out = held_out
-        self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
-        # The first number of a new shard, also behind a lost one.
-        self.next = 1 + max((_number(e.file) for e in self.index.shards), default=-1)
-        whole = whole_shards(out, self.index.shards)
-        lost = [entry.file for entry in self.index.shards if entry not in whole]
-        for file in lost:
-            self._make_again(file, others)
-        self.lost = {_number(file) for file in lost}
-        self.done.repaired = len(lost)
-        self.index.shards = whole
-
-    def _held_out_before(self, others: list[str]) -> HeldOut:
-        """The people and images that the pack has left out so far."""
-        try:
-            return parse_held_out(regular(self.out / TESTS).read_bytes(), TESTS)
-        except (OSError, InputError):
-            self._make_again(TESTS, others)
-            return HeldOut.of()
-
-    def _make_again(self, file: str, others: list[str]) -> None:
-        """Warn that a file is broken; refuse if it may be of sets that are not given."""
-        if others:
+        self.index = Index.read(out) if (out / INDEX).exists() else Index(size)
+        if self.index.size != size:
             raise InputError(
-                f"{self.out / file}: missing or broken, and may be of {', '.join(others)}; give "
-                "all folders that the pack was made of, to make it again"
+                f"{out}: a pack of {self.index.size} px, not {size}; pack to another folder"
             )
-        _log.warning("%s: missing or broken; making it again", self.out / file)
+        self.index.held_out |= held_out
+        before = {about["name"]: i for i, about in enumerate(self.index.sets)}
+        self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
+        self.index.sets += [{} for _ in range(len(before) - len(self.index.sets))]
 
     def run(self, cache: Path | None) -> Packed:
-        for name in ("shard-*.safetensors", TESTS, INDEX):
-            for part in self.out.glob(f".{name}.*"):
+        for part in self.out.glob(".*.*"):
+            if part.name.startswith((".shard-", ".images-", f".{INDEX}")):
                 part.unlink()  # of a packing that was killed
-        self.sources = Sources(self.sets, self.numbers)
-        self.of_test_people = self.held_out.of_people(self.sources.people)
+        self.listed = _Listed(self.sets, self.numbers)
+        self.of_test_people = np.isin(self.listed.people, self.index.held_out.people)
         self.done.of_test_people = int(self.of_test_people.sum())
         self._drop()
+        self._repair()
         pieces = self._pieces()
         what = ", ".join(faces.name for faces in self.sets)
-        count = sum(len(piece) for _, piece in pieces)
-        with tqdm(total=count, desc=f"packing {what}", unit="faces") as bar:
-            for number, piece in pieces:
-                path = self.out / f"shard-{number:05d}.safetensors"
-                entry = None if number in self.lost else self._made_before(path, piece)
-                if entry is None:
-                    entry = self._shard(path, piece, bar)
-                else:
+        added = [self.index.images]
+        first = 1 + max((int(e.file[6:11]) for e in self.index.shards), default=-1)
+        with tqdm(total=sum(map(len, pieces)), desc=f"packing {what}", unit="faces") as bar:
+            for number, piece in enumerate(pieces, first):
+                path = self.out / f"shard-{number:05d}.npy"
+                made = self._made_before(path, piece)
+                if made is not None:
                     bar.update(len(piece))
+                entry, rows, passed = made or self._make(path, piece, bar)
+                self.index.passed += passed
                 if entry is not None:
                     self.index.shards.append(entry)
-        self.index.shards.sort(key=lambda entry: _number(entry.file))
+                    added.append(rows)
+                    self.done.added += entry.pictures
+        self.index.images = Images.joined(added)
         self._finish()
         Pack(self.out, cache).remember_verified()
         return self.done
 
     def _drop(self) -> None:
-        """Mark stored images that are no longer to be trained on; note what is stored."""
-        sources = self.sources
-        self.stored = self._stored()
-        known = np.isin(sources.versions, self.stored)
-        listed: dict[tuple[int, str], int] | None = None
-        self.stored_copies = {
-            key: np.zeros(len(self.index.sets), np.int64) for key in (COPIES, NEAR_COPIES)
-        }
-        for k, entry in enumerate(self.index.shards):
-            with Shard(self.out / entry.file) as shard:
-                versions, sets = shard.column("versions"), shard.column("sets")
-                given = np.isin(sets, self.numbers)
-                stale = given & ~np.isin(versions, sources.versions)
-                if stale.any():
-                    listed = listed or sources.places()
-                    keys, hashes = shard.keys(), shard.column("hashes")
-                    for row in np.flatnonzero(stale).tolist():
-                        at = listed.get((int(sets[row]), keys[row]))
-                        if at is None or known[at]:
-                            continue
-                        if sources.has_bytes(at, hashes[row].tobytes()):
-                            sources.versions[at] = versions[row]
-                            stale[row], known[at] = False, True
-                left_out = self.held_out.left_out(shard.column("people"), shard.column("hashes"))
-                drop = np.logical_or.reduce([stale, *left_out.values()])
-                before = np.zeros(len(drop), bool)
-                before[entry.dropped] = True
-                # An image that is again as it was packed is trained on again.
-                drop |= before & ~given
-                fresh = drop & ~before
-            self.index.shards[k] = replace(entry, dropped=np.flatnonzero(drop).tolist())
+        """Mark stored images that are no longer to be trained on."""
+        images, listed, index = self.index.images, self.listed, self.index
+        current = np.isin(images.sets, self.numbers)
+        stale = current & ~np.isin(images.versions, listed.versions)
+        exists = np.zeros(len(images), bool)
+        if stale.any():
+            known = np.isin(listed.versions, images.versions)
+            places = {(int(listed.sets_of[i]), listed.key(i)): i for i in range(len(listed))}
+            keys = images.key_list()
+            for row in np.flatnonzero(stale).tolist():
+                at = places.get((int(images.sets[row]), keys[row]))
+                exists[row] = at is not None
+                # The same image as a file of another time.
+                if at is None or known[at]:
+                    continue
+                if listed.has_bytes(at, images.hashes[row].tobytes()):
+                    listed.versions[at] = images.versions[row]
+                    stale[row], known[at] = False, True
+        left_out = index.held_out.left_out(images.people, images.hashes)
+        # An image of a given set that is again as it was packed is trained on again.
+        drop = np.logical_or.reduce([stale, *left_out.values(), images.dropped & ~current])
+        fresh = drop & ~images.dropped
+        if (fresh & stale).any():
             for row in np.flatnonzero(fresh & stale).tolist():
-                assert listed is not None
-                exists = (int(sets[row]), keys[row]) in listed
-                (self.done.changed if exists else self.done.gone).append(keys[row])
-            self.done.left_out_since += int((fresh & ~stale).sum())
-            for key, count in self.stored_copies.items():
-                count += self._by_set(sets[left_out[key] & given & ~stale])
-            # `_finish` does not count sets that are not given.
-            for key, which in left_out.items():
-                for number in sets[which & fresh & ~given].tolist():
-                    about = self.index.sets[number]
-                    about[key] = about.get(key, 0) + 1
+                (self.done.changed if exists[row] else self.done.gone).append(keys[row])
+        self.done.left_out_since = int((fresh & ~stale).sum())
+        self.stored_copies = {
+            key: index.counts(left_out[key] & current & ~stale) for key in (COPIES, NEAR_COPIES)
+        }
+        # `_finish` does not count sets that are not given.
+        for key, which in left_out.items():
+            for number in images.sets[which & fresh & ~current].tolist():
+                index.sets[number][key] += 1
+        index.images = replace(images, dropped=drop)
 
-    def _stored(self) -> np.ndarray:
-        """int64: the versions of all images in the shards."""
-        versions = [np.zeros(0, np.int64)]
-        for entry in self.index.shards:
-            with Shard(self.out / entry.file) as shard:
-                versions.append(shard.column("versions"))
-        return np.concatenate(versions)
+    def _repair(self) -> None:
+        """Decode the images of missing and broken shards again, in their places."""
+        images, starts = self.index.images, self.index.starts()
+        place_of = {version: i for i, version in enumerate(self.listed.versions.tolist())}
+        for broken in broken_shards(self.out, self.index.shards):
+            number = self.index.shards.index(broken)
+            rows = range(starts[number], starts[number + 1])
+            others = {self.index.sets[i].get("name") for i in images.sets[rows]}
+            if others := others - {faces.name for faces in self.sets}:
+                raise InputError(
+                    f"{self.out / broken.file}: missing or broken, and has images of "
+                    f"{', '.join(sorted(others))}; give all folders that the pack was made of, to "
+                    "make it again"
+                )
+            _log.warning("%s: missing or broken; making it again", self.out / broken.file)
+            pixels = np.zeros((broken.pictures, 3, self.size, self.size), np.uint8)
+            at = {place_of.get(version): row for row, version in enumerate(images.versions[rows])}
+            at.pop(None, None)  # gone: its pixels stay black
+            places = np.array([*at], np.int64)
+            for place, image, _ in self.listed.decoded(places, self.size, self.workers):
+                if isinstance(image, BadImage):
+                    images.dropped[rows[at[place]]] = True
+                else:
+                    pixels[at[place]] = image
+            self.index.shards[number] = write_shard(
+                self.out / broken.file, pixels, images.people[rows], images.hashes[rows]
+            )
+            self.done.repaired += 1
 
-    def _pieces(self) -> list[tuple[int, np.ndarray]]:
-        """The number of each shard to make, and its places of `sources`."""
-        versions = self.sources.versions
-        stored = np.isin(versions, self.stored)
+    def _pieces(self) -> list[np.ndarray]:
+        """The places in `listed` of each shard to make, a person's images side by side."""
+        listed = self.listed
         passed = [p.version for p in self.index.passed if p.version is not None]
-        new = ~stored & ~np.isin(versions, passed) & ~self.of_test_people
-        again = []
-        if self.lost:
-            # The images of a lost shard if all was packed at once: it gets its place back, so that
-            # the order of training stays.
-            for number, piece in enumerate(self._cut(np.flatnonzero(~self.of_test_people))):
-                if number in self.lost and not stored[piece].any():
-                    again.append((number, piece))
-                    new[piece] = False
-                    mine = set(versions[piece].tolist())
-                    self.index.passed = [p for p in self.index.passed if p.version not in mine]
-        return again + list(enumerate(self._cut(np.flatnonzero(new)), start=self.next))
-
-    def _cut(self, new: np.ndarray) -> list[np.ndarray]:
-        """These places of `sources` by shard, a person's images side by side."""
-        groups = np.where(self.sources.people < 0, self.sources.order, self.sources.people)[new]
+        stored = [*self.index.images.versions.tolist(), *passed]
+        new = np.flatnonzero(~np.isin(listed.versions, stored) & ~self.of_test_people)
+        groups = np.where(listed.people < 0, listed.order, listed.people)[new]
         order = np.argsort(groups, kind="stable")
-        most = pictures_a_shard(self.size)
+        most = max(1, SHARD_BYTES // (3 * self.size**2))
         pieces: list[np.ndarray] = []
         piece: list[int] = []
-        for _, group in groupby(
-            zip(groups[order].tolist(), new[order].tolist(), strict=True), itemgetter(0)
-        ):
-            members = [index for _, index in group]
+        ordered = zip(groups[order].tolist(), new[order].tolist(), strict=True)
+        for _, group in groupby(ordered, itemgetter(0)):
+            members = [place for _, place in group]
             if piece and len(piece) + len(members) > most:
                 pieces.append(np.array(piece))
                 piece = []
@@ -305,76 +358,66 @@ class _Packing:
                 piece = piece[most:]
         return [*pieces, np.array(piece)] if piece else pieces
 
-    def _shard(self, path: Path, piece: np.ndarray, bar: tqdm[Any]) -> ShardEntry | None:
-        """Decode the images of one shard; None where none of them can be used."""
-        sources = self.sources
-        images, rows, hashes, passed = [], [], [], []
-        for start in range(0, len(piece), _PIECE):
-            decoded = sources.decoded(piece[start : start + _PIECE], self.size, self.workers)
+    def _make(self, path: Path, piece: np.ndarray, bar: tqdm[Any]) -> _Made:
+        """Decode the images of one shard, and write it with its rows beside it."""
+        listed, held_out = self.listed, self.index.held_out
+        images, places, hashes, passed = [], [], [], []
+        for start in range(0, len(piece), _CHUNK):
+            decoded = listed.decoded(piece[start : start + _CHUNK], self.size, self.workers)
             digests = np.frombuffer(b"".join(digest for *_, digest in decoded), np.uint8)
             digests = digests.reshape(-1, 32)
-            copies = self.held_out.copies(digests).tolist()
-            near_copies = self.held_out.near_copies(digests).tolist()
+            copies = isin_rows(digests, held_out.hashes).tolist()
+            near_copies = isin_rows(digests, held_out.near).tolist()
             for (at, picture, digest), copy, near in zip(decoded, copies, near_copies, strict=True):
                 if isinstance(picture, BadImage):
-                    passed.append(self._passed(at, str(picture)))
+                    passed.append(listed.passed(at, str(picture)))
                 elif copy or near:
-                    passed.append(self._passed(at, COPY if copy else NEAR_COPY))
+                    passed.append(listed.passed(at, COPY if copy else NEAR_COPY))
                 else:
                     images.append(picture)
-                    rows.append(at)
+                    places.append(at)
                     hashes.append(digest)
             bar.update(len(decoded))
-        self.index.passed += passed
-        if not images:
-            return None
-        entry = write_shard(
-            path,
-            np.stack(images),
-            Columns(
-                sources.versions[rows],
-                sources.sets_of[rows],
-                sources.people[rows],
-                np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
-                [sources.key(at) for at in rows],
-            ),
-            {"passed": [[p.face_set, p.key, p.reason, p.version] for p in passed]},
+        rows = Images.of(
+            listed.versions[places],
+            listed.sets_of[places],
+            listed.people[places],
+            hashes,
+            [listed.key(at) for at in places],
         )
-        self.done.added += entry.pictures
-        return entry
+        if not images:
+            return None, rows, passed
+        entry = write_shard(path, np.stack(images), rows.people, rows.hashes)
+        about = json.dumps({"size": self.size, "entry": asdict(entry), "passed": passed})
+        replace_file(_rows_file(path), safetensors.numpy.save(vars(rows), {"about": about}))
+        return entry, rows, passed
 
-    def _made_before(self, path: Path, piece: np.ndarray) -> ShardEntry | None:
+    def _made_before(self, path: Path, piece: np.ndarray) -> _Made | None:
         """The shard that a killed packing made of these images."""
         try:
-            with Shard(path) as shard:
-                passed = [Passed(*fields) for fields in shard.about()["passed"]]
-                versions = np.array([p.version for p in passed], np.int64)
-                both = np.concatenate((shard.column("versions"), versions))
-                if not np.array_equal(np.sort(both), np.sort(self.sources.versions[piece])):
-                    return None
-                left_out = self.held_out.left_out(shard.column("people"), shard.column("hashes"))
-                if any(map(np.any, left_out.values())) or shard.size != self.size:
-                    return None
-                content, pictures = shard.check(), shard.pictures
-        except (FileNotFoundError, InputError, KeyError, TypeError, ValueError):
+            with safetensors.safe_open(_rows_file(path), "numpy") as file:
+                about = json.loads(file.metadata()["about"])
+                rows = Images(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            passed = [Passed(*one) for one in about["passed"]]
+            entry = ShardEntry(**about["entry"])
+        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
             return None
-        self.index.passed += passed
-        self.done.added += pictures
-        size = path.stat().st_size
-        return ShardEntry(path.name, pictures, size, file_hash(path), content=content)
-
-    def _passed(self, at: int, reason: str) -> Passed:
-        sources = self.sources
-        return Passed(sources.faces(at).name, sources.key(at), reason, int(sources.versions[at]))
+        versions = np.array([p.version for p in passed], np.int64)
+        both = np.concatenate((rows.versions, versions))
+        left_out = self.index.held_out.left_out(rows.people, rows.hashes)
+        same = np.array_equal(np.sort(both), np.sort(self.listed.versions[piece]))
+        if not same or about["size"] != self.size or any(map(np.any, left_out.values())):
+            return None
+        return None if broken_shards(self.out, [entry]) else (entry, rows, passed)
 
     def _finish(self) -> None:
-        given = {faces.name for faces in self.sets}
-        listed = set(self.sources.versions.tolist())
-        passed = [p for p in self.index.passed if p.face_set not in given or p.version in listed]
+        index, images, current = self.index, self.index.images, {faces.name for faces in self.sets}
+        listed = set(self.listed.versions.tolist())
+        passed = [p for p in index.passed if p.face_set not in current or p.version in listed]
         for faces in self.sets:
             passed += [Passed(faces.name, s.key, s.reason, None) for s in faces.skipped]
-        self.index.passed = passed
-        self.done.pictures = sum(e.pictures - len(e.dropped) for e in self.index.shards)
+        index.passed = passed
+        self.done.pictures = int((~images.dropped).sum())
         self.done.skipped = sum(p.is_skipped for p in passed)
         self.done.copies = sum(p.reason == COPY for p in passed)
         self.done.near_copies = sum(p.reason == NEAR_COPY for p in passed)
@@ -383,45 +426,34 @@ class _Packing:
             why = f" ({bad.key}: {bad.reason}); check that they are whole" if bad else ""
             end = "can be decoded" if bad else "is left to train on; give more faces"
             raise InputError(
-                f"{', '.join(sorted(given))}: none of its {len(self.sources)} pictures {end}{why}"
+                f"{', '.join(sorted(current))}: none of its {len(self.listed)} pictures {end}{why}"
             )
         for number, faces in zip(self.numbers, self.sets, strict=True):
-            mine = self.sources.sets_of == number
             about = {
                 "name": faces.name,
                 "part": faces.part,
                 "people": bool(faces.people),
                 "identity_labels": bool(faces.people) and faces.identity_labels,
-                "tests": faces.part == "all" and faces.has_test_part and self.held_out.is_empty,
-                OF_PEOPLE: int(self.of_test_people[mine].sum()),
+                "tests": faces.part == "all" and faces.has_test_part and index.held_out.is_empty,
+                OF_PEOPLE: int(self.of_test_people[self.listed.sets_of == number].sum()),
             }
             for key, reason in ((COPIES, COPY), (NEAR_COPIES, NEAR_COPY)):
-                stored = self.stored_copies[key][number : number + 1].sum()
                 passed_by = sum(p.face_set == faces.name and p.reason == reason for p in passed)
-                about[key] = int(stored) + passed_by
-            self.index.sets[number : number + 1] = [about]
-        for number, pictures in enumerate(self._pictures_by_set().tolist()):
-            self.index.sets[number]["pictures"] = pictures
-        replace_file(self.out / TESTS, dump_held_out(self.held_out))
-        replace_file(self.out / INDEX, self.index.dump())
-        kept = {entry.file for entry in self.index.shards}
-        for path in self.out.glob("shard-*.safetensors"):
-            if path.name not in kept:
-                with suppress(OSError):
-                    path.unlink()
-
-    def _pictures_by_set(self) -> np.ndarray:
-        counts = np.zeros(len(self.index.sets), np.int64)
-        for entry in self.index.shards:
-            with Shard(self.out / entry.file) as shard:
-                counts += self._by_set(np.delete(shard.column("sets"), entry.dropped))
-        return counts
-
-    def _by_set(self, sets: np.ndarray) -> np.ndarray:
-        """int64 [sets of the pack]: how many of these images are of each."""
-        return np.bincount(sets, minlength=len(self.index.sets))
+                about[key] = int(self.stored_copies[key][number]) + passed_by
+            index.sets[number] = about
+        for about, pictures in zip(index.sets, index.counts(~images.dropped).tolist(), strict=True):
+            about["pictures"] = pictures
+        kept = {index.write(self.out), *(entry.file for entry in index.shards)}
+        for pattern in ("shard-*", "images-*"):
+            for path in self.out.glob(pattern):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
 
 
-def _number(file: str) -> int:
-    digits = file.removeprefix("shard-").removesuffix(".safetensors")
-    return int(digits) if digits.isdigit() else -1
+_Made = tuple[ShardEntry | None, Images, list[Passed]]
+"""A shard, if any of its images can be used, its rows of the table, and the images passed over."""
+
+
+def _rows_file(shard: Path) -> Path:
+    """Where the rows of a shard are kept until the pack is done."""
+    return shard.with_suffix(".rows")

@@ -15,9 +15,8 @@ from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.near_copies import Described, find_near_copies
 from ssl_faces.data.sets.across import same_pictures
 from ssl_faces.data.sets.recognised import RecognisedSet
-from ssl_faces.data.store.held_out import REASONS, HeldOut
-from ssl_faces.data.store.packs import Pack
-from ssl_faces.data.store.shards import ShardEntry, number_of
+from ssl_faces.data.store.held_out import HeldOut, number_of
+from ssl_faces.data.store.packs import Pack, ShardEntry
 from ssl_faces.data.store.stored_faces import StoredFaces
 
 _log = logging.getLogger(__name__)
@@ -28,11 +27,11 @@ class Selection(NamedTuple):
     """The images of a pack to train on.
 
     Attributes:
-        rows: of each shard, int32; None: all that the pack keeps.
+        kept: bool [n], which.
         description: a dict for each of its face sets, for the card.
     """
 
-    rows: list[np.ndarray] | None
+    kept: np.ndarray
     description: list[dict[str, Any]]
 
 
@@ -90,95 +89,65 @@ def select(
     Args:
         online: people and images for the online probe, left out too and counted separately.
     """
-    kept_back = online or HeldOut.of()
-    if pack.held_out.covers(held_out | kept_back):
-        # All were left out when the pack was made: no need to read the shards.
-        return select_unread(pack, use_people)
-    rows, names = [], len(pack.index.sets)
-    counts = {key: np.zeros(names, np.int64) for key in ("pictures", *REASONS, _FOR_PROBE)}
-    for number in range(len(pack.index.shards)):
-        with pack.open(number) as shard:
-            kept = pack.kept(number)
-            sets = shard.column("sets")[kept]
-            people, hashes = shard.column("people")[kept], shard.column("hashes")[kept]
-        left_out = held_out.left_out(people, hashes)
-        keep = ~np.logical_or.reduce(list(left_out.values()))
-        probed = (kept_back.of_people(people) | kept_back.copies(hashes)) & keep
-        keep &= ~probed
-        for key, which in (left_out | {"pictures": keep, _FOR_PROBE: probed}).items():
-            counts[key] += np.bincount(sets[which], minlength=names)
-        rows.append(kept[keep])
-    description = select_unread(pack, use_people).description
-    for i, about in enumerate(description):
-        about["pictures"] = int(counts["pictures"][i])
-        for key in REASONS:
-            about[key] += int(counts[key][i])
-        if online is not None:
-            about[_FOR_PROBE] = int(counts[_FOR_PROBE][i])
-    return Selection(rows, description)
-
-
-def select_unread(pack: Pack, use_people: bool) -> Selection:
-    """All that a pack keeps, without reading its shards."""
+    images, index = pack.index.images, pack.index
+    left_out = {
+        reason: which & ~images.dropped
+        for reason, which in held_out.left_out(images.people, images.hashes).items()
+    }
+    kept = ~np.logical_or.reduce([images.dropped, *left_out.values()])
+    if online is not None:
+        probed = online.left_out(images.people, images.hashes).values()
+        left_out[_FOR_PROBE] = np.logical_or.reduce([*probed]) & kept
+        kept &= ~left_out[_FOR_PROBE]
+    counts = {reason: index.counts(which).tolist() for reason, which in left_out.items()}
+    pictures = index.counts(kept).tolist()
     skipped = Counter(name for name, _ in pack.skipped())
     description = []
-    for stored in pack.index.sets:
+    for number, stored in enumerate(index.sets):
         paired = use_people and stored["people"]
-        about = {key: stored[key] for key in ("name", "part", "pictures")}
-        # Older packs don't count near-copies.
-        about |= {key: stored.get(key, 0) for key in REASONS}
+        about = {"name": stored["name"], "part": stored["part"], "pictures": pictures[number]}
+        about |= {key: stored.get(key, 0) + of[number] for key, of in counts.items()}
         about["skipped"] = skipped[stored["name"]]
         about["pairs"] = "pictures of one person, or mirror images" if paired else "mirror images"
         description.append(about)
-    return Selection(None, description)
+    return Selection(kept, description)
 
 
 class Paired(NamedTuple):
     """The images of people with two images or more.
 
     Attributes:
-        rows: of each pack, of each shard, int32.
+        kept: of each pack, bool [n].
         pictures: their number.
         alone: the number of other images.
         alone_of: of these, the number of each face set.
     """
 
-    rows: list[list[np.ndarray]]
+    kept: list[np.ndarray]
     pictures: int
     alone: int
-    alone_of: Counter[str]
+    alone_of: dict[str, float]
 
     def describe(self, description: list[dict[str, Any]]) -> None:
         """Add to the sets' descriptions what pairs are, and what is left out for it."""
         for about in description:
-            alone = self.alone_of[about["name"]]
+            alone = int(self.alone_of.get(about["name"], 0))
             about["pairs"] = "pictures of one person"
             about["pictures"] -= alone
             about["left_out_as_only_pictures_of_their_person"] = alone
 
 
 def only_paired(faces: StoredFaces) -> Paired:
-    """Leave out images that are the only one of their person in `faces`.
-
-    Raises:
-        InputError: all of them are.
-    """
-    shards = np.arange(len(faces.counts))
-    numbers, people = faces.listed(shards)
+    """Leave out images that are the only one of their person in `faces`. Raises InputError: all of
+    them are."""
+    people = np.where(faces.kept, faces.people, -1)
     _, inverse, counts = np.unique(people, return_inverse=True, return_counts=True)
     paired = (people >= 0) & (counts[inverse] > 1)
-    rows: list[list[np.ndarray]] = [[] for _ in faces.packs]
-    alone_of: Counter[str] = Counter()
-    ends = np.cumsum(faces.counts)
-    for shard, end in enumerate(ends.tolist()):
-        k, _ = faces.shards[shard]
-        here = slice(end - int(faces.counts[shard]), end)
-        own = (numbers[here] - faces.starts[shard]).astype(np.int32)
-        rows[k].append(own[paired[here]])
-        sets = faces.shard(shard).column("sets")[own[~paired[here]]]
-        names = [about["name"] for about in faces.packs[k].index.sets]
-        alone_of.update(names[number] for number in sets.tolist())
-    selected = Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
+    alone = faces.kept & ~paired
+    ends = np.cumsum([len(pack.index.images) for pack in faces.packs])[:-1]
+    selected = Paired(
+        np.split(paired, ends), int(paired.sum()), int(alone.sum()), faces.by_set(alone)
+    )
     if not selected.pictures:
         raise InputError(
             "data.positives: person, but no person has two pictures; set data.positives=frames or "
@@ -200,11 +169,8 @@ def all_fit(packs: Sequence[Pack], most: int | None) -> bool:
 
 
 def check_two_windows(packs: Sequence[Pack], most: int, window: int) -> None:
-    """A window is read while the next one is fetched.
-
-    Raises:
-        InputError: two windows of so many shards are more than `most` bytes.
-    """
+    """A window is read while the next one is fetched. Raises InputError: two windows of so many
+    shards are more than `most` bytes."""
     needed = 2 * window * max(entry.bytes for entry in _remote(packs))
     if needed > most:
         raise InputError(
@@ -215,22 +181,3 @@ def check_two_windows(packs: Sequence[Pack], most: int, window: int) -> None:
 
 def _remote(packs: Sequence[Pack]) -> list[ShardEntry]:
     return [entry for pack in packs if pack.remote for entry in pack.index.shards]
-
-
-def check_left_out_alike(packs: Sequence[Pack]) -> None:
-    """Streamed shards aren't read before training: all packs must have left out the same people
-    and images when they were packed.
-
-    Raises:
-        InputError: two packs have left out different people or images.
-    """
-    first = packs[0].held_out
-    for pack in packs[1:]:
-        alike = np.array_equal(first.people, pack.held_out.people)
-        alike = alike and np.array_equal(first.near, pack.held_out.near)
-        if not alike or not np.array_equal(first.hashes, pack.held_out.hashes):
-            raise InputError(
-                f"{packs[0].place} and {pack.place} left out other test pictures, and are more "
-                "than data.cache_gb can keep to compare them; pack all of it to one pack, raise "
-                "data.cache_gb, or set data.leave_out_tests=false"
-            )

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -55,40 +55,29 @@ class Cluster(Protocol):
         """End a job at once, if it is there."""
 
 
+@dataclass(frozen=True)
 class Remote:
-    """Runs steps of a plan on a cluster.
+    """Where steps of a plan run: a cluster, the plan's folder, and what its commands need."""
 
-    Args:
-        out: folder of the plan.
-        needs: what its commands need.
-    """
-
-    def __init__(self, cluster: Cluster, out: Path, needs: Mapping[Any, Resources]) -> None:
-        self.cluster, self.out, self.needs = cluster, out, needs
-
-    def start(self, step: Step) -> Attempt:
-        """Submit a step, or adopt it if an earlier head has.
-
-        Raises:
-            Failed: the cluster refuses it.
-            InputError: the folder can't be written, or what ran there doesn't end.
-        """
-        return Attempt(self, step)
+    cluster: Cluster
+    out: Path
+    needs: Mapping[Any, Resources]
 
 
 class Attempt:
-    """A step on a cluster: a `Process`.
+    """A step on a cluster: a `Process`. It is submitted, or adopted if an earlier head has.
 
-    Attributes:
-        about: job and number of attempts, for the plan's state.
+    Raises:
+        Failed: the cluster refuses it.
+        InputError: the folder can't be written, or what ran there doesn't end.
     """
 
     pid = 0
 
     def __init__(self, remote: Remote, step: Step) -> None:
-        self.remote, self.step, self.cluster = remote, step, remote.cluster
+        self.step, self.cluster = step, remote.cluster
         self.seat = Seat.of(step, remote.out)
-        has_gpus = remote.cluster.has_gpus
+        has_gpus = self.cluster.has_gpus
         self.needs = resources_of(step.argv, step.resources, remote.needs, has_gpus)
         self._next = 0.0
         self._ended_at: float | None = None
@@ -109,6 +98,7 @@ class Attempt:
 
     @property
     def about(self) -> dict[str, Any]:
+        """Job and number of attempts, for the plan's state."""
         return {"attempts": self.order.count, "job": self._job}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,21 +20,18 @@ HOURS = 24.0
 
 
 class Resources(Strict):
-    """What a step needs. It runs on one node.
+    """What a step needs. It runs on one node."""
 
-    Attributes:
-        cpus: default: 8 for each GPU, or 2 without one.
-        gpus: default: the command's `--trainer.devices`, else 1; none if the command names the CPU,
-            or if the cluster has no GPU.
-        memory_gb: GiB; default: as the cluster does without it.
-        hours: Slurm's time limit. A step that it stops is run again, and resumes.
-        attempts: how often a step is begun if its worker is lost or stopped early.
-    """
-
+    # Default: 8 for each GPU, or 2 without one
     cpus: Annotated[int, PlainValidator(whole(1, 2**16))] | None = None
+    # Default: the command's `--trainer.devices`, else 1; none if the command names the CPU, or if
+    # the cluster has no GPU
     gpus: Annotated[int, PlainValidator(whole(0, 1024))] | None = None
+    # GiB; default: as the cluster does without it
     memory_gb: Annotated[float, PlainValidator(number(0, 2**20, above=True))] | None = None
+    # Slurm's time limit. A step that it stops is run again, and resumes
     hours: Annotated[float, PlainValidator(number(0, 10_000, above=True))] = HOURS
+    # How often a step is begun if its worker is lost or stopped early
     attempts: Annotated[int, PlainValidator(whole(1, 1000))] = 5
 
 
@@ -63,18 +61,10 @@ def resources_of(
 
 
 def _devices(argv: Sequence[str]) -> int:
-    if "cpu" in (_value(argv, "--trainer.accelerator"), _value(argv, "--device")):
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--trainer.accelerator", "--device", "--trainer.devices"):
+        parser.add_argument(option, nargs="?", default="")
+    accelerator, device, devices = vars(parser.parse_known_args(argv)[0]).values()
+    if "cpu" in (accelerator, device):
         return 0
-    devices = _value(argv, "--trainer.devices")
-    return int(devices) if devices.isdecimal() else 1
-
-
-def _value(argv: Sequence[str], option: str) -> str:
-    """The last value of an option; empty if it has none."""
-    value = ""
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
-        if word == option:
-            value = after
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-    return value
+    return int(devices) if (devices or "").isdecimal() else 1

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.common.run_record import claim
@@ -27,46 +27,32 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Order:
-    """What the worker of a seat shall run; one order is one attempt.
+    """What the worker of a seat shall run; one order is one attempt."""
 
-    Attributes:
-        token: unique; a worker with another one ends.
-        key: of the step.
-        cluster: where it runs: `slurm` or `ray`.
-        job: its name there; empty until it is submitted.
-        count: of the attempts so far.
-        version: of this package.
-        argv, log, environment: of the step.
-        folder: the current folder.
-        end: `term` asks the step to save its checkpoint and end, `kill` ends it at once.
-    """
-
-    token: str
-    key: str
-    cluster: str
-    count: int
-    version: str
+    token: str  # unique; a worker with another one ends
+    key: str  # of the step
+    cluster: str  # where it runs: `slurm` or `ray`
+    count: int  # of the attempts so far
+    version: str  # of this package
+    # argv, log, environment: of the step
     argv: list[str]
     log: str
-    folder: str
+    folder: str  # the current folder
     environment: dict[str, str] = field(default_factory=dict)
-    job: str = ""
-    end: str = ""
+    job: str = ""  # its name there; empty until it is submitted
+    end: str = ""  # `term` asks the step to save its checkpoint and end, `kill` ends it at once
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a worker's command ended.
+    """How a worker's command ended."""
 
-    Attributes:
-        code: its exit code; None if it could not be started.
-        error: its message; empty if it succeeded.
-        early: whether the cluster ended it, not the head.
-    """
+    code: int | None  # its exit code; None if it could not be started
+    error: str  # its message; empty if it succeeded
+    early: bool  # whether the cluster ended it, not the head
 
-    code: int | None
-    error: str
-    early: bool
+
+_Content = TypeVar("_Content", Order, Result)
 
 
 class Seat:
@@ -83,25 +69,22 @@ class Seat:
 
     def order(self) -> Order | None:
         """The present order; None if there is none."""
-        try:
-            return Order(**json.loads(regular(self.folder / "order.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, order: Order) -> None:
-        """Raises InputError if the folder can't be written."""
-        replace_file(self.folder / "order.json", json.dumps(asdict(order)).encode())
+        return self._read("order", Order)
 
     def result(self, token: str) -> Result | None:
         """The result of an order; None if there is none yet."""
+        return self._read(token, Result)
+
+    def _read(self, name: str, kind: type[_Content]) -> _Content | None:
         try:
-            return Result(**json.loads(regular(self.folder / f"{token}.json").read_bytes()))
+            return kind(**json.loads(regular(self.folder / f"{name}.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def write_result(self, token: str, result: Result) -> None:
-        """Raises InputError if the folder can't be written."""
-        replace_file(self.folder / f"{token}.json", json.dumps(asdict(result)).encode())
+    def write(self, content: Order | Result, name: str = "order") -> None:
+        """Write the order, or the result of the order `name`. Raises InputError: the folder can't
+        be written."""
+        replace_file(self.folder / f"{name}.json", json.dumps(asdict(content)).encode())
 
     def started(self, token: str) -> Path:
         """The file that a worker makes when it has the lock."""
@@ -115,11 +98,8 @@ class Seat:
                     path.unlink(missing_ok=True)
 
     def vacate(self) -> None:
-        """End what runs by an earlier order, after it has saved its checkpoint.
-
-        Raises:
-            InputError: it doesn't end, or the folder can't be written.
-        """
+        """End what runs by an earlier order, after it has saved its checkpoint. Raises InputError:
+        it doesn't end, or the folder can't be written."""
         order = self.order()
         if order is not None:
             self.write(replace(order, end="term"))

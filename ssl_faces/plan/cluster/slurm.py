@@ -36,7 +36,6 @@ class Slurm:
     `SBATCH_PARTITION`.
 
     Args:
-        out: folder of the plan.
         address: `LOCAL`, or None for Slurm.
 
     Raises:
@@ -99,7 +98,7 @@ class Slurm:
         if self.is_local:
             # Those of an earlier head are no children of this process.
             mine = self._jobs.get(job)
-            alive = _exists(int(job)) if mine is None else not mine.done()
+            alive = Path("/proc", job).exists() if mine is None else not mine.done()
             return "alive" if alive else "ended"
         if time.monotonic() - self._asked > EVERY:
             self._asked = time.monotonic()
@@ -142,11 +141,3 @@ def _run(*words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True

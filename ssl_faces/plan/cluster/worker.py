@@ -73,7 +73,7 @@ def _run(seat: Seat, token: str, received: list[int]) -> None:
         raise InputError(f"{order.log}: can't be written ({error.strerror})") from error
     result = _result(seat, order, lock, received)
     if _order(seat, token, ended=True) is not None:
-        seat.write_result(token, result)
+        seat.write(result, token)
 
 
 def _result(seat: Seat, order: Order, lock: int, received: list[int]) -> Result:
@@ -100,11 +100,7 @@ def _result(seat: Seat, order: Order, lock: int, received: list[int]) -> Result:
 
 
 def _order(seat: Seat, token: str, ended: bool = False) -> Order | None:
-    """The seat's order if it has this token; None if another one, or none, is there.
-
-    Args:
-        ended: also one that shall end.
-    """
+    """The seat's order if it has this token, `ended` also one that shall end; else None."""
     order = seat.order()
     if order is None or order.token != token or (order.end and not ended):
         return None

@@ -25,14 +25,7 @@ TABLE = "trials.csv"
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run `ssl-faces sweep` with these arguments.
-
-    Returns:
-        0 when all is done, 1 if a trial failed, 128 plus the signal's number if it was stopped.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces sweep`; the exit code is 1 if a trial failed. Raises InputError."""
     arguments = _parser().parse_args(argv)
     try:
         import optuna
@@ -43,8 +36,7 @@ def run(argv: Sequence[str]) -> int:
     # Late, so that `--help` is quick.
     from ssl_faces.plan.sweep.search import pruner
     from ssl_faces.plan.sweep.settings import read
-    from ssl_faces.plan.sweep.storage import Place
-    from ssl_faces.plan.sweep.study import SWEEP_FILE, SweepStudy
+    from ssl_faces.plan.sweep.study import SWEEP_FILE, Place, SweepStudy
     from ssl_faces.plan.sweep.trials import Trials
     from ssl_faces.plan.sweep.words import check_command
 

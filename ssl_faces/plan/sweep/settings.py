@@ -30,23 +30,17 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
 
 class Parameter(Strict):
-    """The values of one setting.
+    """The values of one setting."""
 
-    Attributes:
-        value: the only value.
-        values: all values.
-        min, max: range of numbers, both included; of integers if both are and no distribution is
-            named.
-        distribution: of the numbers; the ends of `log_uniform` are natural logarithms.
-        q: step of `q_uniform`.
-    """
-
-    value: Any = None
-    values: list[Any] | None = Field(default=None, min_length=1)
+    value: Any = None  # the only value
+    values: list[Any] | None = Field(default=None, min_length=1)  # all values
+    # min, max: range of numbers, both included; of integers if both are and no distribution is
+    # named
     min: int | float | None = None
     max: int | float | None = None
+    # Of the numbers; the ends of `log_uniform` are natural logarithms
     distribution: str | None = None
-    q: int | float = Field(default=1, gt=0)
+    q: int | float = Field(default=1, gt=0)  # step of `q_uniform`
 
     @property
     def kind(self) -> str:
@@ -110,34 +104,25 @@ class Parameter(Strict):
 
 
 class Metric(Strict):
-    """The figure of a trial: the last value that its run logs.
+    """The figure of a trial: the last value that its run logs."""
 
-    Attributes:
-        name: as in the run's CSV file and W&B, such as `online/expression_linear/expression`.
-        goal: whether a higher or a lower value is better.
-    """
-
+    # As in the run's CSV file and W&B, such as `online/expression_linear/expression`
     name: str = Field(min_length=1)
+    # Whether a higher or a lower value is better
     goal: Literal["minimize", "maximize"] = "minimize"
 
 
 class EarlyTerminate(Strict):
-    """When a trial that does worse than others is pruned. Counted in values of the metric.
-
-    Attributes:
-        min_iter: number of values at which trials are first compared; then `eta` times as many, and
-            so on.
-        max_iter, s: or: `s` times before `max_iter`, each at one `eta`th of the next.
-        eta: one in so many continues.
-        strict: of W&B; it has no effect here, as a trial is judged by its last value.
-    """
+    """When a trial that does worse than others is pruned. Counted in values of the metric."""
 
     type: Literal["hyperband"]
+    # Number of values at which trials are first compared; then `eta` times as many, and so on
     min_iter: PositiveInt | None = None
+    # max_iter, s: or: `s` times before `max_iter`, each at one `eta`th of the next
     max_iter: PositiveInt | None = None
     s: PositiveInt | None = None
-    eta: int = Field(default=3, ge=2)
-    strict: bool = False
+    eta: int = Field(default=3, ge=2)  # one in so many continues
+    strict: bool = False  # of W&B; it has no effect here, as a trial is judged by its last value
 
     @model_validator(mode="after")
     def _either(self) -> EarlyTerminate:
@@ -152,27 +137,20 @@ class EarlyTerminate(Strict):
 
 
 class Sweep(Strict):
-    """A sweep, as its file has it.
+    """A sweep, as its file has it."""
 
-    Attributes:
-        command: runs a trial; `${args}` stands for the trial's `--KEY=VALUE`.
-        method: how settings are chosen: all (`grid`), at random (`random`), or by the figures of
-            earlier trials (`bayes`, here by Optuna's TPE).
-        metric: the figure to optimise.
-        parameters: the settings that vary.
-        early_terminate: when bad trials are pruned; None: never.
-        run_cap: most trials; a grid has its own number.
-        resources: what a trial needs of a cluster, by its command's verb; not of W&B.
-        name, description, project, entity, program, apiVersion, kind: as for W&B.
-    """
-
+    # Runs a trial; `${args}` stands for the trial's `--KEY=VALUE`
     command: list[str | int | float] = Field(min_length=1)
+    # How settings are chosen: all (`grid`), at random (`random`), or by the figures of earlier
+    # trials (`bayes`, here by Optuna's TPE)
     method: Literal["grid", "random", "bayes"]
-    metric: Metric
-    parameters: dict[Name, Parameter] = Field(min_length=1)
-    early_terminate: EarlyTerminate | None = None
-    run_cap: PositiveInt | None = None
+    metric: Metric  # the figure to optimise
+    parameters: dict[Name, Parameter] = Field(min_length=1)  # the settings that vary
+    early_terminate: EarlyTerminate | None = None  # when bad trials are pruned; None: never
+    run_cap: PositiveInt | None = None  # most trials; a grid has its own number
+    # What a trial needs of a cluster, by its command's verb; not of W&B
     resources: PlanResources = Field(default_factory=dict)
+    # name, description, project, entity, program, apiVersion, kind: as for W&B
     name: str | None = None
     description: str | None = None
     project: str | None = None
@@ -200,11 +178,7 @@ class Sweep(Strict):
 
 
 def read(path: Path) -> Sweep:
-    """A sweep from its file.
-
-    Raises:
-        InputError: no such file, not YAML, or invalid settings; says which.
-    """
+    """A sweep from its file; raises InputError if that is missing or invalid."""
     settings = read_yaml(path, LIKE)
     for key in ("scheduler", "job", "image_uri", "controller", "metrics"):
         if key in settings:

@@ -8,16 +8,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import Held, claim
 from ssl_faces.plan.processes import Failed
-from ssl_faces.plan.steps import Step, say
+from ssl_faces.plan.steps import Source, Step, say
 from ssl_faces.plan.sweep import search
-from ssl_faces.plan.sweep.storage import database
-from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
+from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, database, folder_of, index_of, write_note
 from ssl_faces.plan.sweep.words import command_of
 from ssl_faces.training.logged import Curve, read_logged
 
@@ -36,21 +34,15 @@ MOST_FAILED = 3
 
 @dataclass
 class _Running:
-    """A trial that runs.
-
-    Attributes:
-        lock: of its folder.
-        reported: values of the metric that the study knows.
-        state: as its note has it; `lost`: another command has it.
-    """
+    """A trial that runs."""
 
     trial: Trial
     folder: str
-    lock: int
+    lock: int  # of its folder
     settings: dict[str, Any]
     command: list[str]
-    reported: list[float] = field(default_factory=list)
-    state: str = "running"
+    reported: list[float] = field(default_factory=list)  # values of the metric that the study knows
+    state: str = "running"  # as its note has it; `lost`: another command has it
     value: float | None = None
     error: str | None = None
     began: float = field(default_factory=time.monotonic)
@@ -58,8 +50,8 @@ class _Running:
     size: int = -1
 
 
-class Trials:
-    """A `Source` of the engine."""
+class Trials(Source):
+    """The trials of a sweep, for the engine."""
 
     def __init__(self, study: SweepStudy) -> None:
         self.trials, self.study = study, study.study
@@ -68,11 +60,6 @@ class Trials:
         self._held: list[Trial] = []  # whose folders other processes have
         self._over = False
         self._looked = 0.0
-
-    # Starting ------------------------------------------------------------------------------
-
-    def progress(self) -> str:
-        return ""
 
     def is_over(self) -> bool:
         return self._over
@@ -135,8 +122,6 @@ class Trials:
     def _beat(self, trial: Trial) -> None:
         self.trials.storage.record_heartbeat(trial._trial_id)
 
-    # While it runs -------------------------------------------------------------------------
-
     def watch(self, step: Step) -> bool:
         running, now = self._running[step.out.name], time.monotonic()
         if now - running.looked < LOOK:
@@ -187,8 +172,6 @@ class Trials:
             f"{self.trials.source}: metric.name: the runs log no '{metric}'; take one of "
             f"{', '.join((near or names)[:24])}"
         )
-
-    # When it ends --------------------------------------------------------------------------
 
     def ended(self, step: Step, error: Failed | None) -> None:
         from optuna.trial import TrialState
@@ -254,8 +237,6 @@ class Trials:
             # Later trials are compared with it; it has ended, so that it can't be pruned.
             self._is_bad(running, values)
             running.value = values[-1]
-        else:
-            running.value = _figure_of_card(step.out, metric)
         if running.value is None:
             if logged:
                 self._refuse_metric(logged)
@@ -298,13 +279,3 @@ class Trials:
                 "seconds": round(time.monotonic() - running.began, 1),
             },
         )
-
-
-def _figure_of_card(run: Path, metric: str) -> float | None:
-    """Of a run that was killed after its last checkpoint, before its files were written."""
-    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
-
-    try:
-        return float(read_card(run / "encoder")["online"]["figures"][metric])
-    except (InputError, KeyError, TypeError, ValueError):
-        return None

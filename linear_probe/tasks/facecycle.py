@@ -83,8 +83,11 @@ class FaceCycleExpression(Expression):
             known = features.records[rows.train]
             views = [seen.values[torch.from_numpy(rows_of(seen, known))] for seen in self.seen]
             weight, bias = train_linear_layer(
-                *(torch.stack(views), torch.from_numpy(self.labels[known])),
-                *(self.epochs, self.seed, self.device),
+                torch.stack(views),
+                torch.from_numpy(self.labels[known]),
+                self.epochs,
+                self.seed,
+                self.device,
             )
             layers.append(lambda x, weight=weight, bias=bias: x.to(weight) @ weight + bias)
         records = self.tested_records(features, splits)
@@ -145,11 +148,7 @@ class FaceCycleIdentity(Identity):
 
 
 def facecycle_tasks(epochs: int = EPOCHS) -> Mapping[str, type[Task]]:
-    """The protocol's tasks by name.
-
-    Args:
-        epochs: of the linear layer.
-    """
+    """The protocol's tasks by name. `epochs`: of the linear layer."""
 
     class Trained(FaceCycleExpression):
         pass
