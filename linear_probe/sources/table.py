@@ -106,10 +106,10 @@ columns of numbers together, as `features` |
         the class's description that finds any row is the way for all these images."""
         faces, keys = pictures.faces.name, _keys(pictures)
         rows = [self._row_of.get(f"{faces}/{key}", -1) for key in keys]
-        if max(rows) < 0:
+        if max(rows, default=-1) < 0:
             records = [pictures.faces.records[i] for i in pictures.indices]
             rows = [self._row_of.get(key, -1) for key in keys]
-            if max(rows) < 0:
+            if max(rows, default=-1) < 0:
                 in_part = isinstance(pictures.faces, JoinedFaces)
                 rows = [self._row_by_path(record, in_part) for record in records]
             for row, record in zip(rows, records, strict=True):
