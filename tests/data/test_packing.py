@@ -20,10 +20,11 @@ from PIL import Image
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceSet, ImageFolder, decode_image
 from ssl_faces.data.faces import FaceRecord
+from ssl_faces.data.pictures import square
 from ssl_faces.data.store import packing
-from ssl_faces.data.store.held_out import number_of
-from ssl_faces.data.store.packing import Packed, pack, pack_sets, square
-from ssl_faces.data.store.packs import INDEX, HeldOut, Pack, default_cache_root
+from ssl_faces.data.store.held_out import HeldOut, number_of
+from ssl_faces.data.store.packing import Packed, pack, pack_sets
+from ssl_faces.data.store.packs import INDEX, Pack, default_cache_root
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.processes import begin
 from tests.support.refusals import message_of
