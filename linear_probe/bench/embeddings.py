@@ -35,7 +35,7 @@ from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.hardware import hardware
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import square
 from ssl_faces.encoders.encoder import FaceEncoder, read_card
 from ssl_faces.encoders.onnx_files import OPSET
 

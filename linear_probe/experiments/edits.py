@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,26 +18,13 @@ from linear_probe.records.measured import Measured
 from linear_probe.records.runner import Run
 from ssl_faces import load_method
 from ssl_faces.callbacks.panels import write_panel
+from ssl_faces.methods.method import Method
 
 INPUT = "return the input"
 BLURRED = "return the input, blurred"
 _LEAST_SIDE = 96  # of a face on the panel, pixels
 
-
-class Editor(Protocol):
-    """What a method must offer to be scored; `ssl_faces.load_method` gives one."""
-
-    @property
-    def picture_size(self) -> int: ...
-
-    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
-        """See `ssl_faces.methods.method.Method.edits`."""
-        ...
-
-    def state_dict(self) -> Mapping[str, Tensor]: ...
-
-
-Score = Callable[[int, Mapping[str, Editor]], tuple[list[Measured], dict[str, Tensor]]]
+Score = Callable[[int, Mapping[str, Method]], tuple[list[Measured], dict[str, Tensor]]]
 """Scores methods, by name, that take images of one size: their rows, and images to look at
 [N, 3, S, S] by name."""
 
@@ -46,7 +32,7 @@ Score = Callable[[int, Mapping[str, Editor]], tuple[list[Measured], dict[str, Te
 def score_runs(settings: EditSettings, run: Run, score: Score) -> Iterator[Measured]:
     """Score the methods of runs, of one image size after the other, and write the panel. Raises
     InputError: a run can't be used, or the folder can't be written."""
-    by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
+    by_size: dict[int, dict[str, Method]] = defaultdict(dict)
     for name in dict.fromkeys(settings.run):
         for untrained in (False,) if settings.no_untrained else (True, False):
             method = load_method(name, untrained=untrained, seed=settings.seed).to(run.device)
@@ -67,7 +53,7 @@ def of_one_size(images: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: F.interpolate(row, (side, side)) for name, row in images.items()}
 
 
-def _fingerprint(method: Editor) -> str:
+def _fingerprint(method: Method) -> str:
     """SHA-256 (hex) of all weights of a method."""
     digest = hashlib.sha256()
     add_weights(digest, method.state_dict())

@@ -18,7 +18,7 @@ from torch import Tensor
 from linear_probe.features.source import ImageSource
 from ssl_faces import InputError
 from ssl_faces.data import BadImage, FaceSet, Skipped
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import square
 
 _AHEAD = 2  # batches that may lie decoded in memory
 T = TypeVar("T")

@@ -41,12 +41,8 @@ def plot_labels(run: Run, task: str = "expression") -> Figure:
     curve = of_task[0]
     metric = f"{curve.metric} {curve.unit}".strip()
     points = [
-        {
-            "encoder": row.name,
-            curve.heading: level,
-            metric: cell.value,
-            **_ends(cell.value, *cell.interval),
-        }
+        {"encoder": row.name, curve.heading: level, metric: cell.value}
+        | _ends(cell.value, *cell.interval)
         for row in curve.rows
         for level, cell in row.cells.items()
     ]

@@ -8,7 +8,7 @@ points of curves and in no other table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -211,26 +211,18 @@ def curves(records: Iterable[Record], replicates: Replicates | None = None) -> l
     found = []
     keys = [*_SPLIT, "metric", "unit", "factor", "level_unit"]
     for key, group in _by_task(conditioned, keys):
-        spaces = group[["encoder", "feature_space"]].drop_duplicates()
+        task, data_set, split, metric, *about = key
         probes = group[["encoder", "feature_space", "probe"]].drop_duplicates()
-        rows = _pivot(group.assign(row_probe=group["probe"]), "level", replicates)
-        same = (plain[[*_SPLIT, "metric"]] == list(key[:4])).all(axis=1)
-        whole = _pivot(plain[same].assign(row_probe=plain["probe"]), "metric", replicates)
-        by_name = {row.name: row.cells[key[3]] for row in whole}
         # By probe only if a feature space has several.
-        several = len(probes) > len(spaces)
-        named = [
-            Row(row.encoder, row.feature_space, row.probe if several else "", _sorted(row.cells))
-            for row in rows
-        ]
-        unconditioned = {
-            new.name: by_name[old.name]
-            for old, new in zip(rows, named, strict=True)
-            if old.name in by_name
-        }
-        task, data_set, split, metric, unit, factor, level_unit = key
-        where = (task, data_set, split, metric)
-        found.append(Curve(*where, unit, factor, level_unit, named, unconditioned))
+        by_probe = probes.duplicated(["encoder", "feature_space"]).any()
+        same = (plain[[*_SPLIT, "metric"]] == [task, data_set, split, metric]).all(axis=1)
+        rows, whole = (
+            _pivot(t.assign(row_probe=t["probe"] if by_probe else ""), column, replicates)
+            for t, column in ((group, "level"), (plain[same].merge(probes), "metric"))
+        )
+        rows = [replace(row, cells=dict(sorted(row.cells.items()))) for row in rows]
+        unconditioned = {row.name: row.cells[metric] for row in whole}
+        found.append(Curve(task, data_set, split, metric, *about, rows, unconditioned))
     return found
 
 
@@ -274,10 +266,6 @@ def _row_probes(table: pd.DataFrame) -> pd.Series:
 
 def _is_head_on_encoder(record: Record) -> bool:
     return record.supervised and record.probe not in (record.encoder, *USUAL_PROBES)
-
-
-def _sorted(cells: dict[Any, Estimate]) -> dict[Any, Estimate]:
-    return {column: cells[column] for column in sorted(cells)}
 
 
 def better(one: Estimate, other: Estimate) -> bool:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from linear_probe.tasks.face_sets import rendered_faces
 from ssl_faces.data import BadImage, FaceSet, find_face_sets
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import square
 
 SIDE = 72
 

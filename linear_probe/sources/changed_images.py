@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssl_faces.data import BadImage, FaceSet
 from ssl_faces.data.faces import Shrink, whole
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import square
 
 MOST_SIDE = 256
 

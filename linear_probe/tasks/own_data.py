@@ -13,7 +13,7 @@ from linear_probe.tasks.own_pairs import PairFaces
 from linear_probe.tasks.own_table import joined_tables, table_faces
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, ClassFolders, FaceSet, JoinedFaces
-from ssl_faces.data.sets.fer2013 import expression_of
+from ssl_faces.data.sets.expressions import expression_of
 
 
 @dataclass(frozen=True)

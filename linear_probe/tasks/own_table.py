@@ -11,7 +11,7 @@ import torch
 from ssl_faces import InputError
 from ssl_faces.common.errors import shorten
 from ssl_faces.data import EXPRESSIONS, FaceRecord, FaceSet, JoinedFaces, Skipped
-from ssl_faces.data.sets.fer2013 import expression_of
+from ssl_faces.data.sets.expressions import expression_of
 from ssl_faces.data.sets.utkface import OLDEST
 from ssl_faces.data.tables import MEND, described, file_in, header_of, number_in, read_table
 

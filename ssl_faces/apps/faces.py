@@ -19,8 +19,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
 from ssl_faces.common.plurals import plural
 from ssl_faces.data.faces import Skipped, write_skipped
-from ssl_faces.data.pictures import BadImage, decode_image
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import BadImage, decode_image, square
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
 from ssl_faces.prepare.quality import HASH_BITS, perceptual_hash
 from ssl_faces.prepare.reading import GAP, Settings, judged

@@ -30,8 +30,9 @@ from ssl_faces.common.ranges import (
 from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
+from ssl_faces.data.store.held_out import HeldOut
 from ssl_faces.data.store.packing import pack
-from ssl_faces.data.store.packs import HeldOut, Pack
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import (
     all_fit,
     check_two_windows,

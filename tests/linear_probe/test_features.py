@@ -16,7 +16,7 @@ from linear_probe.features.files import write_features
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Precision
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import square
 from tests.support.probing import CountingEncoder, all_of
 
 

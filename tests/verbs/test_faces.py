@@ -10,8 +10,7 @@ import pytest
 
 from ssl_faces import InputError
 from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-from ssl_faces.data.pictures import BadImage
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.prepare.mtcnn import MTCNN
 from ssl_faces.prepare.reading import Settings, read_source
 from ssl_faces.prepare.sources import Source

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edited, score_runs
+from linear_probe.experiments.edits import BLURRED, INPUT, blurred, edited, score_runs
 from linear_probe.experiments.frontal.judge import (
     HOG_SIDE,
     Judge,
@@ -31,6 +31,7 @@ from linear_probe.sources.baselines import HogSource
 from linear_probe.tasks.sample import DRAWS_SEED
 from ssl_faces import InputError
 from ssl_faces.data import CFP, default_data_root, find_face_sets
+from ssl_faces.methods.method import Method
 
 TASK = "frontalisation"
 MIRRORED = "return the input, mirrored"
@@ -41,7 +42,7 @@ def score(
     pairs: ProfilePairs,
     judge: Judge,
     size: int,
-    methods: Mapping[str, Editor],
+    methods: Mapping[str, Method],
     probe: tuple[LinearPredictor, str] | None = None,
     replicates: int = 1000,
 ) -> tuple[list[Measured], dict[str, Tensor]]:

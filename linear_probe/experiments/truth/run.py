@@ -12,7 +12,7 @@ import torch
 from kornia.metrics import ssim
 from torch import Tensor
 
-from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edited, score_runs
+from linear_probe.experiments.edits import BLURRED, INPUT, blurred, edited, score_runs
 from linear_probe.experiments.settings import TruthSettings
 from linear_probe.experiments.truth.faces import (
     AGAIN,
@@ -29,6 +29,7 @@ from linear_probe.experiments.truth.left import LeftProbes
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.records.runner import Run
 from linear_probe.tasks.task import Figure
+from ssl_faces.methods.method import Method
 
 WINDOW = 11
 """Side of SSIM's Gaussian window (sigma 1.5), as in Wang et al., "Image quality assessment: from
@@ -101,14 +102,14 @@ Answer = Callable[[TruthBatch], Tensor]
 """What is made of a batch: float [B, 3, S, S] in [0, 1]."""
 
 _EDITS = {task: MOTION if task == AGAIN else task for task in TASKS}
-"""The edit that each task scores, by its name in `Editor.edits`."""
+"""The edit that each task scores, by its name in `Method.edits`."""
 
 
 def measurements(settings: TruthSettings, run: Run) -> Iterator[Measured]:
     """Score what the methods of runs make of rendered faces, and write the panel `truth.png`."""
 
     def of_size(
-        size: int, methods: Mapping[str, Editor]
+        size: int, methods: Mapping[str, Method]
     ) -> tuple[list[Measured], dict[str, Tensor]]:
         faces = TruthFaces(settings.count, size, settings.seed, settings.nuisances)
         people = len(np.unique(faces.people))
@@ -119,7 +120,7 @@ def measurements(settings: TruthSettings, run: Run) -> Iterator[Measured]:
 
 
 def score(
-    methods: Mapping[str, Editor],
+    methods: Mapping[str, Method],
     faces: TruthFaces,
     replicates: int = 1000,
     batch_size: int = 64,
@@ -200,7 +201,7 @@ def _answer(edit: Callable[..., Tensor], task: str, device: str, batch: TruthBat
     return edited(edit, device, batch.images, *second)
 
 
-def _note(task: str, method: Editor | None) -> str:
+def _note(task: str, method: Method | None) -> str:
     edits = method.edits() if method is not None else {}
     if task in (NEUTRAL, FRONTAL) and NEUTRAL in edits and edits[NEUTRAL] == edits.get(FRONTAL):
         return "methods give one picture, which is scored as neutral and as frontal face"
@@ -208,7 +209,7 @@ def _note(task: str, method: Editor | None) -> str:
 
 
 def _images(
-    answers: Mapping[str, Mapping[str, Answer]], methods: Mapping[str, Editor], faces: TruthFaces
+    answers: Mapping[str, Mapping[str, Answer]], methods: Mapping[str, Method], faces: TruthFaces
 ) -> dict[str, Tensor]:
     """Some faces, their truths, and what methods make of them."""
     count = min(_SHOWN, len(faces))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import BadImage, ImageFolder, Part, find_face_sets, usual_faces
-from ssl_faces.data.store.packing import square
+from ssl_faces.data.pictures import square
 from ssl_faces.rendered import RenderedFaces
 
 RENDERED = "rendered"

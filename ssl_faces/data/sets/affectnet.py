@@ -145,8 +145,10 @@ def _rows_of_csv(folder: Path, table: Path) -> Iterator[_Row | Skipped]:
 
 
 def _rows_of_arrays(side: Path) -> Iterator[_Row | Skipped]:
-    annotations, images = side / "annotations", existing_folder(side / "images", "affectnet")
-    for name in images_under(images):
+    annotations, images = (
+        entry_of(side, name) or side / name for name in ("annotations", "images")
+    )
+    for name in images_under(existing_folder(images, "affectnet")):
         stem = name.rpartition(".")[0]
         key = f"{side.name}/{name}"
         paths = [annotations / f"{stem}_{what}.npy" for what in ("exp", "val", "aro")]
@@ -174,11 +176,11 @@ def _row_of(
     key: str, path: Path, row: Mapping[str, str], where: str, box: tuple[int, int, int, int] | None
 ) -> _Row:
     expression = whole_number_in(row["expression"], "expression", where, 0, max(LEFT_OUT))
-    affect = [number_in(row[what], what, where, NOT_GIVEN, 1) for what in ("valence", "arousal")]
-    for what, value in zip(("valence", "arousal"), affect, strict=True):
+    affect = {what: number_in(row[what], what, where, NOT_GIVEN, 1) for what in _CSV_COLUMNS[2:]}
+    for what, value in affect.items():
         if value < -1 and value != NOT_GIVEN:
             raise InputError(
                 f"{where}: {what} is {value:g}, neither from -1 to 1 nor {NOT_GIVEN:g} for none; "
                 f"{MEND}"
             )
-    return _Row(key, path, expression, *affect, box)
+    return _Row(key, path, expression, **affect, box=box)

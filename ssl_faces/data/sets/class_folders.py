@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
-from ssl_faces.data.sets.expressions import count_expressions, expression_of
+from ssl_faces.data.faces import FaceRecord, Part
+from ssl_faces.data.sets.expressions import count_expressions, label_of_classes
 from ssl_faces.data.sets.folder import images_under, subfolders
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet, split_by_content
 
@@ -57,23 +57,16 @@ class ClassFolders(RecognisedSet):
         folders = subfolders(folder)
         if not folders:
             raise InputError(f"{folder} holds no class folder; make one for each class")
-        known = [expression_of(child.name) for child in folders]
-        expressions = None not in known
-        for i, index in enumerate(known if expressions else []):
-            if index in known[:i]:
-                raise InputError(
-                    f"{folders[known.index(index)]} and {folders[i]} are one expression; put them "
-                    "together"
-                )
-        label = "expression" if expressions else "category"
-        self.categories = EXPRESSIONS if expressions else tuple(child.name for child in folders)
+        label, self.categories, numbers = label_of_classes([child.name for child in folders])
+        for child, number in zip(folders, numbers, strict=True):
+            first = folders[numbers.index(number)]
+            if first != child:
+                raise InputError(f"{first} and {child} are one expression; put them together")
         self.class_names = {label: self.categories}
         self.folders = {child.name for child in folders}
         records = [
             FaceRecord(f"{child.name}/{image}", child / image, labels={label: number})
-            for child, number in zip(
-                folders, known if expressions else range(len(known)), strict=True
-            )
+            for child, number in zip(folders, numbers, strict=True)
             for image in images_under(child)
         ]
         if not records and part == "all":

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ssl_faces.common.errors import InputError, reason_of
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet
+from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.pictures import BadImage, content_hash, decode_image
-from ssl_faces.data.sets.expressions import expression_of
+from ssl_faces.data.sets.expressions import label_of_classes
 
 
 class DatasetFaces(FaceSet):
@@ -66,10 +66,7 @@ class DatasetFaces(FaceSet):
         self._column = image
         self._version = str(dataset._fingerprint).encode()
         names = [] if label is None else list(dataset.features[label].names)
-        numbers: list[int | None] = [expression_of(each) for each in names]
-        kind, classes = "expression", tuple(EXPRESSIONS)
-        if None in numbers:
-            kind, classes, numbers = "category", tuple(names), list(range(len(names)))
+        kind, classes, numbers = label_of_classes(names)
         known = [None] * len(dataset) if label is None else dataset[label]
         people = [None] * len(dataset) if person is None else dataset[person]
         records = [

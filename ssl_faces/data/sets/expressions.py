@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError
@@ -26,6 +26,15 @@ def expression_of(name: str) -> int | None:
     """Index into EXPRESSIONS of a name (`Angry`, `anger`, …); None if unknown."""
     spelling = _SPELLINGS.get(name.lower())
     return None if spelling is None else EXPRESSIONS.index(spelling)
+
+
+def label_of_classes(names: Sequence[str]) -> tuple[str, tuple[str, ...], list[int]]:
+    """The label of classes with these names, all its class names, and the number of each name:
+    `expression` if every name is one, else `category`."""
+    numbers = [number for name in names if (number := expression_of(name)) is not None]
+    if len(numbers) < len(names):
+        return "category", tuple(names), list(range(len(names)))
+    return "expression", EXPRESSIONS, numbers
 
 
 def expression_folder(folder: Path, title: str, what: str = "class") -> int:

@@ -14,12 +14,10 @@ import numpy as np
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import EXPRESSIONS, EmptyPart, FaceRecord, Part
-from ssl_faces.data.sets.expressions import count_expressions, expression_of, records_of_classes
+from ssl_faces.data.sets.expressions import count_expressions, records_of_classes
 from ssl_faces.data.sets.folder import entry_of
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet, sides_of
 from ssl_faces.data.tables import MEND, has_columns, read_table, whole_number_in
-
-__all__ = ["CSV_FILES", "Fer2013", "csv_of", "expression_of", "pixels_of", "rows_of_csv"]
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers of the CSV's `emotion` column mean. Not the order of EXPRESSIONS."""

@@ -48,8 +48,6 @@ from ssl_faces.data.store.packs import (
     write_shard,
 )
 
-__all__ = ["Packed", "pack", "pack_sets", "square"]
-
 _log = logging.getLogger(__name__)
 
 SHARD_BYTES = 32 * 2**20
@@ -251,7 +249,8 @@ class _Packing:
         pieces = self._pieces()
         what = ", ".join(faces.name for faces in self.sets)
         added = [self.index.images]
-        first = 1 + max((int(e.file[6:11]) for e in self.index.shards), default=-1)
+        numbers = (int(Path(entry.file).stem[len("shard-") :]) for entry in self.index.shards)
+        first = 1 + max(numbers, default=-1)
         with tqdm(total=sum(map(len, pieces)), desc=f"packing {what}", unit="faces") as bar:
             for number, piece in enumerate(pieces, first):
                 path = self.out / f"shard-{number:05d}.npy"
@@ -292,9 +291,8 @@ class _Packing:
         # An image of a given set that is again as it was packed is trained on again.
         drop = np.logical_or.reduce([stale, *left_out.values(), images.dropped & ~current])
         fresh = drop & ~images.dropped
-        if (fresh & stale).any():
-            for row in np.flatnonzero(fresh & stale).tolist():
-                (self.done.changed if exists[row] else self.done.gone).append(keys[row])
+        for row in np.flatnonzero(fresh & stale).tolist():
+            (self.done.changed if exists[row] else self.done.gone).append(keys[row])
         self.done.left_out_since = int((fresh & ~stale).sum())
         self.stored_copies = {
             key: index.counts(left_out[key] & current & ~stale) for key in (COPIES, NEAR_COPIES)

@@ -33,8 +33,6 @@ from ssl_faces.data.faces import Skipped
 from ssl_faces.data.store.fetching import RemoteShards, fetch_bytes
 from ssl_faces.data.store.held_out import HeldOut
 
-__all__ = ["INDEX", "HeldOut", "Images", "Index", "Pack", "Passed", "ShardEntry", "write_shard"]
-
 _log = logging.getLogger(__name__)
 
 INDEX = "index.json"
