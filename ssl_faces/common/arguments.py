@@ -141,11 +141,17 @@ def comma_separated(of: Range) -> Callable[[str], list[Any]]:
 def existing(text: str) -> Path:
     """An argument's type: the path of an existing file or folder, checked before slow imports."""
     path = Path(text)
+    check_exists(path)
+    return path
+
+
+def check_exists(path: Path) -> None:
+    """Raise InputError if there is no such file or folder, or it can't be looked at."""
     try:
         path.expanduser().stat()
     except OSError as error:
-        raise InputError(f"{text}: {error.strerror}; check the path") from error
-    return path
+        name = str(path) if str(path).isprintable() else repr(str(path))
+        raise InputError(f"{name}: {error.strerror}; check the path") from error
 
 
 SEED = whole(0, 2**63 - 1)

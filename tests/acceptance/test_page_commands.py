@@ -13,6 +13,7 @@ import pytest
 import linear_probe.cli
 import ssl_faces.cli
 from ssl_faces.bench.cli import BENCHES
+from ssl_faces.common import arguments
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.settings_parser import SettingsErrors
 from tests.support.pages import commands
@@ -59,7 +60,10 @@ def stop(*_: object) -> None:
 
 @pytest.fixture
 def parses_only(monkeypatch: Patch) -> None:
-    """Each command ends when its arguments are parsed."""
+    """Each command ends when its arguments are parsed; files need not exist."""
+    monkeypatch.setattr(arguments, "check_exists", lambda path: None)
+    for module in ("ssl_faces.apps.search", "ssl_faces.apps.serve.command"):
+        monkeypatch.setattr(import_module(module), "index_folder", Path)
     for kind in (Parser, SettingsErrors):
 
         def parse(self: Any, *more: Any, kind: type = kind, **options: Any) -> None:
