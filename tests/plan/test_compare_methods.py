@@ -211,7 +211,8 @@ def test_short_runs_choose_settings_of_the_long_ones(
     scores.clear()
     shutil.rmtree(out / "motion")
     with monkeypatch.context() as patch:
-        patch.setattr("ssl_faces.plan.compare._train", lambda *_: [])
+        patch.setattr("ssl_faces.plan.compare.Method.summary", lambda method: {"runs": []})
+        patch.setattr("ssl_faces.plan.compare._compare", lambda *_: 0)
         assert compare(path, out) == 0
     assert not (out / "tuning/tuning.json").exists()
     fits.calls.clear()
