@@ -11,7 +11,7 @@ from torch import Tensor
 
 from linear_probe.experiments.jobs import Plan
 from linear_probe.features.frozen import FeatureCache, Features, Pictures, Source
-from linear_probe.records.conditions import LABELS
+from linear_probe.records.measured import LABELS
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.tasks import Figure
 from linear_probe.tasks.task import Task

@@ -16,8 +16,7 @@ from linear_probe.experiments.settings import ProbeSettings
 from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import FeatureCache, Pictures
 from linear_probe.features.source import precision_named
-from linear_probe.records.conditions import condition_note
-from linear_probe.records.measured import Measured
+from linear_probe.records.measured import Measured, condition_note
 from linear_probe.records.record import Record
 from linear_probe.records.runner import Run, Say, print_line, run_experiment
 from linear_probe.sources.baselines import baselines_named

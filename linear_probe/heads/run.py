@@ -29,8 +29,7 @@ from linear_probe.heads.head_tasks import (
 )
 from linear_probe.heads.job import HeadJob, Stage
 from linear_probe.heads.pictures import PEOPLE, Decoded, LabelledSplit, People, decode
-from linear_probe.records.conditions import condition_note
-from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.measured import Measured, TaskFacts, condition_note
 from linear_probe.records.runner import Run, Say
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.sources.overlap import Overlaps

@@ -17,6 +17,9 @@ from linear_probe.records.record import Record
 from linear_probe.records.replicates import interval
 from ssl_faces import InputError
 
+LABELS = "labels"
+"""The factor of `condition` if only a share of the training labels was used."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -155,3 +158,14 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def condition_in_words(condition: dict[str, Any]) -> str:
+    return f"{condition['factor']} {condition['level']:g} {condition['unit']}".strip()
+
+
+def condition_note(condition: dict[str, Any]) -> str:
+    """The note of figures under a condition."""
+    if condition["factor"] == LABELS:
+        return f"fitted with {condition['level']:g} % of the training labels, drawn by class"
+    return f"test images degraded ({condition_in_words(condition)}), training images not"

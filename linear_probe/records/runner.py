@@ -150,7 +150,7 @@ def run_experiment(
 def _line(row: Measured, brief: bool) -> str:
     """A measurement in words; empty for rows that only stand in the tables: those that need no
     features, and groups of people."""
-    from linear_probe.records.conditions import condition_in_words
+    from linear_probe.records.measured import condition_in_words
 
     if row.condition is not None:
         if isinstance(row.condition["level"], str):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from linear_probe.records.collect import replicates_of
-from linear_probe.records.conditions import LABELS
+from linear_probe.records.measured import LABELS
 from linear_probe.records.scores import Run, folder_of, found_in
 from linear_probe.reports.evidence import Evidence, gather
 from linear_probe.reports.tables import curves, main_curves, task_figures

@@ -18,6 +18,9 @@ from linear_probe.reports.text_tables import Table
 from ssl_faces.plan import engine
 from tests.support.in_process import InProcess
 
+STAGE = {"configs": ["motion.yaml"], "arguments": {"trainer.max_steps": 5}}
+"""A stage of `ssl-faces fit`."""
+
 BASE = {
     "seeds": [0, 1, 2],
     "arguments": {"task": "expression"},

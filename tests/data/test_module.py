@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -23,62 +19,29 @@ from ssl_faces.data import (
 )
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
+from tests.support.face_data import keys_of, ready
 from tests.support.noise_sets import (
-    TESTED,
     TRAINED,
     about,
     digest,
-    fer2013,
-    lfw,
+    four_sets,
     met,
     pictures_by_bytes,
     put_picture,
-    utkface,
     who,
-    youtube,
 )
 from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs of made-up faces go beside them, not to the user's cache."""
-    if "real_data" not in request.fixturenames:
-        request.getfixturevalue("monkeypatch").setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The four sets. One person of each kind is in LFW and in the YouTube keypoints:
-
-    tested by both, by LFW alone, by YouTube alone, by neither.
-    """
-    root = tmp_path / "data"
-    fer2013(root / "fer")
-    lfw(
-        root / "lfw",
-        {TESTED[0]: 2, TRAINED[0]: 2, TESTED[1]: 2, TRAINED[1]: 2, TRAINED[2]: 1},
-        tested=(TESTED[0], TRAINED[0]),
-    )
-    utkface(root / "utk")
-    youtube(
-        root / "youtube",
-        {TESTED[0]: 1, TRAINED[0]: 2, TESTED[1]: 2, TRAINED[1]: 3, TESTED[2]: 1, TRAINED[3]: 1},
-    )
-    return root
-
-
-def ready(root: Path | None = None, **kwargs: Any) -> FaceData:
-    data = FaceData(root, **{"batch_size": 4, "size": 16, **kwargs})
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def keys_of(data: FaceData, name: str) -> set[str]:
-    keys = [key for found, key, _ in data.trained_on() if found == name]
-    assert len(keys) == len(set(keys))
-    return set(keys)
+    return four_sets(tmp_path / "data")
 
 
 # What is left out -------------------------------------------------------------------------------
@@ -380,192 +343,3 @@ def test_a_sample_is_spread_over_the_faces_and_not_augmented(root: Path, count: 
     if count == 6:
         assert len({name for name, _ in firsts}) > 1
     assert torch.equal(data.sample(count)["pairs"], sample["pairs"])
-
-
-# Resuming ---------------------------------------------------------------------------------------
-
-
-def put_at(data: FaceData, epoch: int, batch: int) -> None:
-    """Give `data` a trainer that has trained on so many epochs and batches."""
-    progress = SimpleNamespace(current=SimpleNamespace(processed=batch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        current_epoch=epoch,
-        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
-        world_size=1,
-        global_rank=0,
-        num_devices=1,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-
-
-@pytest.mark.parametrize("share", [None, 0.5])
-def test_a_resumed_epoch_continues_where_it_stopped(root: Path, share: float | None) -> None:
-    whole = list(ready(root, different_share=share).train_dataloader())
-    data = ready(root, different_share=share)
-    put_at(data, 0, 3)
-    rest = list(data.train_dataloader())
-    assert [b["seed"] for b in rest] == [b["seed"] for b in whole[3:]]
-    assert all(
-        torch.equal(one["pairs"], other["pairs"])
-        for one, other in zip(rest, whole[3:], strict=True)
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"batch_size": 5}, "batch_size 4 (now 5)"),
-        ({"seed": 1}, "seed 0 (now 1)"),
-        ({"flip_share": 0.25}, "flip_share 0.5 (now 0.25)"),
-        ({"positives": "picture"}, "positives frames (now picture)"),
-        ({"size": 24}, "size 16 (now 24)"),
-    ],
-)
-def test_a_run_is_not_resumed_with_other_data(
-    root: Path, change: dict[str, Any], expected: str
-) -> None:
-    state, other = ready(root).state_dict(), ready(root, **change)
-    text = message_of(other.load_state_dict, state)
-    assert "can't be resumed with other data settings" in text
-    assert expected in text
-    assert "--out" in text
-
-
-def copied(root: Path, to: Path) -> Path:
-    """The same files with other times, listed by the file system in another order."""
-    for path in sorted(filter(Path.is_file, root.rglob("*")), reverse=True):
-        place = to / path.relative_to(root)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(path.read_bytes())
-        os.utime(place, (1, 1))
-    return to
-
-
-@pytest.mark.parametrize("plain", [True, False])
-def test_a_run_is_resumed_with_a_copy_of_its_pictures(
-    root: Path, tmp_path: Path, plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On another machine, with another cache, in a folder of another name; sets and any folder."""
-    source = root / "utk" if plain else root
-    if plain:
-        (root / "utk" / "sub").mkdir()
-        for i, path in enumerate(sorted((root / "utk").glob("*.png"))):
-            path.rename(root / "utk" / ("sub" if i % 2 else "") / f"{i}.png")
-    whole = ready(source)
-    batches = list(whole.train_dataloader())
-    state = whole.state_dict()
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "others"))
-    other = ready(copied(source, tmp_path / "elsewhere"))
-    other.load_state_dict(state)
-    put_at(other, 0, 3)
-    for one, two in zip(other.train_dataloader(), batches[3:], strict=True):
-        assert torch.equal(one["pairs"], two["pairs"])
-
-
-def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
-    data = ready(root)
-    order = data._order()
-    del order["size"]
-    data.load_state_dict({"epoch": 0, "batch": 2, "order": order})
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ("add", "48, and there are 49 now; added 30_0_0_2018.png; give"),
-        ("remove", "48, and there are 44 now; removed {0}, {1}, {2} and 1 more; give"),
-        ("replace", "48, and there are 48 now; changed {0}; give"),
-        ("rename", "48, and there are 48 now; added 30_0_0_2018.png, removed {0}; give"),
-        ("tests", "48, and there are 71 now; added "),
-    ],
-)
-def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, expected: str) -> None:
-    data = ready(root)
-    state, keys = data.state_dict(), sorted(keys_of(data, "utkface"))
-    new, old = root / "utk" / "30_0_0_2018.png", root / "utk" / keys[0]
-    if change == "add":
-        put_picture(new, 77)
-    elif change == "remove":
-        for key in keys[:4]:
-            (root / "utk" / key).unlink()
-    elif change == "replace":
-        put_picture(old, 78)
-    elif change == "rename":
-        old.rename(new)
-    text = message_of(ready(root, leave_out_tests=change != "tests").load_state_dict, state)
-    assert "can't be resumed with other images: it was trained on 48, and" in text
-    assert expected.format(*keys) in text
-
-
-# The real faces ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def real(real_data: Path) -> FaceData:
-    data = FaceData(real_data)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def test_real_faces_that_are_trained_on_are_in_no_test(real_data: Path, real: FaceData) -> None:
-    """Against the test parts as the owners' files give them, read without the face sets."""
-    rows = real.trained_on()
-    hashes = {row[2] for row in rows}
-    keys: dict[str, set[str]] = {}
-    for name, key, _ in rows:
-        keys.setdefault(name, set()).add(key)
-    assert set(keys) == {"cfp", "fer2013", "lfw", "utkface", "youtube_keypoints"}
-
-    public = [p for p in (real_data / "fer2013" / "PublicTest").rglob("*") if p.is_file()]
-    assert len(public) == 3_589
-    assert not hashes & {digest(path) for path in public}
-    assert all(key.startswith("Training/") for key in keys["fer2013"])
-
-    pairs_file = next((real_data / "lfw").rglob("pairs.txt"))
-    fields = [line.split() for line in pairs_file.read_text().splitlines()[1:]]
-    people = {name for line in fields for name in line if not name.isdigit()}
-    with (real_data / "youtube_keypoints" / "labels.csv").open(newline="") as stream:
-        listed = {row["image"]: row["person"] for row in csv.DictReader(stream)}
-    tested = {person for person in listed.values() if in_test_share(person)}
-    assert people & set(listed.values()), "the two sets do share people"
-    assert len(people) > 1_000
-    assert len(tested) > 50
-    assert not {key.partition("/")[0] for key in keys["lfw"]} & (people | tested)
-    assert not {listed[key] for key in keys["youtube_keypoints"]} & (people | tested)
-    lfw_tests = [p for p in pairs_file.parent.rglob("*.jpg") if p.parent.name in people]
-    assert len(lfw_tests) > 4_000
-    assert not hashes & {digest(path) for path in lfw_tests}
-    frames = real_data / "youtube_keypoints" / "images"
-    assert not hashes & {digest(frames / key) for key, who in listed.items() if who in tested}
-
-    utk = {path.name: digest(path) for path in (real_data / "UTKFace").glob("*.jpg")}
-    test_part = {found for found in utk.values() if in_test_share(found)}
-    assert len(test_part) > 3_500
-    assert not hashes & test_part
-    assert all(not in_test_share(utk[key]) for key in keys["utkface"])
-
-    listed_people = (real_data / "cfp" / "train_people.txt").read_text().split()
-    assert {key.partition("/")[0] for key in keys["cfp"]} == set(listed_people)
-
-
-def test_real_faces_are_counted(real: FaceData) -> None:
-    """49,101 of the 62,860 pictures that are there with PublicTest left out."""
-    assert len(real.trained_on()) == 49_101
-    counts = {
-        d["name"]: (
-            d["pictures"],
-            d["left_out_as_copies_of_test_pictures"],
-            d["left_out_as_pictures_of_test_people"],
-            d["left_out_as_near_copies_of_test_pictures"],
-            d["skipped"],
-        )
-        for d in real.description
-    }
-    assert counts == {
-        "cfp": (2_254, 0, 0, 0, 0),
-        "fer2013": (27_185, 351, 0, 1_173, 0),
-        "lfw": (1_607, 2, 14, 4, 0),
-        "utkface": (16_306, 0, 0, 311, 3),
-        "youtube_keypoints": (1_749, 0, 1_119, 0, 0),
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,88 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from ssl_faces.pairs.order import EpochOrder
-from ssl_faces.pairs.pairing import PairBatch, PairBatches, gather
-
-MARK = 255
-SHARD = 5
-
-
-def pictures(numbers: range) -> np.ndarray:
-    """uint8 [N, 3, 4, 4]: flat, of a level that is the picture's number, marked at the left."""
-    images = np.empty((len(numbers), 3, 4, 4), np.uint8)
-    images[:] = np.array(numbers, np.uint8)[:, None, None, None]
-    images[..., 0] = MARK
-    return images
-
-
-class ArrayFaces:
-    """Pictures in memory as `Faces`: one shard an array, all or the `chosen` numbers of them."""
-
-    size = 4
-
-    def __init__(
-        self, arrays: list[np.ndarray], people: np.ndarray, chosen: np.ndarray | None = None
-    ) -> None:
-        self.images = np.concatenate(arrays).reshape(sum(map(len, arrays)), -1)
-        starts = np.cumsum([0, *map(len, arrays)])
-        numbers = np.arange(len(self.images)) if chosen is None else chosen
-        self.people = np.full(len(self.images), -1)
-        self.people[numbers] = people
-        self.shards = [numbers[(numbers >= a) & (numbers < b)] for a, b in pairwise(starts)]
-        self.counts = np.array([len(rows) for rows in self.shards])
-
-    def listed(self, shards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        numbers = np.concatenate([self.shards[shard] for shard in shards])
-        return numbers, self.people[numbers]
-
-    def ahead(self, shards: np.ndarray) -> None:
-        pass
-
-    def leave(self, shards: np.ndarray) -> None:
-        pass
-
-    def read(self, numbers: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
-        for number, place in zip(numbers, places, strict=True):
-            out[place] = self.images[number]
-
-
-def shown(picture: torch.Tensor) -> tuple[int, bool]:
-    """The number of a picture of a pair, and whether it is mirrored."""
-    left, right = picture[..., 0].unique().tolist(), picture[..., -1].unique().tolist()
-    assert len(left) == len(right) == 1
-    assert (left[0] == MARK) != (right[0] == MARK)
-    return (right[0], False) if left[0] == MARK else (left[0], True)
-
-
-def pairs_of(batches: list[PairBatch]) -> list[tuple[int, int, bool]]:
-    """Number of the first, number of the second, whether the second is mirrored."""
-    rows = []
-    for batch in batches:
-        for first, second in batch["pairs"]:
-            number, mirrored = shown(first)
-            assert not mirrored, "the first picture is never mirrored"
-            rows.append((number, *shown(second)))
-    return rows
-
-
-def batches_of(
-    count: int = 24, people: list[int] | None = None, epoch: int = 0, **kwargs: object
-) -> PairBatches:
-    faces = ArrayFaces(
-        [pictures(range(count))[a : a + SHARD] for a in range(0, count, SHARD)],
-        np.array(people if people is not None else [-1] * count),
-    )
-    found = PairBatches(faces, **{"batch_size": 4, **kwargs})  # type: ignore[arg-type]
-    found.epoch = epoch
-    return found
-
-
-def assert_same(ours: list[PairBatch], theirs: list[PairBatch]) -> None:
-    assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert torch.equal(one["pairs"], other["pairs"])
-        assert one["seed"] == other["seed"]
+from ssl_faces.pairs.pairing import PairBatches, gather
+from tests.support.array_faces import (
+    GROUPS,
+    PEOPLE,
+    ArrayFaces,
+    assert_same,
+    batches_of,
+    pairs_of,
+    pictures,
+)
 
 
 def test_candidates_of_nobody_known_are_mirror_images() -> None:
@@ -141,9 +68,6 @@ def test_each_picture_comes_first_once_an_epoch(
     assert set(firsts) <= set(range(count))
 
 
-PEOPLE = [0] * 8 + [-1] * 4 + [2] * 3 + [1] + [0] * 2 + [7] * 6
-"""Person 0 in two stretches, person 1 with one picture, four pictures of nobody."""
-GROUPS = [[*range(8), 16, 17], [8], [9], [10], [11], [12, 13, 14], [15], [*range(18, 24)]]
 GROUP_OF = {number: group for group, members in enumerate(GROUPS) for number in members}
 
 
@@ -386,100 +310,6 @@ def test_other_pictures_are_left_out_at_the_end_of_each_epoch() -> None:
         left |= set(range(23)) - firsts
     # Three of 23 an epoch: one is never left out with odds of (20/23)^40, 0.4 %, each.
     assert len(left) >= 21
-
-
-# Windows ----------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    counts=st.lists(st.integers(0, 12), min_size=1, max_size=9),
-    window=st.integers(1, 10),
-    epoch=st.integers(0, 3),
-)
-def test_windows_of_shards_hold_each_picture_once(
-    counts: list[int], window: int, epoch: int
-) -> None:
-    order = EpochOrder(np.array(counts), window, 5, epoch)
-    assert sorted(shard for members in order.windows for shard in members) == list(
-        range(len(counts))
-    )
-    assert all(len(members) <= window for members in order.windows)
-    assert len(order) == sum(counts)
-    for number, members in enumerate(order.windows):
-        assert sorted(order.within(number)) == list(range(sum(counts[m] for m in members)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    counts=st.lists(st.integers(0, 6), min_size=1, max_size=6),
-    window=st.integers(1, 3),
-    data=st.data(),
-)
-def test_spans_are_the_positions_asked_for(
-    counts: list[int], window: int, data: st.DataObject
-) -> None:
-    order = EpochOrder(np.array(counts), window, 0, 0)
-    begin = data.draw(st.integers(0, len(order)))
-    end = data.draw(st.integers(begin, len(order)))
-    places = [
-        (number, place)
-        for number in range(len(order.windows))
-        for place in range(int(order.starts[number + 1] - order.starts[number]))
-    ]
-    found = [(w, p) for w, first, last in order.spans(begin, end) for p in range(first, last)]
-    assert found == places[begin:end]
-
-
-def test_partners_come_from_the_window() -> None:
-    """Shards of five pictures; person 0 has pictures in four of them."""
-    people = [0, 1, 1, 1, 0] * 4
-    for epoch in range(10):
-        batches = batches_of(20, people, epoch, window=2, flip_share=0.0, batch_size=3)
-        order = EpochOrder(batches.faces.counts, 2, 0, epoch)
-        together = {
-            int(shard): {int(m) for m in members} for members in order.windows for shard in members
-        }
-        rows = pairs_of(list(batches))
-        for first, second, mirrored in rows:
-            assert not mirrored
-            assert people[first] == people[second]
-            assert second // SHARD in together[first // SHARD]
-        shards = [first // SHARD for first, _, _ in rows]
-        assert set(shards[:10]) == {int(m) for m in order.windows[0]}
-
-
-@pytest.mark.parametrize("start", [1, 2, 6])
-def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
-    """As a run that is resumed in the middle of an epoch, with other workers."""
-    whole = list(batches_of(24, PEOPLE, 2, window=2, batch_size=3))
-    batches = batches_of(24, PEOPLE, 2, window=2, batch_size=3)
-    batches.start = start
-    loader = DataLoader(batches, batch_size=None, num_workers=start % 3)
-    assert_same(list(loader), whole[start:])
-
-
-# Shuffling --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("window", [None, 10])
-def test_orders_are_well_shuffled(window: int | None) -> None:
-    """5,000 pictures in 50 shards; a random permutation's figures have a spread of 0.014."""
-    for epoch in range(3):
-        order = EpochOrder(np.full(50, 100), window, 0, epoch)
-        stored = np.concatenate(
-            [
-                (members[:, None] * 100 + np.arange(100)).ravel()[order.within(number)]
-                for number, members in enumerate(order.windows)
-            ]
-        )
-        assert sorted(stored) == list(range(5000))
-        # Windows are five draws of ten shards: their means spread by 0.13.
-        correlation = np.corrcoef(np.arange(5000), stored)[0, 1]
-        assert abs(correlation) < (0.07 if window is None else 0.5)
-        # Of neighbours in a random permutation the stored places are (n + 1) / 3 apart.
-        neighbours = np.abs(np.diff(stored.astype(np.int64))).mean() / (5001 / 3)
-        assert neighbours > (0.95 if window is None else 0.75)
 
 
 # On the device ----------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -13,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
 from ssl_faces.data.pictures import BACKGROUND, BadImage, decode_image
+from tests.support.images import check_rgb, encoded, png_of
 
 # Pillow warns about broken EXIF and near-bombs; what counts here is what comes back.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Image size")
@@ -36,22 +34,8 @@ COLOUR = colour_picture()
 GREY = np.asarray(Image.fromarray(COLOUR).convert("L"))
 
 
-def encoded(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def as_rgb(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
-
-
-def check_kind(pixels: np.ndarray) -> None:
-    assert pixels.dtype == np.uint8
-    assert pixels.ndim == 3
-    assert pixels.shape[2] == 3
 
 
 @pytest.mark.parametrize(
@@ -84,7 +68,7 @@ def check_kind(pixels: np.ndarray) -> None:
 )
 def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> None:
     pixels = decode_image(data)
-    check_kind(pixels)
+    check_rgb(pixels)
     np.testing.assert_array_equal(pixels, expected)
     pixels[0, 0] = 7  # raises if read-only
 
@@ -104,7 +88,7 @@ def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> N
 )
 def test_jpeg_kinds_come_close(data: bytes, expected: np.ndarray) -> None:
     pixels = decode_image(data)
-    check_kind(pixels)
+    check_rgb(pixels)
     assert np.abs(pixels.astype(int) - expected).mean() < 3
 
 
@@ -130,7 +114,7 @@ SIXTEEN_BIT = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 68).astype(np.
 )
 def test_16_bit_grey_is_scaled_and_not_clipped(data: bytes) -> None:
     pixels = decode_image(data)
-    check_kind(pixels)
+    check_rgb(pixels)
     np.testing.assert_array_equal(pixels, as_rgb(np.round(SIXTEEN_BIT / 257).astype(np.uint8)))
     assert (decode_image(encoded(np.full((9, 9), 65535, np.uint16))) == 255).all()
 
@@ -182,7 +166,7 @@ def transparent(mode: str) -> bytes:
 )
 def test_transparency_lies_over_mid_grey(mode: str, left: list[int]) -> None:
     pixels = decode_image(transparent(mode))
-    check_kind(pixels)
+    check_rgb(pixels)
     assert (pixels[:, :10] == left).all()
     assert (pixels[:, 10:] == BACKGROUND).all()
 
@@ -219,7 +203,7 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 
 def test_broken_exif_does_not_cost_the_picture() -> None:
     exif = b"Exif\0\0II*\0\xff\xff\xff\x7f"
-    check_kind(decode_image(encoded(COLOUR, "JPEG", exif=exif)))
+    check_rgb(decode_image(encoded(COLOUR, "JPEG", exif=exif)))
 
 
 def test_at_least_decodes_smaller_but_never_below() -> None:
@@ -248,19 +232,6 @@ def test_at_least_leaves_other_kinds_whole() -> None:
     np.testing.assert_array_equal(decode_image(encoded(COLOUR), at_least=8), COLOUR)
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    """A PNG of some hundred bytes whose header claims width x height grey pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
 @pytest.mark.parametrize(
     ("width", "height"),
     [(10_000, 10_001), (14_000, 14_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)],
@@ -268,7 +239,7 @@ def png_claiming(width: int, height: int) -> bytes:
 def test_a_huge_picture_is_refused_by_its_header(width: int, height: int) -> None:
     # Were it decoded first, the reason would be that the pixels are missing.
     with pytest.raises(BadImage, match="100,000,000 pixels"):
-        decode_image(png_claiming(width, height))
+        decode_image(png_of(width, height, zlib.compress(bytes(1000))))
 
 
 @pytest.mark.parametrize("size", [(7, 100), (100, 7), (1, 1)])
@@ -344,94 +315,3 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(BadImage, match="0 bytes"):
         decode_image(tmp_path / "empty.jpg")
-
-
-NOISE = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
-
-WHOLE = {
-    "JPEG": encoded(NOISE, "JPEG"),
-    "progressive JPEG": encoded(NOISE, "JPEG", progressive=True),
-    "grey JPEG": encoded(NOISE[..., 0], "JPEG"),
-    "PNG": encoded(NOISE),
-    "GIF": encoded(NOISE[..., 0], "GIF"),
-    "BMP": encoded(NOISE, "BMP"),
-    "TIFF": encoded(NOISE, "TIFF"),
-    "deflated TIFF": encoded(NOISE, "TIFF", compression="tiff_adobe_deflate"),
-    "WebP": encoded(NOISE, "WEBP"),
-    "PPM": encoded(NOISE, "PPM"),
-}
-
-
-@pytest.mark.parametrize("kind", WHOLE)
-def test_a_truncated_file_is_never_filled_up(kind: str) -> None:
-    """However short it is cut: refused, or (a trailer alone was lost) all the pixels."""
-    data = WHOLE[kind]
-    whole = decode_image(data)
-    refused = 0
-    cuts = range(1, len(data), max(1, len(data) // 150))
-    for cut in cuts:
-        try:
-            np.testing.assert_array_equal(decode_image(data[:cut]), whole, err_msg=f"at {cut}")
-        except BadImage:
-            refused += 1
-    assert refused >= 0.9 * len(cuts)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "grey JPEG", "PNG"])
-def test_a_tail_of_zeros_is_a_truncated_file(kind: str) -> None:
-    """What a full disk leaves of a file whose size was reserved beforehand."""
-    data = WHOLE[kind]
-    for share in (0.3, 0.6, 0.9, 0.99):
-        cut = int(share * len(data))
-        with pytest.raises(BadImage, match="truncated"):
-            decode_image(data[:cut] + bytes(len(data) - cut))
-
-
-def test_bytes_behind_the_picture_are_no_harm() -> None:
-    """Phones append videos and notes to their JPEGs."""
-    for kind in ("JPEG", "PNG"):
-        with_trailer = WHOLE[kind] + b"\0\0\0 ftypmp42 \xff\xda\xff\xd8\xff and more"
-        np.testing.assert_array_equal(decode_image(with_trailer), decode_image(WHOLE[kind]))
-
-
-def decodes_or_is_bad(data: bytes, at_least: int | None = None) -> None:
-    """Any other exception fails the test."""
-    try:
-        pixels = decode_image(data, at_least=at_least)
-    except BadImage:
-        return
-    check_kind(pixels)
-    assert min(pixels.shape[:2]) >= min(8, at_least or 8)
-
-
-quick = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
-)
-
-# Anywhere, as a share of the file, or in its header.
-PLACES = st.one_of(st.floats(0, 0.999), st.integers(0, 120))
-
-STARTS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"MM\0*"]
-STARTS += [b"P5 9 9 255\n", b"P3 ", b"RIFF\x24\0\0\0WEBPVP8 ", png_claiming(40, 40)[:33]]
-
-
-@quick
-@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=300))
-def test_random_bytes_decode_or_are_bad(start: bytes, rest: bytes) -> None:
-    decodes_or_is_bad(start + rest)
-
-
-@quick
-@given(
-    kind=st.sampled_from(sorted(WHOLE)),
-    cut=st.floats(0, 1),
-    changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), max_size=12),
-    at_least=st.sampled_from([None, 8, 16]),
-)
-def test_corrupted_pictures_decode_or_are_bad(
-    kind: str, cut: float, changes: list[tuple[float | int, int]], at_least: int | None
-) -> None:
-    data = bytearray(WHOLE[kind])
-    for place, value in changes:
-        data[int(place * len(data)) if isinstance(place, float) else place] = value
-    decodes_or_is_bad(bytes(data[: round(cut * len(data))]), at_least)

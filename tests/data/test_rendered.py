@@ -18,25 +18,18 @@ from torch.utils.data import DataLoader
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
 from ssl_faces.rendered import (
-    ACTION_UNITS,
-    EXPRESSION_UNITS,
     FACTORS,
     FOLDS,
     RenderedFaces,
     landmarks_3d,
-    mirrored,
     project_landmarks,
     render_faces,
-    sample_factors,
 )
 from ssl_faces.rendered.clips import RenderedClips
 from ssl_faces.rendered.records import RenderedRecords
-from tests.support.rendered import drawn, one_thread
+from tests.support.rendered import FRONTAL, drawn, one_thread
 
 __all__ = ["one_thread"]
-
-CALM = {"shift_x": 0.0, "shift_y": 0.0, "noise": 0.0, "gaze": 0.0}
-FRONTAL = {**CALM, "yaw": 0.0, "pitch": 0.0, "roll": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -201,143 +194,6 @@ def test_pairs_are_balanced_and_their_folds_share_no_person() -> None:
 
 def test_too_few_people_make_no_pairs() -> None:
     assert RenderedFaces(count=100, people=12, part="all", size=32).pairs == []
-
-
-# Pixels agree with the labels.
-
-
-def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise() -> None:
-    nose, eyes, chin = 30, slice(36, 48), 8
-
-    def points(**pose: float) -> Tensor:
-        return project_landmarks(drawn(20, **(FRONTAL | pose)), 100)
-
-    straight, left = points(), points(yaw=40.0)
-    nose_beside_eyes = left[:, nose, 0] - left[:, eyes, 0].mean(1)
-    assert (nose_beside_eyes < -3).all()
-    assert ((straight[:, nose, 0] - straight[:, eyes, 0].mean(1)).abs() < 0.01).all()
-    down = points(pitch=20.0)
-    assert (down[:, nose, 1] - down[:, eyes, 1].mean(1) > 3).all()
-    assert (down[:, nose, 1] > straight[:, nose, 1] + 3).all()
-    leaning = points(roll=20.0)
-    assert (leaning[:, 42:48, 1].mean(1) > leaning[:, 36:42, 1].mean(1) + 3).all()
-    assert (leaning[:, chin, 0] < straight[:, chin, 0] - 3).all()
-
-
-def test_landmarks_mirror_with_the_picture() -> None:
-    factors = drawn(20, each=2)
-    ours, theirs = project_landmarks(factors, 64), project_landmarks(mirrored(factors), 64)
-    theirs[..., 0] = 63 - theirs[..., 0]
-    pairs = [*((i, 16 - i) for i in range(17)), *((17 + i, 26 - i) for i in range(10))]
-    pairs += [(i, i) for i in range(27, 31)] + [(31 + i, 35 - i) for i in range(5)]
-    pairs += [(36 + i, 45 - i) for i in range(4)] + [(40, 47), (41, 46), (46, 41), (47, 40)]
-    pairs += [(42 + i, 39 - i) for i in range(4)]
-    pairs += [(48 + i, 54 - i) for i in range(7)] + [(55 + i, 59 - i) for i in range(5)]
-    pairs += [(60 + i, 64 - i) for i in range(5)] + [(65 + i, 67 - i) for i in range(3)]
-    assert sorted(a for a, _ in pairs) == sorted(b for _, b in pairs) == list(range(68))
-    for ours_at, theirs_at in pairs:
-        assert (ours[:, ours_at] - theirs[:, theirs_at]).abs().max() < 1e-3
-
-
-def changed(factors: dict[str, Tensor], size: int, **change: Tensor | float) -> Tensor:
-    """Weight [N, S, S] of the pixels that a change of factors changes."""
-    values = {k: torch.as_tensor(v).expand(len(factors["yaw"])) for k, v in change.items()}
-    other = render_faces(factors | values, size).float()
-    return (render_faces(factors, size).float() - other).abs().sum(1)
-
-
-def centroid(weight: Tensor) -> Tensor:
-    """Weighted mean pixel (x, y) of each [S, S]: [N, 2]."""
-    grid = torch.arange(weight.shape[-1], dtype=torch.float32)
-    total = weight.sum((1, 2))
-    return torch.stack(
-        [(weight * grid).sum((1, 2)) / total, (weight * grid[:, None]).sum((1, 2)) / total], 1
-    )
-
-
-def test_eyes_are_where_the_landmarks_say_at_any_pose() -> None:
-    size = 128
-    straight_ahead = {**CALM, "glasses": 0.0, "hair_cover": 0.0, "lid_raise": 1.0}
-    factors = drawn(25, **straight_ahead)
-    factors["yaw"] = factors["yaw"] * 0.4  # so that neither iris is hidden by the nose
-    weight = changed(factors | {"iris_tone": torch.zeros(25)}, size, iris_tone=1.0)
-    eyes = project_landmarks(factors, size)[:, 36:48].unflatten(1, (2, 6)).mean(2)
-    apart = (eyes[:, 1] - eyes[:, 0]).norm(dim=1)
-    grid = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy"), -1)
-    for eye in range(2):
-        near = (grid - eyes[:, eye, None, None]).norm(dim=-1) < 0.4 * apart[:, None, None]
-        assert ((weight * near).sum((1, 2)) > 0).all()
-        assert (centroid(weight * near) - eyes[:, eye]).norm(dim=1).max() < 2.0
-    assert factors["yaw"].abs().max() > 15
-    assert factors["pitch"].abs().max() > 15
-    assert factors["roll"].abs().max() > 15
-
-
-def test_lips_are_where_the_landmarks_say() -> None:
-    size = 128
-    factors = drawn(25, **CALM, lip_tone=0.0, lip_tighten=0.0, lip_fullness=0.06)
-    factors["yaw"] = factors["yaw"] * 0.4
-    weight = changed(factors, size, lip_tone=1.0) > 0
-    outer = project_landmarks(factors, size)[:, 48:60]
-    for i in range(25):
-        lip_pixels = weight[i].nonzero().flip(1).float()  # x, y
-        assert (lip_pixels > outer[i].amin(0) - 2.5).all()
-        assert (lip_pixels < outer[i].amax(0) + 2.5).all()
-        middles = outer[i, [2, 3, 4, 8, 9, 10]]
-        assert torch.cdist(middles, lip_pixels).amin(1).max() < 2.5
-
-
-def test_jaw_landmarks_are_near_the_outline() -> None:
-    size = 128
-    factors = drawn(30, **FRONTAL, hair_cover=0.0, background_value=0.3)
-    person = changed(factors, size, background_value=0.6) == 0
-    jaw = project_landmarks(factors, size)[:, [3, 4, 12, 13]]
-    for i in range(30):
-        for point, (x, y) in enumerate(jaw[i].tolist()):
-            columns = person[i, round(y)].nonzero()[:, 0]
-            outline = columns.min() if point < 2 else columns.max()
-            assert abs(outline - x) < 5
-
-
-def test_expression_changes_the_mouth_and_not_who_it_is() -> None:
-    size = 64
-    well_lit = {"zoom": 0.8, "ambient": 0.8, "exposure": 1.0, "melanin": 0.3, "beard": 0.0}
-    factors = drawn(20, **FRONTAL, **well_lit, **dict.fromkeys(ACTION_UNITS, 0.0))
-    points = project_landmarks(factors, size)
-    low, high = points[:, 48:68].amin(1) - 6, points[:, 48:68].amax(1) + 6
-    grid = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy"), -1)
-    mouth = ((grid > low[:, None, None]) & (grid < high[:, None, None])).all(-1)
-    off_face = grid[..., 1] < points[:, 17:27, 1].amin(1)[:, None, None] - 16  # hair, background
-    assert off_face.any((1, 2)).all()
-    for name in ("happy", "surprise", "sad", "fear", "disgust"):
-        weight = changed(factors, size, **EXPRESSION_UNITS[name])
-        assert ((weight * mouth).sum((1, 2)) > mouth.sum((1, 2)) * 8).all(), name
-        assert (weight * off_face).max() < 40, name  # of 765; the jaw stretches the skull a little
-    person = {name for name, factor in FACTORS.items() if factor.of == "person"}
-    number = np.arange(40)
-    again = sample_factors(3, number // 2, number % 2, number % 2, "all").factors
-    assert all(torch.equal(again[name][0::2], again[name][1::2]) for name in person)
-    assert not any(
-        torch.equal(again[name][0::2], again[name][1::2]) for name in set(FACTORS) - person
-    )
-
-
-def test_smiles_lift_the_corners_and_surprise_opens_the_mouth() -> None:
-    def points(name: str) -> Tensor:
-        factors = drawn(20, **FRONTAL, **dict.fromkeys(ACTION_UNITS, 0.0))
-        units = {unit: torch.full((20,), value) for unit, value in EXPRESSION_UNITS[name].items()}
-        return project_landmarks(factors | units, 64)
-
-    def corner_drop(p: Tensor) -> Tensor:
-        return p[:, [48, 54], 1].mean(1) - p[:, [62, 66], 1].mean(1)
-
-    neutral = points("neutral")
-    assert (corner_drop(points("happy")) < corner_drop(neutral) - 2).all()
-    assert (corner_drop(points("sad")) > corner_drop(neutral) + 2).all()
-    gap = points("surprise")[:, 66, 1] - points("surprise")[:, 62, 1]
-    assert (gap > neutral[:, 66, 1] - neutral[:, 62, 1] + 3).all()
-    inner_brow = points("angry")[:, [21, 22], 1].mean(1) - neutral[:, [21, 22], 1].mean(1)
-    assert (inner_brow > 2).all()
 
 
 def test_pixels_tell_the_expression_of_unseen_people_and_people_apart() -> None:

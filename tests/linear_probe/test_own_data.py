@@ -1,4 +1,4 @@
-"""A user's own folders, tables and pairs: what is scored, and what stops a run."""
+"""A user's own folders and tables: what is scored, and what stops a run."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_probe.cli import main
 from linear_probe.records.record import read_records
-from linear_probe.tasks import Affect, Attributes, Classes, Expression, Identity, Pose
+from linear_probe.tasks import Affect, Attributes, Classes, Expression, Pose
 from linear_probe.tasks.own_data import OwnData
-from linear_probe.tasks.own_pairs import PairFaces
 from linear_probe.tasks.own_table import joined_tables, table_faces
-from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
-from tests.support.probing import refused
+from ssl_faces.data import EXPRESSIONS, FaceSet
+from tests.support.probing import refused, run_own
 from tests.support.refusals import message_of
 from tests.support.small_sets import noise, save_grey
-
-
-def run(out: Path, tiny: Path, *arguments: str | Path) -> int:
-    given = ("run", "--encoder", tiny, "--out", out, "--features", "expression", "--no-baselines")
-    return main([*map(str, (*given, "--bootstrap", "20", "--device", "cpu", *arguments))])
-
 
 # Class folders ----------------------------------------------------------------------------------
 
@@ -45,7 +37,7 @@ def test_class_folders_end_to_end(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train, test = folders(tmp_path)
-    assert run(tmp_path / "out", tiny, "--train", train, "--test", test) == 0
+    assert run_own(tmp_path / "out", tiny, "--train", train, "--test", test) == 0
     records = read_records(tmp_path / "out" / "records.jsonl")
     assert {(r.task, r.data_set, r.split) for r in records} == {
         ("classes", test, f"{train} -> {test}")
@@ -74,7 +66,7 @@ def test_leaking_pictures_stop_the_run_and_are_listed(
     for source, target in (("cat/0.png", "cat/new.png"), ("dog/1.png", "owl/other.png")):
         (tmp_path / "test" / target).write_bytes((tmp_path / "train" / source).read_bytes())
     out = tmp_path / "out"
-    message = refused(capsys, run(out, tiny, "--train", train, "--test", test))
+    message = refused(capsys, run_own(out, tiny, "--train", train, "--test", test))
     assert "--train and --test share 2 picture(s)" in message
     assert str(out / "leaks.csv") in message
     rows = list(csv.DictReader((out / "leaks.csv").open()))
@@ -118,7 +110,7 @@ def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
 def test_arguments(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = run(tmp_path / "out", tmp_path / "none", *arguments)
+    code = run_own(tmp_path / "out", tmp_path / "none", *arguments)
     assert message in refused(capsys, code)
 
 
@@ -181,7 +173,7 @@ def test_a_table_serves_every_task_of_its_columns(
     train, test = table(tmp_path, "train", range(12)), table(tmp_path, "test", range(12, 18))
     (tmp_path / "images" / "test_13_2.png").unlink()
     out = tmp_path / "out"
-    assert run(out, tiny, "--train-csv", train, "--test-csv", test) == 0
+    assert run_own(out, tiny, "--train-csv", train, "--test-csv", test) == 0
     warning = "only 6 test people: intervals and p-values are too narrow"
     assert warning in capsys.readouterr().out
     records = read_records(out / "records.jsonl")
@@ -331,199 +323,3 @@ def test_labels_that_nothing_can_be_learnt_from(
     test = table(tmp_path, "test", range(3, 5), change)
     faces = joined_tables(*table_faces(train, test))
     assert message in message_of(lambda: rows_of(kind, faces))
-
-
-# Pairs ------------------------------------------------------------------------------------------
-
-
-def people(root: Path, count: int = 12) -> Path:
-    rng = np.random.default_rng(5)
-    for person in range(count):
-        face = rng.integers(0, 200, (48, 48))
-        for k in (1, 2):
-            name = f"P{person}/P{person}_{k:04d}.png"
-            save_grey(root / "images" / name, face + rng.integers(0, 50, (48, 48)))
-    return root / "images"
-
-
-def pairs_csv(path: Path, count: int = 12, folds: int | None = None, size: int = 4) -> Path:
-    """People in rings of `size`: each with itself, and with the next one of the ring."""
-    rows = []
-    for person in range(count):
-        ring = person // size * size
-        other = ring + (person + 1 - ring) % size
-        for a, b, same in ((person, person, 1), (person, other, 0)):
-            row = [f"P{a}/P{a}_0001.png", f"P{b}/P{b}_0002.png", str(same)]
-            rows.append([*row, str(person * folds // count)] if folds else row)
-    header = ["first", "second", "same", *(["fold"] if folds else [])]
-    with path.open("w", newline="") as stream:
-        csv.writer(stream).writerows([header, *rows])
-    return path
-
-
-def test_pairs_end_to_end(tiny: Path, tmp_path: Path) -> None:
-    images, out = people(tmp_path), tmp_path / "out"
-    pairs = pairs_csv(tmp_path / "mine.csv", folds=3)
-    (images / "P2/P2_0002.png").unlink()  # in two of 24 pairs
-    assert run(out, tiny, "--pairs", pairs, "--images", images) == 0
-    records = {r.metric: r for r in read_records(out / "records.jsonl")}
-    accuracy = records["accuracy"]
-    assert (accuracy.task, accuracy.data_set) == ("identity", str(pairs))
-    assert (accuracy.split, accuracy.n) == ("pairs in 3 folds", 22)
-    assert "2 pairs skipped" in accuracy.note
-    assert len(accuracy.hyperparameters["thresholds"]) == 3
-    rows = list(csv.reader((out / "skipped.csv").open()))
-    assert rows[1][1:] == ["P2/P2_0002.png", "named in mine.csv, missing on disk"]
-
-
-def test_pairs_listed_twice_count_once(tiny: Path, tmp_path: Path) -> None:
-    """In either order, under the name of a copy of the image, and with a missing image."""
-    images = people(tmp_path)
-    once = pairs_csv(tmp_path / "once.csv", folds=3)
-    (images / "P3/P3_0001.png").unlink()
-    (images / "copy.png").write_bytes((images / "P0/P0_0001.png").read_bytes())
-    header, *lines = once.read_text().splitlines()
-    first, second, rest = lines[0].split(",", 2)
-    more = [lines[0], f"{second},{first},{rest}", f"copy.png,{second},{rest}", lines[6]]
-    twice = tmp_path / "twice.csv"
-    twice.write_text("\n".join([header, *lines, *more]) + "\n")
-    faces = PairFaces(twice, images)
-    assert (faces.pairs, faces.doubled_pairs) == (PairFaces(once, images).pairs, 4)
-    assert Identity([faces], replicates=10).doubled == 4
-    for name, pairs in (("a", once), ("b", twice)):
-        assert run(tmp_path / name, tiny, "--pairs", pairs, "--images", images) == 0
-    found = [
-        [(r.metric, r.probe, r.value, r.n) for r in read_records(tmp_path / name / "records.jsonl")]
-        for name in ("a", "b")
-    ]
-    assert found[0] == found[1]
-    notes = {r.note for r in read_records(tmp_path / "b" / "records.jsonl")}
-    assert all("4 pairs listed twice count once" in note for note in notes)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("first,second,same\na,b,0\na,./a,1\n", "line 3: a and ./a are the same image"),
-        ("first,second,same\na,b,0\na,copy,1\n", "line 3: a and copy are the same image"),
-        (
-            "first,second,same\na,b,1\na,b,0\n",
-            "a and b are two people here and one person in line 2",
-        ),
-        (
-            "first,second,same\na,b,0\nb,./a,1\n",
-            "./a are one person here and two in line 2; delete",
-        ),
-        ("first,second,same\na,gone,1\ngone,a,0\n", "line 3: gone and a are two people here"),
-        (
-            "first,second,same\na,b,1\nb,c,1\nc,copy,0\n",
-            "line 4: c and copy are two people here, and one person by other lines together",
-        ),
-        ("1\t1\nAnn\t1\t1\nAnn\t1\tBen\t1\n", "line 2: Ann/Ann_0001.jpg and Ann/Ann_0001.jpg are"),
-    ],
-)
-def test_pairs_that_contradict_each_other(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "Ann").mkdir()
-    for name in ("a", "b", "c", "Ann/Ann_0001.jpg"):
-        (tmp_path / name).write_text(name)
-    (tmp_path / "copy").write_text("a")
-    path = tmp_path / "pairs.txt"
-    path.write_text(text)
-    found = message_of(lambda: PairFaces(path, tmp_path))
-    assert message in found
-    assert found.startswith(str(path))
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_official_pairs_that_contradict_or_repeat(order: int, small_data: Path) -> None:
-    """In any set with pairs, whatever its file says."""
-    (faces,) = (one for one in find_face_sets(small_data, "all") if one.name == "lfw")
-    pair = faces.pairs[0]  # type: ignore[attr-defined]
-    first, second = pair[:2][::order]
-    faces.pairs.append(pair._replace(first=first, second=second))  # type: ignore[attr-defined]
-    task = Identity([faces], replicates=10)
-    assert (task.doubled, len(task.pairs)) == (1, len(faces.pairs) - 1)  # type: ignore[attr-defined]
-    faces.pairs.append(pair._replace(first=first, second=second, same=not pair.same))  # type: ignore[attr-defined]
-    assert "listed both as one person and as two" in message_of(lambda: Identity([faces]))
-
-
-def test_pairs_without_folds_share_no_picture_between_them(tmp_path: Path) -> None:
-    faces = PairFaces(pairs_csv(tmp_path / "p.csv"), people(tmp_path))
-    folds_of = defaultdict(set)
-    for pair in faces.pairs:
-        for key in (pair.first, pair.second):
-            folds_of[key].add(pair.fold)
-    assert len({pair.fold for pair in faces.pairs}) == 3
-    assert all(len(folds) == 1 for folds in folds_of.values())
-    assert faces.leaks() == []
-    hanging = pairs_csv(tmp_path / "q.csv", size=12)
-    assert "give a column fold" in message_of(lambda: PairFaces(hanging, tmp_path / "images"))
-
-
-def test_pairs_in_lfws_format(tmp_path: Path) -> None:
-    images = people(tmp_path)
-    path = tmp_path / "pairs.txt"
-    blocks = [
-        f"P{i}\t1\t2\nP{i + 1}\t1\t2\nP{i}\t1\tP{i + 1}\t2\nP{i + 1}\t1\tP{i}\t2" for i in (0, 2, 4)
-    ]
-    path.write_text("\n".join(["3\t2", *blocks]) + "\n")
-    faces = PairFaces(path, images)
-    assert [(p.same, p.fold) for p in faces.pairs] == [
-        (same, fold) for fold in range(3) for same in (True, True, False, False)
-    ]
-    assert faces.people == [f"P{i}" for i in range(6)]
-    for file in images.rglob("*.png"):
-        file.rename(images / file.name)
-    assert len(PairFaces(path, images).pairs) == 12, "also without people's folders"
-    path.write_text(
-        "\n".join(
-            [
-                "6",
-                *(
-                    "\n".join(b.split("\n")[k] for b in blocks for k in ks)
-                    for ks in ((0, 1), (2, 3))
-                ),
-            ]
-        )
-    )
-    assert len({pair.fold for pair in PairFaces(path, images).pairs}) == 3, "by people"
-
-
-def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path: Path) -> None:
-    images, out = people(tmp_path), tmp_path / "out"
-    crossing = pairs_csv(tmp_path / "p.csv", folds=6)  # rings of four people, folds of two
-    own = OwnData(pairs=str(crossing), images=str(images))
-    assert "share 6 picture(s)" in message_of(lambda: own.face_sets(out))
-    rows = list(csv.DictReader((out / "leaks.csv").open()))
-    assert len({row["shared"] for row in rows}) == 6
-    assert {row["side"] for row in rows} == {f"fold {i}" for i in range(6)}
-    named = tmp_path / "pairs.txt"
-    named.write_text("2\t1\nP0\t1\t2\nP1\t1\tP2\t1\nP3\t1\t2\nP1\t2\tP4\t1\n")
-    own = OwnData(pairs=str(named), images=str(images))
-    assert "share 1 person(s)" in message_of(lambda: own.face_sets(out))
-    rows = list(csv.DictReader((out / "leaks.csv").open()))
-    assert {(r["reason"], r["shared"]) for r in rows} == {("same person", "P1")}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("hello there\n", "line 1: neither LFW's format"),
-        ("first,second\na,b\n", "line 1: column same is missing"),
-        ("first,second,same\na,b,perhaps\n", "line 2: same is 'perhaps', neither 1 nor 0"),
-        ("first,second,same\na,b\n", "line 2: 2 columns instead of 3"),
-        ("first,second,same\na,,1\n", "line 2: second is empty"),
-        ("first,second,same\na,a,1\n", "line 2: a is paired with itself"),
-        ("first,second,same,fold\na,b,1,\n", "line 2: fold is empty"),
-        ("first,second,same\n", "no pair below the header"),
-        ("first,second,same\na,b,1\n", "all pairs are the same person"),
-        ("first,second,same\na,b,1\nc,d,0\n", "none of its 4 pictures is in"),
-        ("1\t1\nAnn\t1\t2\nAnn\t1\tBen\n", "line 3: 'Ann\t1\tBen' is not name, number, name"),
-    ],
-)
-def test_malformed_pairs(text: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "pairs.txt"
-    path.write_text(text)
-    found = message_of(lambda: PairFaces(path, tmp_path))
-    assert message in found
-    assert str(path) in found

@@ -115,10 +115,18 @@ def write_all(folder: Path, pictures: np.ndarray) -> list[Path]:
     return [write_picture(folder / f"face {i}.png", pixels) for i, pixels in enumerate(pictures)]
 
 
-def encoded(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+def encoded(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(pixels).save(data, kind, **options)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    picture.save(data, kind, **options)
     return data.getvalue()
+
+
+def check_rgb(pixels: np.ndarray) -> None:
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
 
 
 def png_of(width: int, height: int, data: bytes = b"") -> bytes:

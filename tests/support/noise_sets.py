@@ -100,3 +100,22 @@ def met(data: FaceData) -> list[tuple[tuple[str, str], tuple[str, str], bool]]:
         for first, second in batch["pairs"]:
             rows.append((who(first, known)[0], *who(second, known)))
     return rows
+
+
+def four_sets(root: Path) -> Path:
+    """Four small sets. One person of each kind is in LFW and in the YouTube keypoints:
+
+    tested by both, by LFW alone, by YouTube alone, by neither.
+    """
+    fer2013(root / "fer")
+    lfw(
+        root / "lfw",
+        {TESTED[0]: 2, TRAINED[0]: 2, TESTED[1]: 2, TRAINED[1]: 2, TRAINED[2]: 1},
+        tested=(TESTED[0], TRAINED[0]),
+    )
+    utkface(root / "utk")
+    youtube(
+        root / "youtube",
+        {TESTED[0]: 1, TRAINED[0]: 2, TESTED[1]: 2, TRAINED[1]: 3, TESTED[2]: 1, TRAINED[3]: 1},
+    )
+    return root

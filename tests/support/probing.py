@@ -35,6 +35,12 @@ def run_probe(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tup
     return code, printed.out, printed.err
 
 
+def run_own(out: Path, tiny: Path, *arguments: str | Path) -> int:
+    """The exit code of `linear-probe run` on data of one's own."""
+    given = ("run", "--encoder", tiny, "--out", out, "--features", "expression", "--no-baselines")
+    return main([*map(str, (*given, "--bootstrap", "20", "--device", "cpu", *arguments))])
+
+
 class CountingEncoder:
     """Two spaces: the mean colour, and the top left pixel; counts its calls."""
 

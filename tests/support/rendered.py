@@ -10,6 +10,9 @@ from torch import Tensor
 from ssl_faces.rendered import Nuisances, sample_factors
 from tests.support import threads
 
+CALM = {"shift_x": 0.0, "shift_y": 0.0, "noise": 0.0, "gaze": 0.0}
+FRONTAL = {**CALM, "yaw": 0.0, "pitch": 0.0, "roll": 0.0}
+
 one_thread = pytest.fixture(autouse=True, scope="module")(threads.one_thread)
 
 
