@@ -11,7 +11,8 @@ import torch
 from linear_probe.heads.fit import HEADS_FOLDER, SETTINGS_FILE, head_outputs
 from linear_probe.heads.loading import open_head
 from ssl_faces.apps.expressions import ProbeOnEncoder
-from ssl_faces.apps.faces import Detect, FaceFinder, FaceReader
+from ssl_faces.apps.face_finder import Detect, FaceFinder
+from ssl_faces.apps.faces import FaceReader
 from ssl_faces.apps.predictions import Output, Targets, write_predictions
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import is_encoder

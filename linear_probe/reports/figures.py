@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 
 from linear_probe.records.collect import find_records
-from linear_probe.reports.page import MOST_MAPS, Plot, sections
+from linear_probe.reports.page import MOST_MAPS, sections
+from linear_probe.reports.parts import Plot
 from linear_probe.reports.plots import WIDTH, Key, short
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file

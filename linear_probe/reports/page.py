@@ -7,10 +7,8 @@ about 100 kB, and nothing here needs to be interactive but the sorting of tables
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
@@ -28,7 +26,7 @@ from linear_probe.reports.part_tables import (
     group_tables,
     recall_tables,
 )
-from linear_probe.reports.plots import Key
+from linear_probe.reports.parts import Part, Plot, Section, ShownMistake
 from linear_probe.reports.tables import (
     Curve,
     TaskFigures,
@@ -39,7 +37,6 @@ from linear_probe.reports.tables import (
     main_curves,
     task_figures,
 )
-from linear_probe.reports.text_tables import Table
 from linear_probe.reports.thumbnails import Thumbnails
 from ssl_faces import InputError
 from ssl_faces.common.page_style import base_css
@@ -50,56 +47,6 @@ FOOT = (
     "choices were made on a validation split of the training part, never on the test part."
 )
 MOST_MAPS = 6
-
-
-class Plot(NamedTuple):
-    """A picture with its caption and legend."""
-
-    title: str
-    svg: str
-    small: str = ""
-    keys: Sequence[Key] = ()
-
-
-class ShownMistake(NamedTuple):
-    """A mistake of a gallery; its images are data URIs, or None if not found."""
-
-    text: str
-    keys: list[str]
-    pictures: list[str | None]
-
-
-@dataclass
-class Part:
-    """A part of a section: what it has of plots, tables, a gallery and notes, in this order.
-
-    Attributes:
-        heading: above it; parts without one belong to the part before.
-        summary: if given, the part is folded, with this text to click; `open` unfolds it.
-        kind: of the tables: `sortable`, `confusion` or `plain`.
-        keys: the legend of all its plots.
-    """
-
-    heading: str = ""
-    summary: str = ""
-    open: bool = False
-    plots: Sequence[Plot] = ()
-    keys: Sequence[Key] = ()
-    tables: Sequence[Table] = ()
-    kind: Literal["sortable", "confusion", "plain"] = "sortable"
-    gallery_title: str = ""
-    gallery: list[ShownMistake] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Section:
-    """One task on one data set and split; empty parts are not shown."""
-
-    task: str
-    title: str
-    split: str
-    parts: list[Part] = field(default_factory=list)
 
 
 def page(

@@ -117,7 +117,8 @@ def write_edits(
     """
     from ssl_faces.apps.editing import BATCH, MOST, apply_edit, open_method, sheet
     from ssl_faces.apps.embedding import batches
-    from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
+    from ssl_faces.apps.face_finder import FaceFinder
+    from ssl_faces.apps.faces import FaceReader, first_face
     from ssl_faces.common.files import replace_file
     from ssl_faces.data.pictures import png
     from ssl_faces.methods.method import FRONTAL, NEUTRAL

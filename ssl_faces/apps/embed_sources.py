@@ -14,7 +14,8 @@ from torch import Tensor
 from ssl_faces.apps.arguments import writable
 from ssl_faces.apps.embed import columns
 from ssl_faces.apps.embedding import BATCH, read_codes
-from ssl_faces.apps.faces import Detect, Face, FaceFinder, FaceReader
+from ssl_faces.apps.face_finder import Detect, FaceFinder
+from ssl_faces.apps.faces import Face, FaceReader
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import Skipped
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.apps.faces import Face, FaceFinder, FaceReader
+from ssl_faces.apps.face_finder import FaceFinder
+from ssl_faces.apps.faces import Face, FaceReader
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.finite import non_finite_rows
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder

@@ -111,7 +111,8 @@ def run(arguments: Sequence[str]) -> None:
     of.add_argument("--largest", action="store_true", help="only the largest face of each picture")
     add_detection(of)
     options = of.parse_args(arguments)
-    from ssl_faces.apps.faces import FaceFinder, FaceReader
+    from ssl_faces.apps.face_finder import FaceFinder
+    from ssl_faces.apps.faces import FaceReader
     from ssl_faces.apps.predictions import Targets, write_predictions
 
     targets = Targets(options.out, options.plot, options.film, options.overwrite)

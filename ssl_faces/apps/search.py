@@ -252,7 +252,8 @@ def run_query(arguments: Sequence[str]) -> None:
     check_out(options)
     out: Path = options.out
     from ssl_faces.apps.embedding import identification_of
-    from ssl_faces.apps.faces import FaceFinder, FaceReader
+    from ssl_faces.apps.face_finder import FaceFinder
+    from ssl_faces.apps.faces import FaceReader
     from ssl_faces.encoders.encoder import load_encoder
 
     of_page = out.suffix == ".html"

@@ -17,7 +17,7 @@ from ssl_faces.common.plurals import plural
 if TYPE_CHECKING:
     import argparse
 
-    from ssl_faces.apps.faces import FaceCrop, FaceFinder
+    from ssl_faces.apps.face_finder import FaceCrop, FaceFinder
     from ssl_faces.prepare.sources import Frame
 
 ABOUT = """\
@@ -88,7 +88,8 @@ def _translate_video(options: argparse.Namespace) -> None:
 
     from ssl_faces.apps.editing import BATCH, apply_edit, enlarged, open_method
     from ssl_faces.apps.embedding import batches
-    from ssl_faces.apps.faces import FaceFinder, first_face
+    from ssl_faces.apps.face_finder import FaceFinder
+    from ssl_faces.apps.faces import first_face
     from ssl_faces.apps.films import FilmWriter, open_video
     from ssl_faces.common.files import replacing
     from ssl_faces.data.pictures import BadImage

@@ -104,7 +104,8 @@ def run(arguments: Sequence[str]) -> None:
     if options.out is not None:
         check_output(options.out, options.overwrite, (options.a, options.b))
     from ssl_faces.apps.embedding import check_spaces, cosines, read_codes, verification_of
-    from ssl_faces.apps.faces import FaceFinder, FaceReader
+    from ssl_faces.apps.face_finder import FaceFinder
+    from ssl_faces.apps.faces import FaceReader
     from ssl_faces.common.files import replace_file
     from ssl_faces.encoders.encoder import load_encoder
 

@@ -13,8 +13,9 @@ import ssl_faces.data.near_copies as near_copies
 from ssl_faces.data import FaceSet, ImageFolder, find_face_sets
 from ssl_faces.data.hog import hog
 from ssl_faces.data.near_copies import Described, NearCopies, find_near_copies
+from ssl_faces.data.store.index import Index
 from ssl_faces.data.store.packing import pack_sets
-from ssl_faces.data.store.packs import Index, Pack
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.pairs.module import FaceData
 from tests.support.photographs import CHANGES, photographs_of_people, saved

@@ -18,8 +18,9 @@ from ssl_faces.data import FaceSet, ImageFolder
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.store import packing
 from ssl_faces.data.store.held_out import HeldOut, number_of
+from ssl_faces.data.store.index import INDEX
 from ssl_faces.data.store.packing import Packed, pack, pack_sets
-from ssl_faces.data.store.packs import INDEX, Pack
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.packed import files_of, noise, noise_images, save, small_shards, stored
 from tests.support.processes import begin

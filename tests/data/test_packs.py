@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.store.held_out import HeldOut, isin_rows, number_of
+from ssl_faces.data.store.index import _check_of
 from ssl_faces.data.store.packing import pack_sets
-from ssl_faces.data.store.packs import Pack, _check_of
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from tests.support.refusals import message_of
 

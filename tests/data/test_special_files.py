@@ -23,8 +23,9 @@ from ssl_faces.data.pictures import MOST_BYTES, BadImage
 from ssl_faces.data.sets.class_folders import ClassFolders
 from ssl_faces.data.sets.fer2013 import Fer2013
 from ssl_faces.data.sets.lfw import read_pairs
+from ssl_faces.data.store.index import INDEX
 from ssl_faces.data.store.packing import pack_sets
-from ssl_faces.data.store.packs import INDEX, Pack
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.tables import read_table
 from ssl_faces.methods.released import read_state
 from tests.support.refusals import message_of

@@ -124,7 +124,7 @@ def test_faces_are_found_in_an_index(client_of: Clients, with_probe: Path, tmp_p
 
 @pytest.fixture(name="detecting")
 def _detecting(client_of: Clients, service: Any, monkeypatch: Patch) -> Any:
-    monkeypatch.setattr("ssl_faces.apps.faces.open_detector", lambda *_: detect_holes)
+    monkeypatch.setattr("ssl_faces.apps.face_finder.open_detector", lambda *_: detect_holes)
     for finder in service._finders.values():
         monkeypatch.setattr(finder, "_open", None)
     return client_of(most_mb=1.0, most_pixels=200_000)

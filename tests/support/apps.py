@@ -99,7 +99,7 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Detect the faces of a `photo` instead of using MTCNN."""
-    monkeypatch.setattr("ssl_faces.apps.faces.open_detector", lambda *_: detect_holes)
+    monkeypatch.setattr("ssl_faces.apps.face_finder.open_detector", lambda *_: detect_holes)
 
 
 def add_probe(folder: Path, classes: tuple[str, ...], task: str = "expression") -> Path:

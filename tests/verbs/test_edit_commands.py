@@ -13,7 +13,7 @@ from PIL import Image
 
 from ssl_faces import load_method
 from ssl_faces.apps.edit import picture_name
-from ssl_faces.apps.faces import FaceFinder
+from ssl_faces.apps.face_finder import FaceFinder
 from ssl_faces.apps.translate import _followed
 from ssl_faces.cli import COMMANDS
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP

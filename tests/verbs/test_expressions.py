@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from ssl_faces import embed, load_encoder
-from ssl_faces.apps.faces import Face, FaceFinder, FaceReader
+from ssl_faces.apps.face_finder import FaceFinder
+from ssl_faces.apps.faces import Face, FaceReader
 from ssl_faces.apps.predictions import Output, Targets, annotated, smoothed, write_predictions
 from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from tests.support.apps import add_probe

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ssl_faces import InputError
-from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
+from ssl_faces.apps.face_finder import FaceFinder
+from ssl_faces.apps.faces import FaceReader, first_face
 from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.prepare.mtcnn import MTCNN
 from ssl_faces.prepare.reading import Settings, read_source

@@ -12,7 +12,8 @@ from linear_probe.records.collect import Replicates, find_records
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports import plots
-from linear_probe.reports.page import Part, Plot, Section, page
+from linear_probe.reports.page import page
+from linear_probe.reports.parts import Part, Plot, Section
 from linear_probe.reports.tables import distinct
 from linear_probe.reports.text_tables import Cell, Table, as_csv, as_text
 from linear_probe.stats.breakdown import FEWEST

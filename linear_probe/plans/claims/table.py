@@ -9,7 +9,8 @@ from pathlib import Path
 from linear_probe.plans.claims.figures import figure, seeds_there, times_smaller
 from linear_probe.plans.claims.settings import Call, Claim, Claims
 from linear_probe.records.collect import find_records
-from linear_probe.reports.page import Part, Section, page
+from linear_probe.reports.page import page
+from linear_probe.reports.parts import Part, Section
 from linear_probe.reports.text_tables import Cell, Table, as_text
 from linear_probe.stats.verdicts import LEVEL, MOST_SEEDS, Judged, Verdict, corrected, judge
 from ssl_faces import InputError

@@ -14,7 +14,7 @@ from torchvision.utils import flow_to_image
 
 from ssl_faces.apps.editing import apply_edit, open_method
 from ssl_faces.apps.embedding import as_images, codes_of, verification_of
-from ssl_faces.apps.faces import FaceCrop, FaceFinder
+from ssl_faces.apps.face_finder import FaceCrop, FaceFinder
 from ssl_faces.apps.verify import SPACE, Similarity, compare
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadImage

@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from torch import Tensor
 
-from ssl_faces.apps.faces import Detect, FaceCrop
+from ssl_faces.apps.face_finder import Detect, FaceCrop
 from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
 from ssl_faces.apps.serve.batches import Batcher

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_faces.apps import search
 from ssl_faces.apps.embedding import codes_of, identification_of, verification_of
-from ssl_faces.apps.faces import Detect, FaceCrop, FaceFinder
+from ssl_faces.apps.face_finder import Detect, FaceCrop, FaceFinder
 from ssl_faces.apps.serve.schema import Match
 from ssl_faces.apps.verify import SPACE
 from ssl_faces.apps.web.filter import Refused

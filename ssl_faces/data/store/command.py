@@ -85,8 +85,9 @@ def _pack(options: argparse.Namespace) -> None:
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.sets.discover import find_face_sets, recognised
     from ssl_faces.data.sets.folder import ImageFolder
+    from ssl_faces.data.store.index import INDEX, Index
     from ssl_faces.data.store.packing import pack_sets
-    from ssl_faces.data.store.packs import INDEX, Index, Pack
+    from ssl_faces.data.store.packs import Pack
     from ssl_faces.data.store.selection import held_out_by
 
     out = Path(options.out).expanduser()

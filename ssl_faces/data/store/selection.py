@@ -16,7 +16,8 @@ from ssl_faces.data.near_copies import Described, find_near_copies
 from ssl_faces.data.sets.across import same_pictures
 from ssl_faces.data.sets.recognised import RecognisedSet
 from ssl_faces.data.store.held_out import HeldOut, number_of
-from ssl_faces.data.store.packs import Pack, ShardEntry
+from ssl_faces.data.store.index import ShardEntry
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 
 _log = logging.getLogger(__name__)
