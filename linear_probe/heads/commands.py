@@ -74,10 +74,7 @@ def export(
     *,
     out: str,
     overwrite: bool = False,
-    opset: FaceCount = Annotated[int, PlainValidator(whole(32))]
-FramesPerSecond = Annotated[float, PlainValidator(number(0.01, 1000))]
-Seconds = Annotated[float, PlainValidator(number(0, 60))]
-Opset = 17,
+    opset: Opset = 17,
     data: str | None = None,
     faces: FaceCount = 128,
 ) -> int:
