@@ -3,9 +3,3 @@
 `linear-probe head -c configs/head/NAME.yaml --out DIR` trains one and adds its figures to DIR's
 records. A head is one file here (a `Head`) and one config.
 """
-
-from __future__ import annotations
-
-from linear_probe.heads.head import Head
-
-__all__ = ["Head"]
