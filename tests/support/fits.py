@@ -156,7 +156,7 @@ def start(
 def completed(printed: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run a command as `start` does, to its end."""
     process = start(printed, *arguments, **more)
-    process.join(500)
+    process.join(1200)
     assert process.exitcode is not None, "it has not ended"
     out, err = ((printed / name).read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
