@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -130,6 +131,8 @@ def _as_main(
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(printed / name, os.O_WRONLY), number)
     torch.set_num_threads(1)
+    # Data loaders are its own children, as those of a command.
+    multiprocessing.set_start_method("fork", force=True)
     # By these Lightning starts the other processes of a run.
     sys.modules["__main__"].__spec__ = find_spec(command.__module__)
     sys.argv = [command.__module__, *arguments]
