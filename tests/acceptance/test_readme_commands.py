@@ -129,8 +129,8 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
         "quickstart",
         f"DATA={tmp_path / 'faces'}",
         f"OUT={out}",
-        "MOTION_STEPS=1",
-        "IDENTITY_STEPS=1",
+        "MOTION_STEPS=2",
+        "IDENTITY_STEPS=2",
         # The fits of expression and of many images take most of the time.
         "TASKS=pose",
         "MAX_TRAIN=100",

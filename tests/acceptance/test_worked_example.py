@@ -46,7 +46,7 @@ def start(command: str, folder: Path, *more: str) -> None:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

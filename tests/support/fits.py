@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -130,6 +131,8 @@ def _as_main(
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(printed / name, os.O_WRONLY), number)
     torch.set_num_threads(1)
+    # Data loaders are its own children, as those of a command.
+    multiprocessing.set_start_method("fork", force=True)
     # By these Lightning starts the other processes of a run.
     sys.modules["__main__"].__spec__ = find_spec(command.__module__)
     sys.argv = [command.__module__, *arguments]
@@ -156,7 +159,7 @@ def start(
 def completed(printed: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run a command as `start` does, to its end."""
     process = start(printed, *arguments, **more)
-    process.join(500)
+    process.join(1200)
     assert process.exitcode is not None, "it has not ended"
     out, err = ((printed / name).read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(arguments, process.exitcode, out, err)

@@ -62,7 +62,7 @@ def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
 def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> int:
     """Terminate a launch after its first checkpoint; returns the checkpoint's step."""
     saved = run / "checkpoints/last.ckpt"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 1200
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.terminate()
@@ -86,7 +86,7 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     assert 4 <= step < STEPS
     identity = (run / "wandb_id").read_text()
     resumed = launch("fabric.sh", [*words, "--ckpt_path", "last"])
-    message, _ = resumed.communicate(timeout=300)
+    message, _ = resumed.communicate(timeout=1200)
     assert resumed.returncode == 0, message
     assert message.count("fabric run started 2 processes on one node") == 1
 
