@@ -344,7 +344,7 @@ def load_motion(path: Path | str) -> FaceCycleMotion:
     return motion
 
 
-_ADDED = {"map_size": None, "design": "paper", "descriptor_weight": 0.0, "centre_flows": True}
+_ADDED = {"map_size": None, "design": "paper", "descriptor_weight": 0.0, "neutral_weight": 0.0}
 """Arguments that older runs and releases lack, and what these were trained with."""
 
 
