@@ -1,4 +1,4 @@
-"""`python -m linear_probe.bench.embeddings`: embedders on the same pictures, one core each.
+"""`python -m linear_probe.bench.embeddings`: embedders on the same images, one core each.
 
 Prints JSON, which `ssl-faces bench embed` makes its table of: expression by a linear probe and by
 kNN on frozen features, pairs by cosine similarity, and faces a second of one core, the embedders in
@@ -12,10 +12,12 @@ import copy
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -96,7 +98,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _about(encoders: Sequence[str]) -> dict[str, str]:
     """The training data of each, by its name."""
-    found = {PREFIX + name: kind.about for name, kind in PACKAGES.items()}
+    about = {PREFIX + name: kind.about for name, kind in PACKAGES.items()}
     for name in encoders:
         try:
             card = read_card(name)
@@ -104,47 +106,39 @@ def _about(encoders: Sequence[str]) -> dict[str, str]:
             continue  # not one of this workbench
         pictures = sum(part.get("pictures", 0) for part in card.get("data", []))
         labels = "identity labels" if card.get("uses_identity_labels") else "no label"
-        found[name] = f"{pictures:,} faces, {labels}" if pictures else ""
-    return found
+        about[name] = f"{pictures:,} faces, {labels}" if pictures else ""
+    return about
 
 
 def thinned(sets: Sequence[FaceSet], every: int) -> list[FaceSet]:
-    """FER-2013 with every `every`th picture of its test part, and LFW with every such pair.
+    """FER-2013 with every `every`th image of its test part, and LFW with every such pair.
 
     Pairs are thinned fold by fold, those of one person and of two alike.
 
     Raises:
         InputError: one of them isn't there.
     """
-    found: list[FaceSet] = []
+    by_name = {faces.name: faces for faces in reversed(sets)}
     for name, title in (("fer2013", "FER-2013"), ("lfw", "LFW")):
-        given = next((faces for faces in sets if faces.name == name), None)
-        if given is None:
+        if name not in by_name:
             raise InputError(f"--data holds no {title}, which embedders are compared on; add it")
-        found.append(copy.copy(given))
-    if every > 1:
-        expressions, people = found
-        tested = in_test_part(expressions)
-        rank = np.cumsum(tested) - 1
-        keep = ~tested | (rank % every == 0)
-        expressions.records = [r for r, k in zip(expressions.records, keep, strict=True) if k]
-        seen: dict[tuple[int, bool], int] = {}
-        pairs = []
-        for pair in people.pairs:  # type: ignore[attr-defined]
-            kind = pair.fold, pair.same
-            seen[kind] = seen.get(kind, -1) + 1
-            if seen[kind] % every == 0:
-                pairs.append(pair)
-        people.pairs = pairs  # type: ignore[attr-defined]
-    return found
+    expressions, people = copy.copy(by_name["fer2013"]), copy.copy(by_name["lfw"])
+    tested = in_test_part(expressions)
+    keep = ~tested | ((np.cumsum(tested) - 1) % every == 0)
+    expressions.records = list(compress(expressions.records, keep))
+    pairs = people.pairs  # type: ignore[attr-defined]
+    folds = pd.DataFrame([(pair.fold, pair.same) for pair in pairs])
+    keep = folds.groupby([0, 1]).cumcount() % every == 0
+    people.pairs = list(compress(pairs, keep))  # type: ignore[attr-defined]
+    return [expressions, people]
 
 
-def _packages(asked: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
-    """Encoder names of those that are there, and why the others aren't."""
-    found, absent = [], {}
-    if list(asked or []) == ["none"]:
+def _packages(names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """Encoder names of the packages that are installed, and why the others can't be used."""
+    if list(names or []) == ["none"]:
         return [], {PREFIX + name: "left out of this run" for name in PACKAGES}
-    for name in asked or PACKAGES:
+    usable, absent = [], {}
+    for name in names or PACKAGES:
         full = PREFIX + name.removeprefix(PREFIX)
         try:
             encoder_sources([full], baselines=False)
@@ -153,8 +147,8 @@ def _packages(asked: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
                 raise
             absent[full] = str(error)
         else:
-            found.append(full)
-    return found, absent
+            usable.append(full)
+    return usable, absent
 
 
 def _kept(record: Record) -> dict[str, Any]:
@@ -206,11 +200,11 @@ def _rates(
     count = len(pictures)
     return {
         name: {
-            "median": count / float(np.median(taken)),
-            "least": count / max(taken),
-            "most": count / min(taken),
+            "median": count / float(np.median(rounds_of)),
+            "least": count / max(rounds_of),
+            "most": count / min(rounds_of),
         }
-        for name, taken in seconds.items()
+        for name, rounds_of in seconds.items()
     }
 
 

@@ -21,7 +21,7 @@ from linear_probe.tasks.face_sets import face_sets_by_seed
 from ssl_faces.bench.apart import print_json
 from ssl_faces.common.arguments import Parser, whole
 
-ASKED = ("expression", "identity")
+SCORED = ("expression", "identity")
 _FIELDS = (
     *("task", "data_set", "split", "feature_space", "probe"),
     *("metric", "unit", "higher_is_better", "n", "note"),
@@ -47,7 +47,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """
     # Reported below.
     sets = face_sets_by_seed(arguments.data, False, [0], lambda line: None)[0]
-    tasks = [name for name in ASKED if TASKS[name].serving(sets)]
+    tasks = [name for name in SCORED if TASKS[name].serving(sets)]
     if not tasks:
         return []
     with tempfile.TemporaryDirectory() as out:
@@ -63,22 +63,22 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
         replicates = read_replicates(Path(out) / REPLICATES_FILE)
-    before = {_what(r): r for r in records if r.encoder == arguments.before}
-    found = []
-    for record in records:
-        if record.encoder != arguments.after or _what(record) not in before:
+    originals = {_what(r): r for r in records if r.encoder == arguments.before}
+    figures = []
+    for after in records:
+        before = originals.get(_what(after))
+        if after.encoder != arguments.after or before is None:
             continue
-        was = before[_what(record)]
-        change = difference(record, was, replicates[record.name], replicates[was.name])
-        values = {"before": was, "after": record, "difference": change}
-        found.append(
-            {name: getattr(record, name) for name in _FIELDS}
+        change = difference(after, before, replicates[after.name], replicates[before.name])
+        values = {"before": before, "after": after, "difference": change}
+        figures.append(
+            {name: getattr(after, name) for name in _FIELDS}
             | {
-                name: {bound: getattr(one, bound) for bound in ("value", "low", "high")}
-                for name, one in values.items()
+                name: {bound: getattr(each, bound) for bound in ("value", "low", "high")}
+                for name, each in values.items()
             }
         )
-    return found
+    return figures
 
 
 def _what(record: Record) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class HeadTask:
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Figures of outputs [N, outputs] on validation images."""
         figures: dict[str, float] = {}
-        columns = labels.reshape(len(labels), -1).unbind(1)
+        columns = [labels] if labels.ndim == 1 else labels.unbind(1)
         for (part, of), column in zip(self.meaning.split(outputs), columns, strict=True):
             if part.years:
                 figures[f"MAE {part.name}"] = float((of[:, 0] - column).abs().mean())

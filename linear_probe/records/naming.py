@@ -20,19 +20,19 @@ def shown_names(encoders: Iterable[str]) -> dict[str, str]:
     (`simclr/seed0`); a file of weights by its stem (`timm:resnet18 (own)`). Other names stay.
     """
     choices = {encoder: _choices(encoder) for encoder in dict.fromkeys(encoders)}
-    taken = dict.fromkeys(choices, 0)
+    position = dict.fromkeys(choices, 0)
     while True:
-        names = {encoder: choices[encoder][number] for encoder, number in taken.items()}
+        names = {encoder: choices[encoder][number] for encoder, number in position.items()}
         count = Counter(names.values())
         longer = [
             encoder
             for encoder, name in names.items()
-            if count[name] > 1 and taken[encoder] + 1 < len(choices[encoder])
+            if count[name] > 1 and position[encoder] + 1 < len(choices[encoder])
         ]
         if not longer:
             return names
         for encoder in longer:
-            taken[encoder] += 1
+            position[encoder] += 1
 
 
 def _choices(encoder: str) -> list[str]:

@@ -19,6 +19,7 @@ from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports.compared import Compared, Trained, read_compared
 from linear_probe.reports.tables import task_figures
+from linear_probe.stats.intervals import few_people_in
 from linear_probe.stats.over_seeds import Estimate, against_best
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
@@ -99,7 +100,7 @@ class Comparison:
     Attributes:
         lines: one for each figure, and one for each method without any.
         tests: how many pairs of methods were tested.
-        notes: how spaces were chosen.
+        notes: how spaces were chosen, and warnings.
         protocols: of the figures.
     """
 
@@ -119,6 +120,7 @@ def comparison(folder: str | Path) -> Comparison:
     scores = _Scores(Path(folder))
     lines: dict[str, list[Line]] = {row.name: [] for row in scores.rows}
     protocols: dict[str, None] = {}
+    warnings: dict[str, None] = {}
     tests = 0
     for column in scores.columns:
         figures = {row.name: scores.estimate(row, column) for row in scores.rows}
@@ -129,11 +131,14 @@ def comparison(folder: str | Path) -> Comparison:
         for name, estimate in estimates.items():
             lines[name].append(_figure(column, estimate) | tested.get(name, {}))
             protocols |= dict.fromkeys(record.protocol for record in estimate.records)
+            few = few_people_in(record.note for record in estimate.records)
+            warnings |= dict.fromkeys(f"{column.task}, {column.data_set}: {note}" for note in few)
     empty = dict.fromkeys(CSV_COLUMNS, "")
     all_lines = [
         empty | _about(row) | figure for row in scores.rows for figure in lines[row.name] or [{}]
     ]
-    return Comparison(scores.compared, all_lines, tests, list(scores.notes), list(protocols))
+    notes = [*scores.notes, *warnings]
+    return Comparison(scores.compared, all_lines, tests, notes, list(protocols))
 
 
 def write_validation_scores(folder: Path) -> Path:

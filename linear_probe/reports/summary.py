@@ -10,6 +10,7 @@ from linear_probe.reports.cards import UNTRAINED
 from linear_probe.reports.tables import better, distinct, estimate_cell, task_figures
 from linear_probe.reports.text_tables import Table, as_text
 from linear_probe.sources.baselines import BASELINES
+from linear_probe.stats.intervals import few_people_in
 from linear_probe.stats.over_seeds import Estimate
 
 BETTER, WORSE = "▲", "▼"
@@ -39,7 +40,9 @@ def summary(records: Sequence[Record], replicates: Replicates) -> str:
                 column.setdefault((row.encoder, space), row.cells[metric])
         if column:
             columns.append(column)
-            counts.append(f"{figures.title}, n {next(iter(column.values())).n}")
+            count = f"{figures.title}, n {next(iter(column.values())).n}"
+            few = few_people_in(record.note for record in figures.records)
+            counts.append(", ".join([count, *few]))
             header.append(f"{figures.task}: {figures.heading(metric)}")
     body = []
     for encoder, space in dict.fromkeys(row for column in columns for row in column):

@@ -44,10 +44,7 @@ class OnnxSource:
             raise InputError(f"{name}: std of 0 can't be divided by; give another")
         self._outputs = [output.name for output in self._session.get_outputs()]
         probe = np.zeros((self._batch or 2, 3, self.input_size, self.input_size), self._pixels)
-        self.dims = {
-            space: self._dim(space, values, len(probe))
-            for space, values in zip(self._outputs, self._run(probe), strict=True)
-        }
+        self.dims = {space: int(values.shape[1]) for space, values in self._run(probe).items()}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -78,13 +75,8 @@ class OnnxSource:
             batch = pixels[start : start + size]
             short = size - len(batch)
             # A fixed batch must be full; the pictures that fill it are taken off again.
-            outputs = self._run(np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]))
-            for space, values in zip(self._outputs, outputs, strict=True):
-                if values.ndim != 2 or len(values) != size:
-                    raise InputError(
-                        f"{self.name}: output '{space}' is {list(values.shape)} for {size} "
-                        "pictures; export it with one vector for each picture of a batch"
-                    )
+            full = np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)])
+            for space, values in self._run(full).items():
                 rows[space].append(values[: len(batch)])
         return {space: torch.from_numpy(np.concatenate(rows[space])) for space in self.dims}
 
@@ -107,26 +99,15 @@ class OnnxSource:
             ) from error
 
     def _take_input(self) -> None:
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            names = ", ".join(given.name for given in inputs) or "none"
+        inputs = [(i.name, i.type, list(i.shape)) for i in self._session.get_inputs()]
+        self._input, kind, shape = inputs[0] if len(inputs) == 1 else ("", "", [])
+        if kind not in _PIXELS or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+            there = ", ".join(f"'{name}' {kind} {shape}" for name, kind, shape in inputs) or "none"
             raise InputError(
-                f"{self.path}: an encoder has one input, its pictures, and this has {names}; "
-                "export it with one"
+                f"{self.path}: has the inputs {there} and not one of floats [B, 3, S, S]; export "
+                "it for RGB images in [0, 1], channels first"
             )
-        (given,) = inputs
-        if given.type not in _PIXELS:
-            raise InputError(
-                f"{self.path}: its input '{given.name}' takes {given.type} and not floats in "
-                "[0, 1]; export it so"
-            )
-        self._input, self._pixels = given.name, _PIXELS[given.type]
-        shape = list(given.shape)
-        if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
-            raise InputError(
-                f"{self.path}: its input '{given.name}' is {shape} and not [B, 3, S, S]; export "
-                "it for RGB pictures, channels first"
-            )
+        self._pixels = _PIXELS[kind]
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         sides = {side for side in shape[2:] if isinstance(side, int)}
         wanted = side_in(self.name, self._options)
@@ -139,27 +120,14 @@ class OnnxSource:
             )
         if len(sides) > 1:
             raise InputError(
-                f"{self.name}: its input '{given.name}' is {shape}"
+                f"{self.name}: its input '{self._input}' is {shape}"
                 + (f", which size={wanted} does not fit" if wanted else " and not square")
                 + "; only square pictures of its own size can be given"
             )
         (self.input_size,) = sides
 
-    def _dim(self, space: str, values: Any, rows: int) -> int:
-        if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != rows:
-            shape = list(values.shape) if isinstance(values, np.ndarray) else type(values).__name__
-            raise InputError(
-                f"{self.path}: its output '{space}' is {shape} for {rows} pictures and not "
-                f"[{rows}, D]; export it with pooled features only"
-            )
-        if values.dtype.kind != "f":
-            raise InputError(
-                f"{self.path}: its output '{space}' is of {values.dtype} and not of floats; "
-                "export it with features only"
-            )
-        return int(values.shape[1])
-
-    def _run(self, pixels: np.ndarray) -> list[Any]:
+    def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs [B, D] of images [B, 3, S, S]."""
         try:
             outputs: list[Any] = self._session.run(self._outputs, {self._input: pixels})
         except Exception as error:
@@ -167,7 +135,15 @@ class OnnxSource:
                 f"{self.path}: fails on pictures {list(pixels.shape)} ({reason_of(error)}); "
                 "export it again, with a batch of any size"
             ) from error
-        return outputs
+        for space, values in zip(self._outputs, outputs, strict=True):
+            array = np.asarray(values)
+            if array.ndim != 2 or len(array) != len(pixels) or array.dtype.kind != "f":
+                raise InputError(
+                    f"{self.path}: its output '{space}' is {array.dtype} {list(array.shape)} for "
+                    f"{len(pixels)} pictures and not floats [{len(pixels)}, D]; export it with "
+                    "pooled features only"
+                )
+        return dict(zip(self._outputs, outputs, strict=True))
 
 
 @opens(lambda name: name.partition("?")[0].endswith(".onnx"))

@@ -102,24 +102,20 @@ columns of numbers together, as `features` |
         return Features(self._values[space][rows[usable]], pictures.indices[usable])
 
     def _rows(self, pictures: Pictures) -> np.ndarray:
-        """The row of each picture, int64 [N]; -1 where there is none.
-
-        The first of the three ways in the class's description that finds any row is the way for
-        all these pictures.
-        """
+        """The row of each image, int64 [N]; -1 where there is none. The first of the three ways in
+        the class's description that finds any row is the way for all these images."""
         faces, keys = pictures.faces.name, _keys(pictures)
-        rows = np.array([self._row_of.get(f"{faces}/{key}", -1) for key in keys], dtype=np.int64)
-        if (rows >= 0).any():
-            return rows
-        rows = np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
-        if not (rows >= 0).any():
-            parts = isinstance(pictures.faces, JoinedFaces)
+        rows = [self._row_of.get(f"{faces}/{key}", -1) for key in keys]
+        if max(rows, default=-1) < 0:
             records = [pictures.faces.records[i] for i in pictures.indices]
-            rows = np.array([self._row_by_path(one, parts) for one in records], dtype=np.int64)
-        for row, index in zip(rows.tolist(), pictures.indices, strict=True):
-            if row >= 0:
-                self._claim(row, faces, pictures.faces.records[index])
-        return rows
+            rows = [self._row_of.get(key, -1) for key in keys]
+            if max(rows, default=-1) < 0:
+                in_part = isinstance(pictures.faces, JoinedFaces)
+                rows = [self._row_by_path(record, in_part) for record in records]
+            for row, record in zip(rows, records, strict=True):
+                if row >= 0:
+                    self._claim(row, faces, record)
+        return np.array(rows, dtype=np.int64)
 
     def _row_by_path(self, record: FaceRecord, in_part: bool) -> int:
         """The row whose key is the end of the image's path, or else whose key ends as the image's
@@ -185,12 +181,8 @@ def _same_source(one: object, other: object) -> bool:
 
 
 def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> torch.Tensor:
-    if (
-        values.ndim != 2
-        or len(values) != len(keys)
-        or not values.size
-        or values.dtype.kind not in "fiu"
-    ):
+    fits = values.ndim == 2 and len(values) == len(keys) and values.size
+    if not fits or values.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: '{space}' is {values.dtype} {list(values.shape)} and not numbers "
             f"[{len(keys)}, D], one row for each key; mend or remove it"
@@ -219,18 +211,14 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
             "np.savez(FILE, keys=..., features=...)"
         ) from error
     keys = arrays.pop("keys", None)
-    if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US":
+    if keys is None or keys.ndim != 1 or keys.dtype.kind != "U":
         kind = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
         raise InputError(
             f"{path}: needs an array 'keys' of text [N], and has {kind}; write it with "
             "np.savez(FILE, keys=np.array(keys, dtype=str), features=...)"
         )
-    try:
-        texts = [k.decode() if isinstance(k, bytes) else str(k) for k in keys.tolist()]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: 'keys' are no UTF-8 text; write them as text") from error
     # `ssl-faces embed` writes more about the images under names with `__`.
-    return texts, {name: x for name, x in arrays.items() if not name.startswith("__")}
+    return keys.tolist(), {name: x for name, x in arrays.items() if not name.startswith("__")}
 
 
 def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -250,8 +238,6 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         raise InputError(
             f"{path}: not a whole Parquet file ({reason_of(error)}); write it again"
         ) from error
-    if not table.columns.is_unique:
-        raise InputError(f"{path}: two columns have the same name; rename one")
     if "key" not in table or pd.api.types.infer_dtype(table["key"], skipna=True) not in _TEXT:
         kind = table["key"].dtype if "key" in table else "none"
         raise InputError(f"{path}: needs a column 'key' of text, and has {kind}; add it")
@@ -260,24 +246,20 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         if empty and not str(name).startswith("__"):
             raise InputError(f"{path}: column '{name}' has {empty:,} empty cells; fill them")
     keys = table.pop("key").tolist()
-    lists = {n: c for n, c in table.items() if len(c) and isinstance(c.iloc[0], np.ndarray)}
-    if lists:
-        return keys, {str(n): _matrix(path, str(n), c.tolist()) for n, c in lists.items()}
+    spaces: dict[str, np.ndarray] = {}
+    for name, column in table.items():
+        if len(column) and isinstance(column.iloc[0], np.ndarray):
+            if column.map(len).nunique() > 1:
+                raise InputError(
+                    f"{path}: the lists of column '{name}' have several lengths; give all the same"
+                )
+            spaces[str(name)] = np.stack(column.tolist())
+    if spaces:
+        return keys, spaces
     numbers = table.select_dtypes("number")
     # An index that pandas wrote beside the columns is no feature.
     numbers = numbers[[name for name in numbers if not str(name).startswith("__")]]
     return keys, {COLUMNS: numbers.to_numpy()} if len(numbers.columns) else {}
-
-
-def _matrix(path: Path, name: str, rows: list[np.ndarray]) -> np.ndarray:
-    """A column of lists as [N, D]."""
-    lengths = [len(row) for row in rows]
-    if min(lengths) < max(lengths):
-        raise InputError(
-            f"{path}: the lists of column '{name}' are of {min(lengths)} to {max(lengths)} "
-            "numbers; give all the same length"
-        )
-    return np.stack(rows)
 
 
 @opens(lambda name: name.endswith((".npz", ".parquet")))

@@ -7,6 +7,8 @@ Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -88,9 +90,15 @@ def _root(ends: np.ndarray) -> np.ndarray:
 FEW_PEOPLE = 20
 """Fewer resampled people give intervals that are too narrow."""
 
-TOO_NARROW = "test people: intervals and p-values are too narrow"
+_TOO_NARROW = "test people: intervals and p-values are too narrow"
 
 
 def few_people_note(people: int) -> str:
     """The warning for figures whose bootstrap draws so few people; empty if there are enough."""
-    return f"only {people} {TOO_NARROW}" if people < FEW_PEOPLE else ""
+    return f"only {people} {_TOO_NARROW}" if people < FEW_PEOPLE else ""
+
+
+def few_people_in(notes: Iterable[str]) -> list[str]:
+    """These warnings among the notes of records, each once."""
+    parts = dict.fromkeys(part for note in notes for part in note.split("; "))
+    return [part for part in parts if part.endswith(_TOO_NARROW)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from linear_probe.records.collect import find_records, replicates_of, rows_named
 from linear_probe.records.record import Record
-from linear_probe.stats.intervals import TOO_NARROW
+from linear_probe.stats.intervals import few_people_in
 from linear_probe.stats.over_seeds import Estimate, Gap, gap
 from ssl_faces import InputError
 
@@ -39,9 +39,8 @@ class Difference(Gap):
         metric += f", {self.one.probe}" if self.one.probe not in USUAL_PROBES else ""
         metric += f", seed {self.one.seed}" if self.one.seed else ""
         unit = {"%": " points", "": ""}.get(self.one.unit, f" {self.one.unit}")
-        notes = dict.fromkeys((*self.one.note.split("; "), *self.other.note.split("; ")))
         end = f"p = {self.p:.3f}"
-        end += "".join(f" ({note})" for note in notes if note.endswith(TOO_NARROW))
+        end += "".join(f" ({note})" for note in few_people_in((self.one.note, self.other.note)))
         rows = [self.one.row_name, self.other.row_name]
         if not self.significant:
             return (

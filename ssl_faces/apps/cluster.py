@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
     thumbnails = Thumbnails()
     encoder, reader = open_reader(options, tracked=True)
     known = identification_of(encoder)
-    distance = options.distance or (known and known.distance)
+    distance = options.distance or (known.distance if known else None)
     if distance is None:
         raise InputError(
             f"{options.encoder}: its card has no distance for groups; measure one by linear-probe "

@@ -94,8 +94,7 @@ class FaceReader:
 
     Attributes:
         skipped: files without a usable face, and the reasons.
-        sources: what to read.
-        files: their number.
+        sources, files: what to read, and how much that is.
         whole: number of images (or videos) taken as face crops.
         frames, empty_frames: number of frames of videos that were read, and of those without a
             usable face.
@@ -150,14 +149,12 @@ class FaceReader:
             for source in bar:
                 try:
                     yield from self._read(source, bar)
-                    continue
-                except BadImage as error:
-                    reason = str(error)
-                except MemoryError:
-                    reason = "takes more memory than there is"
-                if self.strict:
-                    raise InputError(f"{source.key}: {reason}")
-                self.skipped.append(Skipped(source.key, reason))
+                except (BadImage, MemoryError) as error:
+                    known = isinstance(error, BadImage)
+                    reason = str(error) if known else "takes more memory than there is"
+                    if self.strict:
+                        raise InputError(f"{source.key}: {reason}") from error
+                    self.skipped.append(Skipped(source.key, reason))
 
     def _read(self, source: Source | Picture, bar: tqdm[Any]) -> Iterator[Face]:
         if isinstance(source, Picture):
@@ -244,11 +241,8 @@ class FaceReader:
         return "\n".join(lines)
 
     def report(self, *lines: str, beside: Path | None = None) -> str:
-        """The lines, and the summary if there is one.
-
-        Args:
-            beside: a table, beside which skipped files are listed; an earlier list is removed.
-        """
+        """The lines, and the summary if there is one. Skipped files are listed beside a table; an
+        earlier list there is removed."""
         summary = self.summary()
         if beside is not None:
             listed = skipped_beside(beside)

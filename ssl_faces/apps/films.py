@@ -37,6 +37,7 @@ class FilmWriter:
     def __init__(self, path: Path, video: Video) -> None:
         self._path, self._video = path, video
         self._container: Any = None
+        self._start, self._last = 0.0, -1
 
     def __enter__(self) -> FilmWriter:
         return self
@@ -74,4 +75,4 @@ class FilmWriter:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         if codec == "mpeg4":
             self._stream.bit_rate = 2_000_000
-        self._start, self._last = start, -1
+        self._start = start

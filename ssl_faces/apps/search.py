@@ -262,7 +262,9 @@ def run_query(arguments: Sequence[str]) -> None:
     index.check_encoder(name, options.index)
     encoder = load_encoder(name)
     known = identification_of(encoder)
-    threshold = options.threshold if options.threshold is not None else known and known.threshold
+    threshold = options.threshold
+    if threshold is None and known is not None:
+        threshold = known.threshold
     finder = FaceFinder(encoder.input_size, options.detect, options.detector)
     reader = FaceReader(options.sources, finder, out=out)
     matches = list(_search(index, encoder, reader, options.nearest))

@@ -47,7 +47,7 @@ def compare(encoder: FaceEncoder, codes: Tensor) -> Similarity:
     from ssl_faces.apps.embedding import cosines, verification_of
 
     known = verification_of(encoder, SPACE)
-    value = float(cosines(codes[:1], codes[1:], known and known.mean))
+    value = float(cosines(codes[:1], codes[1:], known.mean if known else None))
     no_proof = "it does not show whether two pictures are of one person"
     if known is None:
         meaning = (
@@ -127,7 +127,7 @@ def run(arguments: Sequence[str]) -> None:
             "smaller folders"
         )
     known = verification_of(encoder, SPACE)
-    values = cosines(*codes, known and known.mean).tolist()
+    values = cosines(codes[0], codes[1], known.mean if known else None).tolist()
     table = [("a", "b", "similarity", "threshold", "decision")]
     for first, row in zip(keys[0], values, strict=True):
         for second, value in zip(keys[1], row, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from ssl_faces.bench.result import Result
+from ssl_faces.bench.result import Result, Value
 from ssl_faces.training.cost import count
 
 PASSES_ON = True
@@ -31,7 +31,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     """
     cost = count(arguments.settings)
     gflop, images = cost.flop / 1e9, 2 * cost.pairs
-    row = {
+    row: dict[str, Value] = {
         "method": cost.method,
         "GFLOP a step": gflop,
         "GFLOP a picture": gflop / images,

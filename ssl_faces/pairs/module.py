@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -29,25 +26,22 @@ from ssl_faces.common.ranges import (
 )
 from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet, Skipped
-from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
+from ssl_faces.data.sets.discover import recognised
 from ssl_faces.data.store.held_out import HeldOut
-from ssl_faces.data.store.packing import pack
-from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import (
     all_fit,
     check_two_windows,
-    held_out_by,
     only_paired,
     select,
 )
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.pairs.loader import PairLoader
-from ssl_faces.pairs.mix import describe_mix, joined_with, two_images_by_set
-from ssl_faces.pairs.online import OF_PACKS, Online, keep_back, keep_back_of_root
+from ssl_faces.pairs.mix import describe_mix, two_images_by_set
 from ssl_faces.pairs.pairing import Candidates, PairBatch, PairBatches, gather
 from ssl_faces.pairs.resuming import MOST_LISTED, check_resume, dump_listing
-from ssl_faces.rendered import RenderedFaces
+from ssl_faces.pairs.settings import check_together
+from ssl_faces.pairs.training_faces import RENDERED, TrainingFaces
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +50,10 @@ Positives = Literal["frames", "picture", "person", "strangers"]
 FLIP_SHARE = 0.5
 """FaceCycle's."""
 
-RENDERED = 8192
-"""Rendered faces by default."""
-
 _WINDOW = 32  # shards: about a gigabyte
 
 
-class FaceData(pl.LightningDataModule):
+class FaceData(TrainingFaces):
     """Pairs of faces for pretraining.
 
     By default everything that a probe tests on is left out: the test parts of the sets, their
@@ -147,90 +138,41 @@ class FaceData(pl.LightningDataModule):
         leave_out_near_copies: bool = True,
         neutral_faces: bool = False,
     ) -> None:
-        super().__init__()
         check_ranges(FaceData.__init__, locals(), "data")
-        if different_share is not None and positives != "frames":
-            raise InputError(
-                f"data.different_share: has no effect with data.positives={positives}, where all "
-                "pairs are alike; leave it out, or set data.positives=frames"
-            )
-        if not leave_out_tests and not leave_out_near_copies:
-            raise InputError(
-                "data.leave_out_near_copies: has no effect with data.leave_out_tests=false, which "
-                "trains on the test images themselves; leave it out"
-            )
-        if candidates > 1 and positives in ("picture", "strangers"):
-            raise InputError(
-                f"data.candidates: has no effect with data.positives={positives}, where no partner "
-                "is another image of the person; leave one of them out"
-            )
-        if epoch_of == "clips" and (positives == "picture" or different_share is not None):
-            raise InputError(
-                "data.epoch_of: clips has no effect with data.positives=picture, and can't be "
-                "combined with data.different_share; leave one of them out"
-            )
-        if sets is not None and not sets:
-            raise InputError("data.sets: no face set in it; name at least one, or leave it out")
-        if packs is not None and (root is not None or sets is not None):
-            raise InputError(
-                "data.packs and data.root (or data.sets) are both given; leave one out"
-            )
-        if online_root is not None and packs is None:
-            raise InputError("data.online_root: serves data.packs only; leave it out")
-        self.root = None if root is None else Path(root)
-        self.sets = sets
-        self.rendered = rendered
+        if isinstance(augmentation, str):
+            augmentation = PRESETS[augmentation]
+        check_together(locals())
+        super().__init__(
+            root=root,
+            sets=sets,
+            packs=packs,
+            rendered=rendered,
+            size=size,
+            seed=seed,
+            cache=cache,
+            cache_gb=cache_gb,
+            use_people=positives != "picture",
+            leave_out_tests=leave_out_tests,
+            leave_out_near_copies=leave_out_near_copies,
+            online_pictures=online_pictures or 0,
+            online_root=online_root,
+        )
         self.batch_size = batch_size
-        self.size = size
         self.flip_share = flip_share
         self.positives = positives
         self.candidates = candidates
         self.different_share = different_share
         self.epoch_of = epoch_of
         self.neutral_faces = neutral_faces
-        self.use_people = positives != "picture"
-        self.leave_out_tests = leave_out_tests
-        self.leave_out_near_copies = leave_out_near_copies
-        self.seed = seed
         self.num_workers = num_workers
-        self.cache = cache
-        self.places = packs.split(",") if isinstance(packs, str) else packs
-        self.cache_gb = cache_gb
         self.window = window
         self.in_memory = in_memory
-        self.online_pictures = online_pictures or 0
-        self.online_root = online_root
-        self.online = Online()
-        if isinstance(augmentation, str):
-            augmentation = PRESETS[augmentation]
-        if neutral_faces and not augmentation.alike:
-            raise InputError(
-                "data.neutral_faces: true needs an augmentation that both images share; set "
-                "data.augmentation=frames"
-            )
         self.augmentation = PairAugmentation(size, augmentation)
         self.description: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, Skipped]] = []
-        self.packs: list[Pack] = []
-        self.faces: StoredFaces | None = None
         self.streamed = False  # whether not all shards can be kept
-        self.tested: dict[str, bool] = {}
-        self._held_out: HeldOut | None = None
-        self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
         self._listing: Tensor | None = None
-
-    # Faces ---------------------------------------------------------------------------------
-
-    def prepare_data(self) -> None:
-        """Pack every set, or verify and fetch the packs; once a machine."""
-        packs = self._opened()
-        for one in packs:
-            one.verify()
-            if all_fit(packs, self._most):
-                one.fetch()
-        if self.places is None:
-            self._tests(packs)  # finds near-copies once a machine
 
     def setup(self, stage: str | None = None) -> None:
         if self.faces is not None:
@@ -286,65 +228,6 @@ class FaceData(pl.LightningDataModule):
                 "set data.positives=frames"
             )
 
-    def _opened(self) -> list[Pack]:
-        if self.places is None:
-            sets = _with_pictures(self._face_sets())
-            return [pack(faces, self.size, self.cache) for faces in sets]
-        packs = [Pack(place.strip(), self.cache, self._most) for place in self.places]
-        for one in packs:
-            if one.size != self.size:
-                raise InputError(
-                    f"{one.place}: a pack of {one.size} px, and data.size is {self.size}; set "
-                    f"data.size={one.size}, or pack the pictures again"
-                )
-        return packs
-
-    def _tests(self, packs: list[Pack]) -> HeldOut:
-        """What probes test on, as far as it matters here."""
-        if not self.leave_out_tests and not self.online_pictures:
-            return HeldOut.of()
-        near = self.leave_out_tests and self.leave_out_near_copies
-        if self.places is not None:
-            tests = functools.reduce(operator.or_, (one.held_out for one in packs))
-            return tests if near else replace(tests, near=HeldOut.of().near)
-        if self._held_out is None:
-            # Of all sets: one that is all test has nothing to train on, but much to leave out.
-            sets = self._face_sets()
-            self._held_out = held_out_by(sets, near, self.cache)
-            self.tested = {
-                faces.title: near and faces.near_copies for faces in sets if faces.test_part()
-            }
-        return self._held_out
-
-    def _keep_back(self, tests: HeldOut) -> None:
-        """Choose what pretraining leaves to the online probe."""
-        if not self.online_pictures:
-            return
-        if self.places is None:
-            self.online = keep_back(self._face_sets(), tests, self.online_pictures, self.size)
-        elif self.online_root is None:
-            self.online = Online(off=OF_PACKS)
-        else:
-            self.online = keep_back_of_root(
-                self.online_root, tests, self.online_pictures, self.size
-            )
-
-    @property
-    def _most(self) -> int | None:
-        return None if self.cache_gb is None else int(self.cache_gb * 10**9)
-
-    @property
-    def has_people(self) -> bool:
-        """Whether pairs may be two pictures of one person."""
-        return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
-
-    @property
-    def uses_identity_labels(self) -> bool:
-        """Whether pairs may be two images of one real person, by a label of the identity."""
-        # Older packs don't say what their people are known by.
-        sets = [about for pack in self.packs for about in pack.index.sets]
-        return self.use_people and any(a.get("identity_labels", a["people"]) for a in sets)
-
     @functools.cached_property
     def two_images(self) -> dict[str, float]:
         """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
@@ -368,67 +251,6 @@ class FaceData(pl.LightningDataModule):
     def _flip_share(self) -> float:
         fixed = {"person": 0.0, "strangers": 1.0}
         return fixed.get(self.positives, self.flip_share)
-
-    def _face_sets(self) -> list[FaceSet]:
-        if self.sets is not None and self.root is None:
-            return self.sets
-        if self._found is None:
-            part = "train" if self.leave_out_tests else "all"
-            if self.root is not None:
-                self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
-                self._found = joined_with(self._found, self.sets or [], self.root)
-            elif (usual := default_data_root()).is_dir() and any(usual.iterdir()):
-                if self.rendered != RENDERED:
-                    _log.warning("data.rendered has no effect: there are real faces in %s", usual)
-                self._found = find_face_sets(usual, part)  # type: ignore[arg-type]
-            else:
-                _log.warning(
-                    "no faces at %s: training on rendered ones (give --data.root FOLDER)",
-                    usual,
-                )
-                people = min(256, self.rendered)
-                self._found = [RenderedFaces(self.rendered, people, size=self.size, seed=self.seed)]
-        return self._found
-
-    @property
-    def leaves_tests_out(self) -> bool:
-        """Whether test parts are left out, now or when the packs were made."""
-        if self.places and any(a.get("tests") for one in self.packs for a in one.index.sets):
-            return False
-        return self.leave_out_tests or any(
-            len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
-        )
-
-    def tests_left_out(self) -> list[str]:
-        """What of which test parts is left out, now or when the packs were made, in words."""
-        if not self.leaves_tests_out:
-            return []
-        if self.places is not None:
-            held_out = functools.reduce(operator.or_, (one.held_out for one in self.packs))
-            near = self.leave_out_near_copies and len(held_out.near) > 0
-            sets = {"the sets that the packs were made of": near}
-        else:
-            held_out, sets = self._held_out or HeldOut.of(), self.tested
-        parts = []
-        if sets:
-            parts.append(f"test images of {', '.join(sets)} and their byte-identical copies")
-        if len(held_out.people):
-            parts.append("images of their test people, by name")
-        searched = [title for title, near in sets.items() if near]
-        if searched:
-            parts.append(f"near-copies (HOG) of test images of {', '.join(searched)}")
-        return parts
-
-    def trained_on(self) -> list[tuple[str, str, str]]:
-        """(set, key, SHA-256 of the stored bytes) of every picture that is trained on."""
-        assert self.faces is not None
-        keys = [key for pack in self.packs for key in pack.index.images.key_list()]
-        hashes = np.concatenate([pack.index.images.hashes for pack in self.packs])
-        names, sets = self.faces.set_names, self.faces.sets
-        numbers = np.flatnonzero(self.faces.kept).tolist()
-        return [(names[sets[i]], keys[i], hashes[i].tobytes().hex()) for i in numbers]
-
-    # Batches -------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         assert self.faces is not None
@@ -509,7 +331,11 @@ class FaceData(pl.LightningDataModule):
         # Augmentation and the step's own noise follow from the batch's seed alone, so that a
         # resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(batch["seed"])
-        pairs = batch["pairs"] if "pairs" in batch else self._gathered(batch)
+        if "pairs" in batch:
+            pairs = batch["pairs"]
+        else:
+            assert self._on_device is not None
+            pairs = gather(self._on_device, batch["numbers"], batch["mirrored"])
         if "neutral" in batch:
             pairs = torch.cat((pairs, batch["neutral"][:, None]), 1)
         augmented = self.augmentation(pairs, batch["mirrored"])
@@ -522,11 +348,6 @@ class FaceData(pl.LightningDataModule):
             ready |= {"neutral": augmented[:, 2], "has_neutral": batch["has_neutral"]}
         return ready
 
-    def _gathered(self, batch: PairBatch) -> Tensor:
-        """The pictures of a batch of numbers, from the device that holds them all."""
-        assert self._on_device is not None
-        return gather(self._on_device, batch["numbers"], batch["mirrored"])
-
     def sample(self, count: int) -> PairBatch:
         """`count` pairs spread over the training faces, not augmented: for pictures to look at."""
         assert self.faces is not None
@@ -535,8 +356,6 @@ class FaceData(pl.LightningDataModule):
         batch = self._batches().sample(shards, count)
         images = {"pairs", "neutral"} & batch.keys()
         return {**batch, **{name: batch[name].float() / 255 for name in images}}  # type: ignore
-
-    # Resume --------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         # How far the order is used up is in the progress of Lightning's loops.
@@ -578,13 +397,3 @@ class FaceData(pl.LightningDataModule):
         # Of an epoch that begins now Lightning has set the second to 0.
         batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
         return self.trainer.current_epoch, batches.processed
-
-
-def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:
-    found = [faces for faces in sets if len(faces)]
-    if not found:
-        raise InputError(
-            f"{', '.join(faces.title for faces in sets)}: all of it is tested on by probes, which "
-            "leaves nothing to train on; give more faces, or set data.leave_out_tests=false"
-        )
-    return found

@@ -34,14 +34,22 @@ def photos(tmp_path: Path, monkeypatch: Patch) -> None:
     Path("PHOTOS").mkdir()
     for i, pixels in enumerate((astronaut(), astronaut()[:, ::-1], head(300))):
         Image.fromarray(np.ascontiguousarray(pixels)).save(f"PHOTOS/{i}.jpg", quality=95)
-    Image.fromarray(astronaut()).save("ONE.jpg")
+    for name in ("ONE.jpg", "OTHER.jpg"):
+        Image.fromarray(astronaut()).save(name)
     frames = [scene([(head(180), 20 + 2 * i, 30)]) for i in range(6)]
     write_video(Path("FILM.mp4"), frames)
 
 
-@pytest.mark.parametrize("title", ["Expression probabilities", "Find people"])
-def test_the_apps_page(title: str, photos: None, capsys: Capsys) -> None:
-    lines = commands(section("ssl_faces/apps/README.md", title))
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        ("README.md", "Sixty seconds"),
+        ("ssl_faces/apps/README.md", "Expression probabilities"),
+        ("ssl_faces/apps/README.md", "Find people"),
+    ],
+)
+def test_with_released_encoders(page: str, title: str, photos: None, capsys: Capsys) -> None:
+    lines = commands(section(page, title))
     lines = [line for line in lines if "--overwrite" not in line]  # would replace the released one
     assert len(lines) >= 2
     for line in lines:

@@ -112,7 +112,7 @@ def test_what_a_folder_was_recognised_as(
         ([], "give a SOURCE folder and --out PACK, or --verify PACK"),
         (["{album}"], "give a SOURCE folder and --out PACK"),
         (["{album}", "--verify", "{out}"], "--verify takes no SOURCE"),
-        (["{none}", "--out", "{out}"], "none does not exist"),
+        (["{none}", "--out", "{out}"], "none: No such file or directory; check the path"),
         (["{album}", "--out", "{album}/p0/0.png"], "can't be written"),
         (["--verify", "{none}"], "no such folder"),
         (["--verify", "s3://bucket/pack"], "give a folder on this machine"),

@@ -75,7 +75,8 @@ _OUT = ("--out", "{out}")
 COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ssl-faces": {
         **{f"bench {name}": () for name in BENCHES},
-        "bench plan": ("--pictures-per-second", "9"),
+        **{f"bench {name}": ("-c", "simclr_small") for name in ("cost", "step")},
+        "bench plan": ("--pictures-per-second", "9", "-c", "simclr_small"),
         "cluster": (*_FACES, *_ENCODER, "--out", "{out}.csv", "--distance", "1"),
         "search index": (*_FACES, *_ENCODER, *_OUT),
         "search query": ("{none}", "{face}", "--out", "{out}.csv"),

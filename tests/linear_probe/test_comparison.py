@@ -18,6 +18,7 @@ from linear_probe.records.replicates import REPLICATES_FILE
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table, write_comparison
 from linear_probe.reports.text_tables import Cell
+from linear_probe.stats.intervals import few_people_note
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
 from tests.support.comparisons import a_method, a_run, outcome, save, scored
@@ -46,6 +47,8 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
         scored(r.encoder, "map", outcome(0.4), metric="kNN accuracy", probe="kNN")
         for r, _ in rows[:2]
     ]
+    few = few_people_note(6)
+    rows = [(replace(r, note=few) if r.probe == "kNN" else r, draws) for r, draws in rows]
     both = [a_run("out/a/seed0"), a_run("out/a/seed1", 1, seconds=150.0)]
     one = a_method("b", a_run("out/b/seed0", uses_identity_labels=True, two_image_share=0.753))
     failed = a_method("c", error="its loss is not finite")
@@ -65,6 +68,7 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
     assert found["b"]["identity labels"] == "yes"
     assert [found[name]["two-image pairs %"] for name in "ab"] == ["", "75"]
     assert found["c"]["features"] == "failed: its loss is not finite"
+    assert as_table(comparison(folder)).notes.count(f"expression, FER-2013: {few}") == 1
     # Better than all, and not among those that compete.
     assert found["HOG"]["expression accuracy %"].startswith("90.00 [")
 

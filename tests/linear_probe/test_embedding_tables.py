@@ -212,7 +212,7 @@ def test_wrong_npz(arrays: dict[str, np.ndarray], shown: str, tmp_path: Path) ->
         ({"key": list(range(10)), "features": VALUES.tolist()}, "needs a column 'key' of text"),
         ({"key": [*KEYS[:9], None], "f": VALUES.tolist()}, "column 'key' has 1 empty cells"),
         ({"key": KEYS, "f": [*VALUES.tolist()[:9], None]}, "column 'f' has 1 empty cells"),
-        ({"key": KEYS, "f": [*VALUES.tolist()[:9], [1.0]]}, "'f' are of 1 to 4 numbers"),
+        ({"key": KEYS, "f": [*VALUES.tolist()[:9], [1.0]]}, "'f' have several lengths"),
         ({"key": KEYS, "f": [["a"]] * 10}, "'f' is object .* and not numbers"),
         ({"key": KEYS, "f": [[1.0, None]] * 10}, "10 of 10 rows are NaN"),
         ({"key": KEYS, "label": KEYS}, "holds no features"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from linear_probe.records.record import Record
 from linear_probe.reports.summary import BETTER, WORSE, summary
+from linear_probe.stats.intervals import few_people_note
 from tests.support.records import ONE
 
 TRAINED = replace(ONE, encoder="a", sample="same")
@@ -46,6 +47,8 @@ def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task() -> None:
     assert found["HOG"] == [f"44.12 {figure}"] * 2, "one row for the sizes of a baseline"
     assert found["a, expression_map"] == [f"44.12 {figure}"] * 2
     assert found["a, untrained, expression_map"] == [f"30.00 {figure}"] * 2
+    few = few_people_note(6)
+    assert few in summary([replace(record, note=few) for record in RECORDS], {})
     assert not any("predict the mean" in row for row in found)
     assert not any("1.00" in cell for row in found.values() for cell in row), "a second metric"
 

@@ -117,7 +117,7 @@ def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--statistics", "[]"], "statistics: none named"),
+        (["--statistics", "[]"], "statistics: none; give some of"),
         (["--space", "nowhere"], "unknown feature space 'nowhere'"),
         (["--encoder", "nowhere"], "encoder nowhere: no card.json there"),
         (["--seeds", "[]"], "seeds: none given"),

@@ -18,8 +18,7 @@ from linear_probe.experiments.video.sequences import (
     STATISTICS,
     VALIDATION_SHARE,
     Sequences,
-    Statistic,
-    known_statistics,
+    check_statistics,
     sequence_statistics,
 )
 from linear_probe.features.files import FEATURES_FOLDER
@@ -98,7 +97,8 @@ class _Fitted(NamedTuple):
 
 def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
     """Fit and score the probe of each seed."""
-    statistics = known_statistics(job.statistics)
+    statistics = tuple(job.statistics)
+    check_statistics(statistics)
     if not job.seeds:
         raise InputError("seeds: none given; name one or several, such as [0, 1, 2]")
     sources = _sources(job, run.say)
@@ -164,7 +164,7 @@ def _sources(job: VideoJob, say: Say) -> list[tuple[Source, list[int]]]:
     ]
 
 
-def _vectors(sequences: Sequences, features: Features, statistics: tuple[Statistic, ...]) -> Tensor:
+def _vectors(sequences: Sequences, features: Features, statistics: Sequence[str]) -> Tensor:
     row_of = np.zeros(len(sequences.faces), dtype=np.int64)
     row_of[features.records] = np.arange(len(features.records))
     rows = [row_of[records] for records in sequences.frames]

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -23,10 +22,7 @@ from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
 
-Statistic = Literal["mean", "std", "min", "max"]
-STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
-
-_OF_FRAMES: dict[Statistic, Callable[[Tensor], Tensor]] = {
+_OF_FRAMES: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": partial(torch.mean, dim=0),
     # Of all frames that there are, as numpy's: a single frame has 0.
     "std": partial(torch.std, dim=0, correction=0),
@@ -35,8 +31,11 @@ _OF_FRAMES: dict[Statistic, Callable[[Tensor], Tensor]] = {
 }
 
 
+STATISTICS = tuple(_OF_FRAMES)
+
+
 def sequence_statistics(
-    features: Tensor, sequences: Sequence[np.ndarray], statistics: Sequence[Statistic] = STATISTICS
+    features: Tensor, sequences: Sequence[np.ndarray], statistics: Sequence[str] = STATISTICS
 ) -> Tensor:
     """The statistics of each sequence, one after another, as a vector of length 1: float [N, D *
     len(statistics)].
@@ -47,33 +46,19 @@ def sequence_statistics(
     Args:
         features: float [frames, D].
         sequences: N times int [F], the rows of a sequence's frames, in any order.
-
-    Raises:
-        InputError: no or an unknown statistic, or a sequence without a frame.
     """
-    wanted = known_statistics(statistics)
-    vectors = []
+    vectors = features.new_zeros(len(sequences), features.shape[1] * len(statistics))
     for number, rows in enumerate(sequences):
-        if not len(rows):
-            raise InputError(f"sequence {number} (from 0): a video with no face; leave it out")
         frames = features[torch.from_numpy(rows)]
-        vectors.append(torch.cat([_OF_FRAMES[name](frames) for name in wanted]))
-    if not vectors:
-        return features.new_zeros(0, features.shape[1] * len(wanted))
-    return F.normalize(torch.stack(vectors), dim=1)
+        vectors[number] = torch.cat([_OF_FRAMES[name](frames) for name in statistics])
+    return F.normalize(vectors, dim=1)
 
 
-def known_statistics(names: Sequence[str]) -> tuple[Statistic, ...]:
-    """The names, checked; InputError if there is none, an unknown one, or one twice."""
-    there = ", ".join(STATISTICS)
-    if not names:
-        raise InputError(f"statistics: none named; give some of {there}")
-    for place, name in enumerate(names):
-        if name not in STATISTICS:
-            raise InputError(f"statistics: '{name}' is unknown; there are {there}")
-        if name in names[:place]:
-            raise InputError(f"statistics: '{name}' is named twice; take one out")
-    return cast(tuple[Statistic, ...], tuple(names))
+def check_statistics(names: Sequence[str]) -> None:
+    """Raise InputError if there is none, an unknown one, or one twice."""
+    if not names or len({*names}) < len(names) or not {*names} <= {*STATISTICS}:
+        shown, there = ", ".join(names) or "none", ", ".join(STATISTICS)
+        raise InputError(f"statistics: {shown}; give some of {there}, each once")
 
 
 VALIDATION_SHARE = 0.2

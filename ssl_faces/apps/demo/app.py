@@ -184,4 +184,7 @@ def _rows(result: Compared, i: int) -> list[tuple[str, str, str, str]]:
         if name in result.panels:
             caption = captions.get(name, f"{name} of {who}")
             rows.append((name, caption, texts.get(name, caption), result.panels[name][i]))
-    return [(*words, _as_text(enlarged(pixels, SIDE))) for *words, pixels in rows]
+    return [
+        (name, caption, text, _as_text(enlarged(pixels, SIDE)))
+        for name, caption, text, pixels in rows
+    ]

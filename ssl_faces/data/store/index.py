@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
+from numpy.typing import ArrayLike
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file
@@ -97,11 +98,11 @@ class Images:
 
     @staticmethod
     def of(
-        versions: np.ndarray,
-        sets: np.ndarray,
-        people: np.ndarray,
-        hashes: Sequence[bytes],
-        keys: Sequence[str],
+        versions: ArrayLike = (),
+        sets: ArrayLike = (),
+        people: ArrayLike = (),
+        hashes: Sequence[bytes] = (),
+        keys: Sequence[str] = (),
     ) -> Images:
         texts = [key.encode(errors="surrogateescape") for key in keys]
         return Images(
@@ -146,7 +147,7 @@ class Index:
     sets: list[dict[str, Any]] = field(default_factory=list)
     shards: list[ShardEntry] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
-    images: Images = field(default_factory=lambda: Images.of(*map(np.zeros, (0, 0, 0)), (), ()))
+    images: Images = field(default_factory=Images.of)
     held_out: HeldOut = field(default_factory=HeldOut.of)
     check: str = ""
 
