@@ -211,7 +211,7 @@ def curves(records: Iterable[Record], replicates: Replicates | None = None) -> l
     found = []
     keys = [*_SPLIT, "metric", "unit", "factor", "level_unit"]
     for key, group in _by_task(conditioned, keys):
-        task, data_set, split, metric, *about = key
+        task, data_set, split, metric, unit, factor, level_unit = key
         probes = group[["encoder", "feature_space", "probe"]].drop_duplicates()
         # By probe only if a feature space has several.
         by_probe = probes.duplicated(["encoder", "feature_space"]).any()
@@ -222,7 +222,8 @@ def curves(records: Iterable[Record], replicates: Replicates | None = None) -> l
         )
         rows = [replace(row, cells=dict(sorted(row.cells.items()))) for row in rows]
         unconditioned = {row.name: row.cells[metric] for row in whole}
-        found.append(Curve(task, data_set, split, metric, *about, rows, unconditioned))
+        where = (task, data_set, split, metric)
+        found.append(Curve(*where, unit, factor, level_unit, rows, unconditioned))
     return found
 
 

@@ -100,14 +100,14 @@ class OnnxSource:
 
     def _take_input(self) -> None:
         inputs = [(i.name, i.type, list(i.shape)) for i in self._session.get_inputs()]
-        self._input, kind, shape = inputs[0] if len(inputs) == 1 else ("", "", [])
+        name, kind, shape = inputs[0] if len(inputs) == 1 else ("", "", [])
         if kind not in _PIXELS or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
             there = ", ".join(f"'{name}' {kind} {shape}" for name, kind, shape in inputs) or "none"
             raise InputError(
                 f"{self.path}: has the inputs {there} and not one of floats [B, 3, S, S]; export "
                 "it for RGB images in [0, 1], channels first"
             )
-        self._pixels = _PIXELS[kind]
+        self._input, self._pixels = str(name), _PIXELS[kind]
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         sides = {side for side in shape[2:] if isinstance(side, int)}
         wanted = side_in(self.name, self._options)

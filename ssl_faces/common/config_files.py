@@ -29,15 +29,13 @@ def find_config(name: str | os.PathLike[str], folders: Sequence[str] = FIT) -> P
 
     In this order: the path itself, `NAME.yaml` in the current folder, `NAME.yaml` in `folders` of
     `configs`. `FOLDER/NAME` and `configs/FOLDER/NAME.yaml` are found from any current folder.
+    Raises InputError: a name of no config.
 
     Args:
         folders: of `configs`; an empty string is `configs` itself.
 
     Returns:
         The file; a path that looks like no name is returned as it is, though it may not exist.
-
-    Raises:
-        InputError: a name of no config.
     """
     text = os.fspath(name)
     is_name = _NAME.fullmatch(text)

@@ -106,12 +106,10 @@ def locked(path: Path, wait: Callable[[], object] = lambda: None) -> Iterator[No
     """Lock the file `path` while it is read, changed and replaced.
 
     The hidden lock file beside `path` is kept: a lock whose file is removed can be held twice.
+    Raises InputError: the folder can't be written.
 
     Args:
         wait: called once before waiting for another process.
-
-    Raises:
-        InputError: the folder can't be written.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:

@@ -148,16 +148,14 @@ def quantised(
     Batch normalisation is folded into the weights first. Weights are signed, symmetric and scaled
     by channel if static, unsigned and scaled by layer if dynamic (onnxruntime's convolutions
     support no others). Signed weights use 7 bits, -64 to 64: x86 processors without VNNI add two
-    products in 16 bits and silently saturate, which would make a file worse there.
+    products in 16 bits and silently saturate, which would make a file worse there. Raises
+    InputError: onnxruntime can't quantise the network.
 
     Args:
         data: the file.
         calibration: float32 [N, 3, S, S], images of the training part; for `static`.
         pixels_in_float: keep operations on images before the first convolution or linear layer,
             such as resizing, in 32 bits.
-
-    Raises:
-        InputError: onnxruntime can't quantise the network.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static

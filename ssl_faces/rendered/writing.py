@@ -31,16 +31,14 @@ _CHUNK = 256  # faces rendered at once
 def write_set(out: str | Path, faces: RenderedFaces, bar: bool = False) -> int:
     """Write a rendered set to a folder, or its missing files.
 
-    The folder holds `images/PERSON/NUMBER.png`, `counterparts/KIND/PERSON/NUMBER.png` for the
-    set's kinds, `labels.csv` and its rows by part, `train.csv` and `test.csv` (tables for
-    `linear-probe --train-csv` and `--test-csv`), and `set.json`, the settings. Every file appears
-    whole, and tables last. Existing files are kept, so that an interrupted run resumes.
+    The folder holds `images/PERSON/NUMBER.png`, `counterparts/KIND/PERSON/NUMBER.png` for the set's
+    kinds, `labels.csv` and its rows by part, `train.csv` and `test.csv` (tables for `linear-probe
+    --train-csv` and `--test-csv`), and `set.json`, the settings. Every file appears whole, and
+    tables last. Existing files are kept, so that an interrupted run resumes. Raises InputError: the
+    folder holds something else, or can't be written.
 
     Returns:
         The number of images written now.
-
-    Raises:
-        InputError: the folder holds something else, or can't be written.
     """
     folder = Path(out).expanduser()
     _claim(folder, faces)

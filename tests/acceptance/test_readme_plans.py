@@ -66,7 +66,7 @@ def smaller(name: str, read: dict[str, Any]) -> dict[str, Any]:
     elif name == "claims":
         claim = read["claims"]["inception_beats_plain"]
         claim["idea"] = {"configs": ["configs/head/inception_fer.yaml"]}
-        claim["without"] = claim["idea"] | {"arguments": {"head.init_args.width": 0.03}}
+        claim["without"] = claim["idea"] | {"arguments": {"head.init_args.width": 0.125}}
         read |= {"seeds": [0], "arguments": {}, "claims": {"inception_beats_plain": claim}}
     return read
 

@@ -59,7 +59,7 @@ class Heads(RecognisedSet):
 TASK = """
 import numpy as np
 
-from linear_probe.tasks.regression import Regression, angle_errors
+from linear_probe.tasks.regression import Regression
 
 
 class Tilt(Regression):
@@ -75,9 +75,6 @@ class Tilt(Regression):
     def _prepare(self):
         super()._prepare()
         self.protocol = self._ridge("tilt as given")
-
-    def _metrics(self, targets, predicted, weights):
-        return angle_errors(self.names, targets, predicted, weights)
 """
 
 
