@@ -107,7 +107,8 @@ class OnnxSource:
                 f"{self.path}: has the inputs {there} and not one of floats [B, 3, S, S]; export "
                 "it for RGB images in [0, 1], channels first"
             )
-        self._input, self._pixels = str(name), _PIXELS[kind]
+        self._input: str = name
+        self._pixels = _PIXELS[kind]
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         sides = {side for side in shape[2:] if isinstance(side, int)}
         wanted = side_in(self.name, self._options)
