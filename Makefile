@@ -9,22 +9,21 @@ OUT    ?= runs/quickstart
 DOCS   ?= build/docs
 BIN    := $(VENV)/bin
 
-# Rendered clips, beside the real faces of the folder DATA if it is given. Probes learn expressions from
-# MAX_TRAIN real images, and everything from PROBE_FACES rendered ones.
+# Rendered clips, or real faces from the folder DATA. Probes learn expressions from MAX_TRAIN real
+# images, and everything from PROBE_FACES rendered ones.
 DATA           ?=
 MOTION_STEPS   ?= 300
 IDENTITY_STEPS ?= 100
 PROBE_FACES    ?= 3000
 MAX_TRAIN      ?= 3000
 TASKS          ?= expression,pose,identity
-FIT_DATA       := $(if $(DATA),-c configs/data/mixed.yaml --data.root "$(DATA)" --data.different_share 0.5,-c configs/data/rendered.yaml)
+FIT_DATA       := $(if $(DATA),--data.root "$(DATA)",-c configs/data/rendered.yaml)
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered --max-train $(MAX_TRAIN),--data rendered:$(PROBE_FACES))
 
 .PHONY: quickstart test test-slow readme docs check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml $(FIT_DATA) \
-	    -c configs/data/guided.yaml \
 	    --out "$(OUT)/motion" --probe_every 0 \
 	    --trainer.max_steps $(MOTION_STEPS) --ckpt_path last
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_identity_small.yaml $(FIT_DATA) \

@@ -78,7 +78,7 @@ def one_step(config: str, folder: Path, *more: str) -> None:
         "      init_args: {clips: 8, people: 8, frames: 4, size: 48, neutral: true}\n"
     )
     fit(
-        *("fit", "-c", config, "-c", str(clips), "--data.cache", str(folder / "packed")),
+        *("fit", "-c", config, *more, "-c", str(clips), "--data.cache", str(folder / "packed")),
         *("--data.batch_size", "4", "--trainer.max_steps", "1", "--panels_every", "0"),
         *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--probe_every", "0"),
         *("--trainer.enable_model_summary", "false", "--out", str(folder / config)),
@@ -86,7 +86,6 @@ def one_step(config: str, folder: Path, *more: str) -> None:
             word.replace("{stage_1}", str(folder / "facecycle_motion_small"))
             for word in MORE.get(config, ())
         ),
-        *more,
     )
 
 

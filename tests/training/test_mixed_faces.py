@@ -29,7 +29,8 @@ def test_a_mixed_run(
     lfw(folder / "lfw", {"Ann": 4, "Bob": 1, "Cleo": 1, "Dan": 1}, tested=("Cleo", "Dan"))
     utkface(folder / "utk", 12)
     config = yaml.safe_load(CONFIG.read_text())
-    config["data"]["sets"][0]["init_args"] |= {"clips": 4, "people": 4, "frames": 4}
+    few_clips = {"clips": 4, "people": 4, "frames": 4, "neutral": True}
+    config["data"]["sets"][0]["init_args"] |= few_clips
     few = tmp_path / "few.yaml"
     few.write_text(yaml.safe_dump(config))
 
