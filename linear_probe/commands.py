@@ -16,7 +16,7 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
-from linear_probe.heads.commands import export, predict
+from linear_probe.head_commands import export, predict
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError

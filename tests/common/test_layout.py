@@ -24,7 +24,17 @@ ROOMS = [
         f"linear_probe.{room}"
         for room in (
             *("arguments", "features", "sources", "records", "stats", "probes", "tasks", "reports"),
-            *("heads", "experiments", "plans", "bench", "api", "commands", "parser", "cli"),
+            *(
+                "heads",
+                "experiments",
+                "plans",
+                "bench",
+                "api",
+                "head_commands",
+                "commands",
+                "parser",
+                "cli",
+            ),
         )
     ),
     "linear_probe",
