@@ -50,6 +50,7 @@ def run_probes(
         seed: one or several.
         baselines: some of `linear_probe.sources.baselines.NAMES`; True is all, False none.
         own: face sets to score on instead of `data`, with every task that they serve.
+        say: gets each line of progress.
         settings: other fields of `ProbeSettings`, such as `tasks`, `data` or `max_train`.
 
     Raises:

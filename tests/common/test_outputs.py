@@ -31,12 +31,12 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "expressions": (ssl_faces, "expressions {photo} --out", ".csv"),
     "verify": (ssl_faces, "verify {photo} {photo} --out", ".csv"),
     "cluster": (ssl_faces, "cluster {photo} --out", ".csv"),
-    "search": (ssl_faces, "search query {encoder} {photo} --out", ".html"),
+    "search": (ssl_faces, "search query {index} {photo} --out", ".html"),
     "translate": (ssl_faces, "translate --motion-of {film} --person {photo} --out", ".mp4"),
     "export": (ssl_faces, "export {encoder} --out", ".onnx"),
     "export's table": (ssl_faces, "export {encoder} --int8 --out", ".onnx.md"),
     "dashboard": (ssl_faces, "dashboard {photo} --out", ".html"),
-    "bench": (ssl_faces, "bench cost --out", ".json"),
+    "bench": (ssl_faces, "bench cost -c simclr_small --out", ".json"),
     "bench's page": (ssl_faces, "bench embed --page", ".md"),
     "render": (ssl_faces, "render --sheet", ".png"),
     "report": (linear_probe, "report {encoder} --out", ".md"),
@@ -50,7 +50,9 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
 def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
     (photo,) = write_all(tmp_path / "in", rendered(1))
     film = write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
-    return {"photo": photo, "film": film, "encoder": encoder_folder}
+    (tmp_path / "in/about.json").write_text("{}")  # of an index
+    places = {"photo": photo, "film": film, "encoder": encoder_folder}
+    return places | {"index": tmp_path / "in"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
