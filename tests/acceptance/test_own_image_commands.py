@@ -44,6 +44,7 @@ def photos(tmp_path: Path, monkeypatch: Patch) -> None:
     ("page", "title"),
     [
         ("README.md", "Sixty seconds"),
+        ("ssl_faces/apps/README.md", "Embed, verify, edit"),
         ("ssl_faces/apps/README.md", "Expression probabilities"),
         ("ssl_faces/apps/README.md", "Find people"),
     ],
