@@ -170,7 +170,7 @@ def test_indexes_that_are_not_whole(finder: Path, tmp_path: Path, capsys: Capsys
     index = tmp_path / "index"
     make = ("search", "index", tmp_path / "in", "--encoder", finder, "--out", index)
     query = ("search", "query", index, path, "--out", tmp_path / "x.csv")
-    assert "no whole index" in refusal(capsys, *query)
+    assert "no index of faces there" in refusal(capsys, *query)
     assert run(*make) == 0
     kept = (index / "index.faiss").read_bytes()
     (index / "index.faiss").write_bytes(kept[:-1] + b"x")
