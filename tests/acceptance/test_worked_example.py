@@ -18,7 +18,6 @@ from linear_probe.cli import main as linear_probe
 from ssl_faces import load_encoder
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.fits import ROOT, SIZE, environment, random_pairs
-from tests.support.fits import fit as train
 from tests.support.processes import gradients, one_thread, results_of_two
 from tests.support.types import Capsys, Patch
 
@@ -38,8 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def start(command: str, folder: Path, *more: str) -> None:
-    """Run `ssl-faces` in a process of its own."""
+def start(command: str, folder: Path, *more: str) -> str:
+    """What `ssl-faces` prints in processes of its own."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ssl_faces.cli", *command.split()[1:], *more],
         env=environment() | {"PYTHONPATH": f"{folder}:{ROOT}"},
@@ -49,6 +48,7 @@ def start(command: str, folder: Path, *more: str) -> None:
         timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def score(command: str, *more: str) -> None:
@@ -71,13 +71,13 @@ def test_the_commands_train_resume_and_score(
     named = [command.replace("FOLDER", str(faces)) for command in (fit, resume)]
     small += ["--data.cache", str(folder / "cache")]
     start(named[0], folder, *small, "--trainer.max_steps", "2")
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(folder)
-    train(*named[1].split()[1:], *small, "--trainer.max_steps", "3")
-    assert "step 2" in capsys.readouterr().out
+    printed = start(named[1], folder, *small, "--trainer.max_steps", "3")
+    assert "step 2" in printed
     card = load_encoder(folder / "runs/wmse").card
     assert (card["method"], card["steps"], card["pairs_a_step"]) == ("wmse", 3, 16)
 
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
     rendered = ("--data", "rendered:200", "--bootstrap", "20")
     quick = ("--task", "expression", "--baselines", "none", "--features", "pooled")
     score(probe, *rendered, *quick)
