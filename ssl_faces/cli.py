@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from ssl_faces.common.arguments import check_files
@@ -95,6 +96,10 @@ def _main(arguments: list[str]) -> int:
         if arguments[0] in COMMANDS:
             module, function, _ = COMMANDS[arguments[0]]
             return getattr(import_module(module), function)(arguments[1:]) or 0
+        if arguments[0] != "fit" and not arguments[0].startswith("-"):
+            near = get_close_matches(arguments[0], ["fit", *COMMANDS], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"no command '{arguments[0]}'; {hint}see `ssl-faces --help`")
         from ssl_faces.training.fit import run
 
         run(arguments)

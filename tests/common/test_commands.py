@@ -109,3 +109,8 @@ def test_another_broken_pipe_is_no_readers_leaving() -> None:
 
     with pytest.raises(BrokenPipeError, match="of a socket"):
         main()
+
+
+def test_a_misspelt_command(capsys: Capsys) -> None:
+    assert ssl_faces.cli.main(["embd", "x.jpg"]) == 2
+    assert "no command 'embd'; did you mean embed?" in capsys.readouterr().err

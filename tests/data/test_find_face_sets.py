@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ssl_faces.data import (
@@ -14,7 +15,9 @@ from ssl_faces.data import (
     default_data_root,
     find_face_sets,
 )
+from ssl_faces.data.sets.cfp import CFP
 from ssl_faces.data.store.selection import held_out_by
+from tests.support.images import write_picture
 from tests.support.layouts import (
     TWO_FOLDS,
     album,
@@ -121,3 +124,10 @@ def test_a_set_without_its_test_part_does_not_hide_the_others(
     (fer, _) = find_face_sets(tmp_path, "train")
     assert fer.test_part() is None
     assert held_out_by([fer], cache=tmp_path / "cache").is_empty
+
+
+def test_a_folder_called_frontal_is_not_cfp(tmp_path: Path) -> None:
+    """`ssl-faces render --counterparts frontal` writes counterparts/frontal beside the images."""
+    write_picture(tmp_path / "images/0.png", np.zeros((16, 16, 3), np.uint8))
+    write_picture(tmp_path / "counterparts/frontal/0.png", np.zeros((16, 16, 3), np.uint8))
+    assert not CFP.recognises(tmp_path)

@@ -79,11 +79,13 @@ class CFPFrontal(CFP):
 
 
 def _images_in(folder: Path) -> Path | None:
-    """The folder that holds the people's folders: `folder`, or `Data/Images` or `Images` in it."""
+    """The folder that holds the people's folders, which are numbers: `folder`, or `Data/Images` or
+    `Images` in it."""
     for place in (folder, *(entry_of(folder, p) for p in ("Images", "Data", "Data/Images"))):
         if place is None or not place.is_dir():
             continue
-        if any(entry_of(person, *VIEWS) is not None for person in subfolders(place)[:20]):
+        people = [person for person in subfolders(place)[:20] if person.name.isdecimal()]
+        if any(entry_of(person, *VIEWS) is not None for person in people):
             return place
     return None
 
