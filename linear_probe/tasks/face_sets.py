@@ -68,6 +68,7 @@ T = TypeVar("T", bound=Task)
 RENDERED = "rendered"
 RENDERED_COUNT = 1400
 RENDERED_PEOPLE = 140
+_ADD = "add it to the data folder"
 
 
 def face_sets_by_seed(
@@ -121,4 +122,6 @@ def serving_tasks(
             for sets in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]
         ]
     except MissingData as error:
-        raise MissingData(f"task {error}; add it to the data folder") from error
+        rendered = bool(face_sets) and all(isinstance(s, RenderedFaces) for s in face_sets)
+        mend = f"give more rendered faces, such as {RENDERED}:2000" if rendered else _ADD
+        raise MissingData(f"task {error}; {mend}") from error
