@@ -26,8 +26,9 @@ def test_layers_are_the_papers() -> None:
     head.eval()(torch.rand(2, 3, 48, 48))
     assert shapes[1:] == [
         *((64, 24, 24), (64, 12, 12), (192, 12, 12), (192, 6, 6)),
-        *((256, 6, 6), (480, 6, 6), (480, 3, 3), (512, 3, 3), (512, 3, 3), (512,)),
+        *((256, 6, 6), (480, 6, 6), (480, 3, 3), (512, 3, 3), (512, 3, 3)),
     ]
+    assert head.embed(torch.rand(2, 3, 48, 48)).shape == (2, 512)
     assert [layer.out_features for layer in head.classifier[::3]] == [4096, 1024, 7]
     (first,) = [x for x in head.features.children() if isinstance(x, Inception)][:1]
     kernels = [m.kernel_size for m in first.modules() if isinstance(m, torch.nn.Conv2d)]
