@@ -197,8 +197,9 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Pa
         windows = [shards[str(first)] for first, _, _ in rows]
         assert len(set(windows[: 2 * SHARD])) == 2, "two shards first"
         orders.append([first for first, _, _ in rows])
-        kept = (tmp_path / "cache" / "fetched").glob("*.npy")
-        assert sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
+        # A shard that is being fetched ahead may stand there before another one goes.
+        fetched, most = tmp_path / "cache" / "fetched", data.cache_gb * 1e9
+        eventually(lambda: sum(p.stat().st_size for p in fetched.glob("*.npy")) <= most)
     assert orders[0] != orders[1] != orders[2]
 
 
