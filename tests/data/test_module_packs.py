@@ -17,6 +17,7 @@ from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.pairs.pairing import PairBatch
 from tests.support.refusals import message_of
+from tests.support.waiting import eventually
 
 SIZE, COUNT, SHARD = 8, 60, 12
 
@@ -189,6 +190,11 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Pa
     data = ready(f"file://{pack}", flip_share=0.0, batch_size=3, **tight(pack))
     shards = {key: k for k, keys in enumerate(shard_keys(data)) for key in keys}
     orders = []
+
+    def kept_is_small() -> bool:
+        kept = (tmp_path / "cache" / "fetched").glob("*.npy")
+        return sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
+
     for epoch in range(3):
         data.trainer.current_epoch = epoch
         rows = numbers(batches(data))
@@ -198,8 +204,7 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Pa
         assert len(set(windows[: 2 * SHARD])) == 2, "two shards first"
         orders.append([first for first, _, _ in rows])
         # A shard that is being fetched ahead may stand there before another one goes.
-        fetched, most = tmp_path / "cache" / "fetched", data.cache_gb * 1e9
-        eventually(lambda: sum(p.stat().st_size for p in fetched.glob("*.npy")) <= most)
+        eventually(kept_is_small)
     assert orders[0] != orders[1] != orders[2]
 
 
