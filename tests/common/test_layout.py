@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -63,11 +63,13 @@ def imports() -> dict[str, set[str]]:
             parts = path.relative_to(ROOT).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             paths[name] = path
-    # In a thread of its own: where a deep recursion was caught before, Python 3.11 takes its depth
-    # for that of the tree (SystemError: AST constructor recursion depth mismatch).
-    with ThreadPoolExecutor(1) as thread:
-        parsed = thread.map(lambda path: ast.parse(path.read_bytes()), paths.values())
-        trees = dict(zip(paths, parsed, strict=True))
+    # A finalizer that parses, as one whose error is printed does, breaks a parse that it interrupts
+    # (Python 3.11's SystemError: AST constructor recursion depth mismatch).
+    gc.disable()
+    try:
+        trees = {name: ast.parse(path.read_bytes()) for name, path in paths.items()}
+    finally:
+        gc.enable()
     return {
         module: {
             name if name in trees else parent
