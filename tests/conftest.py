@@ -75,7 +75,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def faces(tmp_path_factory) -> Path:
     """A folder of 24 smooth random images, each of another brightness."""
     folder = tmp_path_factory.mktemp("faces")
     draw = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,16 +56,8 @@ def heard() -> Iterator[None]:
     ],
 )
 def test_a_stopped_command_says_so_in_one_line(
-    program: str,
-    main: Callable[[list[str]], int],
-    words: list[str],
-    module: str,
-    function: str,
-    number: signal.Signals,
-    heard: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    program, main, words, module, function, number, heard, monkeypatch, capsys
+):
     def work(*_: object) -> None:
         signal.raise_signal(number)
         raise AssertionError("it was not stopped")
@@ -77,7 +69,7 @@ def test_a_stopped_command_says_so_in_one_line(
     assert signal.getsignal(number) is handler
 
 
-def test_other_ways_to_be_stopped(heard: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_ways_to_be_stopped(heard, capsys):
     def as_lightning_ends() -> int:
         try:
             raise KeyboardInterrupt
@@ -100,9 +92,7 @@ def test_other_ways_to_be_stopped(heard: None, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_forked_worker_ends_silently(
-    number: signal.Signals, heard: None, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_forked_worker_ends_silently(number, heard, capfd):
     with stoppable():
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
         worker.start()
@@ -114,7 +104,7 @@ def test_a_forked_worker_ends_silently(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
+def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard):
     heard_by_parent: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: heard_by_parent.append(number))
     with deaf_to_interrupts():
@@ -128,7 +118,7 @@ def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
     assert worker.wait(30) == -signal.SIGTERM
 
 
-def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
     """One that waits for work, and one that works."""
     (tmp_path / "work.py").write_text("import time\ndef start(): pass\ndef work(): time.sleep(600)")
     parent = (

@@ -26,14 +26,13 @@ from tests.support import pages
 from tests.support.fits import start
 from tests.support.images import EYES, astronaut
 from tests.support.pages import commands
-from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 
 pytest.importorskip("fastapi")
 section = partial(pages.section, "ssl_faces/apps/README.md")
 
 
-def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_a_file_is_deployed(tmp_path, monkeypatch, capsys):
     pytest.importorskip("onnxruntime")
     command, with_int8 = commands(section("Deploy as one file"))
     assert with_int8.endswith("--pipeline --int8")  # tests/export runs it: it takes minutes
@@ -62,7 +61,7 @@ def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) 
     assert probe.classes[int(np.argmax(expected))] == "happy"
 
 
-def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
+def test_the_service_answers_the_pages_requests(tmp_path):
     if shutil.which("curl") is None or shutil.which("base64") is None:
         pytest.skip("no curl here")
     serving, *requests = commands(section("Serve"))[1:]
@@ -98,7 +97,7 @@ def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
     assert 'ssl_faces_requests_total{path="/verify",status="200"} 1.0' in answers[3]
 
 
-def test_the_unit_starts_a_command_that_exists(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_unit_starts_a_command_that_exists(tmp_path, monkeypatch):
     (text,) = re.findall(r"```ini\n(.*?)```", section("Serve"), re.DOTALL)
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]

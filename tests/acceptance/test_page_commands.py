@@ -17,7 +17,6 @@ from ssl_faces.common import arguments
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.settings_parser import SettingsErrors
 from tests.support.pages import commands
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 MAIN = {"ssl-faces": ssl_faces.cli.main, "linear-probe": linear_probe.cli.main}
@@ -59,7 +58,7 @@ def stop(*_: object) -> None:
 
 
 @pytest.fixture
-def parses_only(monkeypatch: Patch) -> None:
+def parses_only(monkeypatch) -> None:
     """Each command ends when its arguments are parsed; files need not exist."""
     monkeypatch.setattr(arguments, "check_exists", lambda path: None)
     for module in ("ssl_faces.apps.search", "ssl_faces.apps.serve.command"):
@@ -77,7 +76,7 @@ def parses_only(monkeypatch: Patch) -> None:
 
 @pytest.mark.usefixtures("parses_only")
 @pytest.mark.parametrize("command", page_commands())
-def test_its_arguments_exist(command: str, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_its_arguments_exist(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
     with pytest.raises(Parsed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,8 @@ import torch
 from ssl_faces import load_encoder, save_encoder
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 from tests.support.fits import ROOT, SIZE
-from tests.support.hub import Hub, hub
+from tests.support.hub import hub
 from tests.support.images import rendered, write_all
-from tests.support.types import Patch
 
 __all__ = ["hub"]
 SMALLER = {
@@ -39,7 +37,7 @@ def blocks(page: str, heading: str) -> list[str]:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: Patch, faces: Path) -> list[Any]:
+def shown(tmp_path, monkeypatch, faces) -> list[Any]:
     """The figures that are shown; the current folder is one that a reader may have."""
     import plotly.graph_objects as go
 
@@ -56,7 +54,7 @@ def shown(tmp_path: Path, monkeypatch: Patch, faces: Path) -> list[Any]:
     return figures
 
 
-def test_the_readmes_way(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readmes_way(shown, capsys):
     (block,) = blocks("README.md", "From Python")
     exec(block, {})
     printed = capsys.readouterr().out
@@ -64,7 +62,7 @@ def test_the_readmes_way(shown: list[Any], capsys: pytest.CaptureFixture[str]) -
     assert re.search(r"simclr=\w+ .* p = \d", printed)
 
 
-def test_training_from_python(shown: list[Any], tmp_path: Path) -> None:
+def test_training_from_python(shown, tmp_path):
     pytest.importorskip("datasets")
     for block in blocks("ssl_faces/training/README.md", "From Python"):
         exec(block, {})
@@ -75,7 +73,7 @@ def test_training_from_python(shown: list[Any], tmp_path: Path) -> None:
         assert card["positives"] == "picture"
 
 
-def test_probes_from_python(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_probes_from_python(shown, capsys):
     (block,) = blocks("linear_probe/README.md", "From Python")
     names: dict[str, Any] = {}
     exec(block, names)
@@ -84,7 +82,7 @@ def test_probes_from_python(shown: list[Any], capsys: pytest.CaptureFixture[str]
     assert re.search(r"HOG=grey 48x48.* p = \d", capsys.readouterr().out)
 
 
-def test_embedding_from_python(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_embedding_from_python(shown, capsys):
     (block,) = blocks("ssl_faces/apps/README.md", "Embed, verify, edit")
     names: dict[str, Any] = {}
     exec(block, names)
@@ -92,7 +90,7 @@ def test_embedding_from_python(shown: list[Any], capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("PHOTOS/notes.txt ")
 
 
-def test_the_hub_from_python(shown: list[Any], hub: Hub) -> None:
+def test_the_hub_from_python(shown, hub):
     pytest.importorskip("huggingface_hub")
     (block,) = blocks("ssl_faces/apps/README.md", "Hugging Face hub")
     names: dict[str, Any] = {}

@@ -78,7 +78,7 @@ SMALLER = (
 
 
 @pytest.fixture(name="place", scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _place(tmp_path_factory) -> Iterator[Path]:
     """A folder with small data in the usual folder, encoders in `runs`, and small configs."""
     place = tmp_path_factory.mktemp("readme")
     data = place / ".cache/ssl-faces/data"
@@ -111,7 +111,7 @@ def run(command: str, place: Path, capsys: Capsys) -> str:
     return printed.out
 
 
-def test_score_and_compare(place: Path, capsys: Capsys) -> None:
+def test_score_and_compare(place, capsys):
     lines = commands(section("README.md", "Score and compare"))
     probe, report, compare, suite, job, methods, *others = lines
     assert [other.split()[1] for other in others] == ["sweep", "dashboard"]
@@ -126,7 +126,7 @@ def test_score_and_compare(place: Path, capsys: Capsys) -> None:
     assert "| simclr " in (place / "runs/compare/comparison.md").read_text()
 
 
-def test_heads_and_claims(place: Path, capsys: Capsys) -> None:
+def test_heads_and_claims(place, capsys):
     head, on_features, video, audit, claims = commands(section("README.md", "Heads and claims"))
     assert "inception_fer" in run(head, place, capsys)
     assert "hybrid" in run(on_features, place, capsys)

@@ -8,12 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from tests.support.images import astronaut
-from tests.support.types import Capsys, Patch
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_the_three_lines(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_the_three_lines(tmp_path, monkeypatch, capsys):
     (block,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "embed" in b)
     lines = [line for line in block.splitlines() if line and "import" not in line]
     assert len(lines) == 3

@@ -28,7 +28,7 @@ def build_pages(arguments: list[str]) -> int:
     return 0
 
 
-def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_pages_are_built_without_a_warning(tmp_path):
     pytest.importorskip("pdoc")
     done = completed(tmp_path / "printed", str(tmp_path), command=build_pages)
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
-def test_every_argument_is_documented(package: Any, name: str) -> None:
+def test_every_argument_is_documented(package, name):
     value = public(package, name)
     text = inspect.getdoc(value)
     assert text

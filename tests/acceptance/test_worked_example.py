@@ -19,7 +19,6 @@ from ssl_faces import load_encoder
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.fits import ROOT, SIZE, environment, random_pairs
 from tests.support.processes import gradients, one_thread, results_of_two
-from tests.support.types import Capsys, Patch
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 FILES = dict(re.findall(r"`(\w+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", PAGE, re.DOTALL))
@@ -29,7 +28,7 @@ PAIRS = 4  # of each process
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory) -> Path:
     """The example's files."""
     place = tmp_path_factory.mktemp("outside")
     for name, text in FILES.items():
@@ -56,9 +55,7 @@ def score(command: str, *more: str) -> None:
     assert linear_probe([*command.split()[1:], *more]) == 0
 
 
-def test_the_commands_train_resume_and_score(
-    folder: Path, faces: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_the_commands_train_resume_and_score(folder, faces, monkeypatch, capsys):
     assert list(FILES) == ["wmse.py", "wmse.yaml", "mlp.py", "mlp.yaml"]
     export, fit, resume, probe, head, report = COMMANDS
     assert export == "export PYTHONPATH=$PWD"
@@ -123,7 +120,7 @@ def of_one_process(folder: Path, rank: int) -> dict[str, Tensor]:
     return gradients(model)
 
 
-def test_two_processes_have_the_gradient_of_one(folder: Path, tmp_path: Path) -> None:
+def test_two_processes_have_the_gradient_of_one(folder, tmp_path):
     result: Any = results_of_two(partial(of_one_process, folder), tmp_path)[0]
     with one_thread():
         whole = Loss(folder)

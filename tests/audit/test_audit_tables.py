@@ -32,7 +32,7 @@ def of_group(probe: str, value: float, group: str, seed: int = 0) -> Record:
     return record(probe, value, seed, condition={"factor": "race", "level": group, "unit": ""})
 
 
-def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path: Path) -> None:
+def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path):
     records = [
         *(record("8 bits", 88.0), record(AS_IT_IS, 90.0), record("16 values", 85.0, sample="old")),
         record("4 values", 80.0, hyperparameters={"classifier": "another"}),
@@ -55,7 +55,7 @@ def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path: 
     assert table.body[1][4] == "+1.00 [+1.00, +1.00]"
 
 
-def test_several_seeds_are_one_row(tmp_path: Path) -> None:
+def test_several_seeds_are_one_row(tmp_path):
     records = [
         record(probe, value + seed, seed)
         for seed in (0, 1, 2)
@@ -80,7 +80,7 @@ def test_several_seeds_are_one_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "heading"), [("utkface_gender", "## Gender"), ("rendered_expression", "## Expression")]
 )
-def test_the_kept_page_says_what_its_records_say(name: str, heading: str) -> None:
+def test_the_kept_page_says_what_its_records_say(name, heading):
     """All but changes: they are of replicates, which are not kept."""
     kept = read_records(ROOT / f"checkpoints/records/audit_{name}.jsonl.gz")
     known = {

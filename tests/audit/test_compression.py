@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from linear_probe.experiments.audit import compression
 from linear_probe.experiments.audit.compression import Compression, pruned, shared, weights_that_run
 from ssl_faces import InputError
-from tests.support.types import Patch
 
 
 class Net(nn.Module):
@@ -41,7 +40,7 @@ def weights(of: nn.Module) -> np.ndarray:
     return torch.cat([of.conv.weight.flatten(), of.linear.weight.flatten()]).detach().numpy()
 
 
-def test_layers_are_those_that_run_and_others_are_listed() -> None:
+def test_layers_are_those_that_run_and_others_are_listed():
     layers, others = weights_that_run(network(), IMAGES)
     assert list(layers) == ["conv", "linear"]
     assert others == ["attention.in_proj_weight"]
@@ -50,7 +49,7 @@ def test_layers_are_those_that_run_and_others_are_listed() -> None:
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.97])
-def test_exactly_the_smallest_of_all_layers_are_zero(sparsity: float) -> None:
+def test_exactly_the_smallest_of_all_layers_are_zero(sparsity):
     whole = network()
     before = weights(whole)
     after = weights(pruned(whole, IMAGES, Compression(sparsity)))
@@ -62,7 +61,7 @@ def test_exactly_the_smallest_of_all_layers_are_zero(sparsity: float) -> None:
     assert (weights(whole) == before).all()  # a copy
 
 
-def test_a_schedule_ends_at_the_sparsity_and_zeros_stay_zero() -> None:
+def test_a_schedule_ends_at_the_sparsity_and_zeros_stay_zero():
     shares, epochs = [], []
 
     def train(of: nn.Module, epoch: int) -> None:
@@ -83,7 +82,7 @@ def test_a_schedule_ends_at_the_sparsity_and_zeros_stay_zero() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 5, 16])
-def test_exactly_so_many_values_in_each_layer(count: int) -> None:
+def test_exactly_so_many_values_in_each_layer(count):
     found = shared(network(), IMAGES, count)
     assert isinstance(found, Net)
     for layer, before in ((found.conv, network().conv), (found.linear, network().linear)):
@@ -98,7 +97,7 @@ def test_exactly_so_many_values_in_each_layer(count: int) -> None:
             assert given[values == centre].mean() == pytest.approx(centre, abs=1e-3)
 
 
-def test_a_pruned_network_stays_pruned() -> None:
+def test_a_pruned_network_stays_pruned():
     before = pruned(network(), IMAGES, Compression(0.5))
     after = shared(before, IMAGES, 4)
     assert ((weights(after) == 0) == (weights(before) == 0)).all()
@@ -106,7 +105,7 @@ def test_a_pruned_network_stays_pruned() -> None:
     assert len(after.conv.weight.unique()) == 4
 
 
-def test_large_layers_are_looked_at_in_part(monkeypatch: Patch) -> None:
+def test_large_layers_are_looked_at_in_part(monkeypatch):
     monkeypatch.setattr(compression, "MOST_CLUSTERED", 50)
     found = shared(network(), IMAGES, 3)
     assert isinstance(found, Net)
@@ -123,11 +122,11 @@ def test_large_layers_are_looked_at_in_part(monkeypatch: Patch) -> None:
         ({}, "changes nothing"),
     ],
 )
-def test_bad_compressions(of: dict[str, float], message: str) -> None:
+def test_bad_compressions(of, message):
     with pytest.raises(InputError, match=message):
         Compression(**of)  # type: ignore[arg-type]
 
 
-def test_names() -> None:
+def test_names():
     assert Compression(0.9, 2, 16, "static").name == "90 % pruned over 2 epochs, 16 values, 8 bits"
     assert Compression(quantise="dynamic").name == "8 bits, dynamic"

@@ -48,7 +48,7 @@ def naive(targets: list[int], predicted: list[int], names: list[str], draws: lis
     return min(recall / best for recall in of_group)
 
 
-def test_score_and_replicates_by_a_loop() -> None:
+def test_score_and_replicates_by_a_loop():
     shown = some()
     sample = Sample(shown.keys, 20)
     fair, gap = fairness_figures(sample, shown, {"k": 1}, "a note", "gender")
@@ -72,7 +72,7 @@ def test_score_and_replicates_by_a_loop() -> None:
     assert fair.hyperparameters == {"k": 1}
 
 
-def test_group_recalls_are_those_of_torchmetrics() -> None:
+def test_group_recalls_are_those_of_torchmetrics():
     shown = some()
     names = np.array(shown.groups["race"])
     once = np.ones((1, 400), np.float32)
@@ -85,7 +85,7 @@ def test_group_recalls_are_those_of_torchmetrics() -> None:
         assert value == pytest.approx(float(expected))
 
 
-def test_recalls_are_of_classes_that_all_groups_have() -> None:
+def test_recalls_are_of_classes_that_all_groups_have():
     targets = np.array([0, 1, 2, 0, 1, 0])
     names = ["a", "a", "a", "b", "b", "b"]
     predicted = np.array([0, 0, 2, 0, 1, 1])
@@ -93,7 +93,7 @@ def test_recalls_are_of_classes_that_all_groups_have() -> None:
     assert found.tolist() == [[0.5, 0.75]]  # of class 2 b has no row
 
 
-def test_a_group_of_29_is_shown_and_not_ranked() -> None:
+def test_a_group_of_29_is_shown_and_not_ranked():
     shown = some()
     names = ["large"] * 186 + ["other"] * 185 + ["small"] * 29
     predicted = shown.targets.copy()
@@ -114,7 +114,7 @@ def test_a_group_of_29_is_shown_and_not_ranked() -> None:
     assert ranked_groups(["small"] * 30 + [UNKNOWN] * 40) == ["small"]
 
 
-def test_scores_of_a_closed_form() -> None:
+def test_scores_of_a_closed_form():
     assert fairness_score(np.array([[0.5, 1.0], [0.4, 0.4], [0.0, 0.0]])).tolist() == [0.5, 1, 1]
 
 
@@ -125,6 +125,6 @@ def test_scores_of_a_closed_form() -> None:
         (["White"] * 50 + ["Black"] * 29, "fewer than two groups of 30 test pictures"),
     ],
 )
-def test_nothing_to_compare_is_told(names: list[str], message: str) -> None:
+def test_nothing_to_compare_is_told(names, message):
     with pytest.raises(InputError, match=message):
         check_grouping("race", names)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from linear_probe.experiments.audit.compression import Compression, pruned, shared
 from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
 from ssl_faces import InputError
-from ssl_faces.encoders.onnx_files import Quantised, quantised
+from ssl_faces.encoders.onnx_files import quantised
 
 
 class Net(nn.Module):
@@ -46,11 +46,11 @@ def network() -> Net:
 
 
 @pytest.fixture(scope="module")
-def data(network: Net) -> bytes:
+def data(network) -> bytes:
     return exported(network, IMAGES[:2])
 
 
-def test_a_file_says_what_the_network_says_of_any_number(network: Net, data: bytes) -> None:
+def test_a_file_says_what_the_network_says_of_any_number(network, data):
     model = OnnxModel(data)
     for count in (1, 2, 7):
         with torch.no_grad():
@@ -67,9 +67,7 @@ def test_a_file_says_what_the_network_says_of_any_number(network: Net, data: byt
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(
-    how: Quantised, network: Net, data: bytes
-) -> None:
+def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(how, network, data):
     model = OnnxModel(quantised(data, how, IMAGES))
     with torch.no_grad():
         expected = network(IMAGES)
@@ -83,7 +81,7 @@ def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_sums_of_products_do_not_overflow_on_any_processor(how: Quantised) -> None:
+def test_sums_of_products_do_not_overflow_on_any_processor(how):
     """x86 without VNNI adds two products of 8 bits in 16, and cuts off what is more."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
@@ -102,7 +100,7 @@ def test_sums_of_products_do_not_overflow_on_any_processor(how: Quantised) -> No
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_zeros_stay_zero_in_8_bits(how: Quantised, network: Net) -> None:
+def test_zeros_stay_zero_in_8_bits(how, network):
     small = pruned(network, IMAGES[:2], Compression(0.6))
     data = exported(small, IMAGES[:2])
     zeros = sum(int((m.weight == 0).sum()) for m in (small.conv, small.linear))  # type: ignore[union-attr, operator]
@@ -112,7 +110,7 @@ def test_zeros_stay_zero_in_8_bits(how: Quantised, network: Net) -> None:
     assert few[0] - few[1] >= zeros  # and small ones become zero
 
 
-def test_shared_values_stay_shared_in_the_file(network: Net) -> None:
+def test_shared_values_stay_shared_in_the_file(network):
     data = exported(shared(network, IMAGES[:2], 4), IMAGES[:2])
     weights = OnnxModel(data).weights()
     assert len(np.unique(weights["conv.weight"][0])) == 4
@@ -121,7 +119,7 @@ def test_shared_values_stay_shared_in_the_file(network: Net) -> None:
     assert OnnxModel(data).compressed_bytes < plain.compressed_bytes
 
 
-def test_what_cannot_be_written_is_told(network: Net) -> None:
+def test_what_cannot_be_written_is_told(network):
     class OfTheirNumber(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.mean((2, 3)) * float(len(x))

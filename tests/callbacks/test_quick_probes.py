@@ -57,7 +57,7 @@ def naive_ridge(bank: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> n
 
 
 @pytest.mark.parametrize("count", [20, 300])
-def test_accuracies(count: int) -> None:
+def test_accuracies(count):
     """Also with a bank smaller than the number of neighbours."""
     bank, labels = faces(count, 1)
     queries, truth = faces(120, 2)
@@ -72,7 +72,7 @@ def test_accuracies(count: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_errors(columns: int) -> None:
+def test_errors(columns):
     bank, queries = faces(200, 3)[0], faces(50, 4)[0]
     targets, truth = bank[:, :columns] * 10 + 5, queries[:, :columns] * 10 + 5
     one, two = scaled(bank, queries)
@@ -80,7 +80,7 @@ def test_errors(columns: int) -> None:
     np.testing.assert_allclose(absolute_errors(bank, targets, queries, truth), expected, 1e-4)
 
 
-def test_constant_features() -> None:
+def test_constant_features():
     bank = torch.full((60, 8), 0.1)
     labels = torch.arange(60) % 3 // 2  # two thirds are 0
     figures = figures_of(
@@ -93,7 +93,7 @@ def test_constant_features() -> None:
     assert standardised(bank, bank)[0].abs().max() == 0
 
 
-def test_maps_are_not_probed() -> None:
+def test_maps_are_not_probed():
     encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True)
     assert probed_spaces(encoder) == ["expression", "identity"]
     assert probed_spaces(BackboneEncoder("resnet18", 32, 0.125)) == ["pooled"]

@@ -11,7 +11,7 @@ from ssl_faces.common.errors import InputError
 
 
 @pytest.mark.parametrize("paths", [["", ""], ["a.ckpt"] * 3, ["a.ckpt", ""], ["", "a.ckpt"]])
-def test_all_processes_have_the_same_checkpoint(paths: list[str]) -> None:
+def test_all_processes_have_the_same_checkpoint(paths):
     def decide(same: bool, all: bool) -> bool:
         assert all
         assert same == (path == paths[0])

@@ -61,7 +61,7 @@ def folder_of(fit: list[str]) -> str:
     return fit[fit.index("--out") + 1]
 
 
-def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
+def test_encoders_are_trained_first_by_every_seed(tmp_path):
     runs, row = run_trained(tmp_path, [0, 1, 2])
     # Both rows are of the same folders, which are made once.
     assert [call[0] for call in runs.calls] == ["truth"] * 3
@@ -77,7 +77,7 @@ def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
     assert row["gain"].startswith("+3.00 [")
 
 
-def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
+def test_seeds_of_earlier_calls_count(tmp_path):
     run_trained(tmp_path, [0])
     runs, row = run_trained(tmp_path, [4])
     assert len(runs.calls) == 1
@@ -85,7 +85,7 @@ def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     assert row["with"].startswith("6.20 [")
 
 
-def test_records_give_the_same_table_wherever_they_are(tmp_path: Path) -> None:
+def test_records_give_the_same_table_wherever_they_are(tmp_path):
     run_trained(tmp_path / "here", [0, 1])
     shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
@@ -104,7 +104,7 @@ def test_records_give_the_same_table_wherever_they_are(tmp_path: Path) -> None:
     assert row("there") == row("here") | nothing
 
 
-def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
+def test_the_records_of_a_table_are_kept_and_no_more(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     run_trained(here, [0])
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
@@ -127,7 +127,7 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert row(there)["seeds"] == "2"
 
 
-def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
+def test_stages_that_begin_alike_are_shared(tmp_path):
     runs, _ = run_trained(tmp_path, [0], motion="other.yaml")
     assert len({folder_of(fit) for fit in runs.fits}) == len(runs.fits) == 4
     # What another verb scores is trained once all the same.

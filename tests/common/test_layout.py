@@ -84,7 +84,7 @@ def room_of(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
-def test_rooms_import_only_lower_rooms(imports: dict[str, set[str]]) -> None:
+def test_rooms_import_only_lower_rooms(imports):
     place = {room: number for number, room in enumerate(ROOMS)}
     upwards = [
         f"{module} imports {name}"
@@ -95,7 +95,7 @@ def test_rooms_import_only_lower_rooms(imports: dict[str, set[str]]) -> None:
     assert not upwards
 
 
-def test_no_files_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
+def test_no_files_import_each_other_in_a_circle(imports):
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:

@@ -51,7 +51,7 @@ def write_records(path: Path, encoder: str, value: float) -> None:
 
 
 @pytest.fixture
-def comparison(tmp_path: Path) -> Path:
+def comparison(tmp_path) -> Path:
     """Two methods, each with a seed, and their scores."""
     out = tmp_path / "compare"
     for method, best in (("hybrid", 44.0), ("simclr", 41.0)):
@@ -62,7 +62,7 @@ def comparison(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def swept(tmp_path: Path) -> Path:
+def swept(tmp_path) -> Path:
     """Six trials: the figure is 40 + 10 log10(weight), whatever the temperature."""
     out = tmp_path / "sweep"
     notes = []

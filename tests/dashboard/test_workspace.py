@@ -26,7 +26,7 @@ def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {one["name"]: one["panels"] for one in banks}
 
 
-def test_panels_of_a_sweep(swept: Path) -> None:
+def test_panels_of_a_sweep(swept):
     found = sections(swept)
     assert list(found) == [
         "Online probe (held-out training faces, never test)",
@@ -55,9 +55,7 @@ def test_panels_of_a_sweep(swept: Path) -> None:
     assert rank["config"]["metrics"] == ["online/rank/expression"]
 
 
-def test_it_is_sent_once(
-    comparison: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_sent_once(comparison, monkeypatch, capsys):
     """An unreachable or refusing W&B is a one-sentence error."""
     from wandb_workspaces.workspaces import interface, internal
 
@@ -86,7 +84,7 @@ def test_it_is_sent_once(
     assert "give ENTITY/PROJECT" in capsys.readouterr().err
 
 
-def test_runs_that_have_logged_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_have_logged_nothing(tmp_path, capsys):
     run = write_run(tmp_path / "run")
     (run / "csv/version_0/metrics.csv").write_text("loss,step\n")
     assert main(["dashboard", str(run), "--wandb", "me/faces"]) == 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -48,7 +46,7 @@ def own_labels(faces: FaceSet) -> dict[str, str]:
     return {r.key: names[r.labels["expression"]] for r in faces.records if r.labels}
 
 
-def test_fer2013_to_ckplus(tmp_path: Path) -> None:
+def test_fer2013_to_ckplus(tmp_path):
     fer = Fer2013(fer_folders(tmp_path / "fer"), "all")
     ck = CKPlus(ckplus(tmp_path / "ck"), "all")
     faces = cross_database(fer, ck)
@@ -75,7 +73,7 @@ def test_fer2013_to_ckplus(tmp_path: Path) -> None:
         np.testing.assert_array_equal(picture, faces.read(i))
 
 
-def test_a_set_in_folds_is_learnt_from_whole(tmp_path: Path) -> None:
+def test_a_set_in_folds_is_learnt_from_whole(tmp_path):
     ck = CKPlus(ckplus(tmp_path / "ck"), "all")
     fer = Fer2013(fer_folders(tmp_path / "fer"), "all")
     faces = cross_database(ck, fer)
@@ -85,7 +83,7 @@ def test_a_set_in_folds_is_learnt_from_whole(tmp_path: Path) -> None:
     assert set(faces.people) == {f"train/{r.person}" for r in ck.records if r.labels}
 
 
-def test_classes_are_matched_by_name_and_others_left_out(tmp_path: Path) -> None:
+def test_classes_are_matched_by_name_and_others_left_out(tmp_path):
     plus = FERPlus(ferplus(tmp_path / "fer"), "all")
     affect = AffectNet(affectnet_csv(tmp_path / "affect"), "all")
     for names in (("sad", "happy", "fear"), ("bored", "happy", "sad")):
@@ -110,7 +108,7 @@ def test_classes_are_matched_by_name_and_others_left_out(tmp_path: Path) -> None
     assert [r.box for r in boxed[:3]] == [r.box for r in affect.records[:3]]
 
 
-def test_people_of_one_name_in_two_sets_are_two(tmp_path: Path) -> None:
+def test_people_of_one_name_in_two_sets_are_two(tmp_path):
     def faces(name: str) -> FaceSet:
         paths = [put_picture(tmp_path / name / f"{k}.png", 20 * k) for k in range(2)]
         records = [FaceRecord(p.name, p, "Ann", {"expression": k}) for k, p in enumerate(paths)]
@@ -121,7 +119,7 @@ def test_people_of_one_name_in_two_sets_are_two(tmp_path: Path) -> None:
     assert both[0]["person"] != both[2]["person"]
 
 
-def test_sets_that_do_not_serve(tmp_path: Path) -> None:
+def test_sets_that_do_not_serve(tmp_path):
     fer = Fer2013(fer_folders(tmp_path / "fer"), "all")
     ck = CKPlus(ckplus(tmp_path / "ck"), "all")
     utk = UTKFace(utkface(tmp_path / "utk"), "all")
@@ -151,9 +149,7 @@ def test_sets_that_do_not_serve(tmp_path: Path) -> None:
         (("cat", "owl"), "has the classes owl, rat of category and one cat, owl: only one class"),
     ],
 )
-def test_classes_of_which_too_few_are_in_both(
-    tmp_path: Path, names: tuple[str, str], message: str
-) -> None:
+def test_classes_of_which_too_few_are_in_both(tmp_path, names, message):
     for folder, those in (("one", names), ("two", ("owl", "rat"))):
         for i, name in enumerate(those):
             for k in range(9):

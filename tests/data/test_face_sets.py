@@ -171,7 +171,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind.__name__)
-def test_a_layout_is_recognised_listed_and_split(layout: Layout, tmp_path: Path) -> None:
+def test_a_layout_is_recognised_listed_and_split(layout, tmp_path):
     root = tmp_path / "data" / "set"
     layout.make(root)
     (train,) = [f for f in find_face_sets(root.parent) if type(f) is layout.kind]
@@ -218,7 +218,7 @@ def test_a_layout_is_recognised_listed_and_split(layout: Layout, tmp_path: Path)
         assert person is None or both.people[sample["person"]] == person
 
 
-def test_every_registered_set_has_a_layout_here() -> None:
+def test_every_registered_set_has_a_layout_here():
     assert {layout.kind for layout in LAYOUTS} == {
         kind for kind in REGISTRY.values() if kind.__module__.startswith("ssl_faces.")
     }

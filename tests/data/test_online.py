@@ -25,7 +25,7 @@ SIZE = 16
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
@@ -69,7 +69,7 @@ def numbers_of_kept(images: torch.Tensor, most: int) -> list[int]:
     return [by_bytes[np.ascontiguousarray(x.permute(1, 2, 0).numpy()).tobytes()] for x in images]
 
 
-def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies() -> None:
+def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies():
     copies = [FaceRecord(f"copy {i}", picture(i)) for i in range(700)]
     sets = [FaceSet("faces", "train", records(range(700))), FaceSet("copies", "train", copies)]
     data = ready(sets, online_pictures=120)
@@ -93,7 +93,7 @@ def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies()
     assert len(ready(sets, online_pictures=5000).online.faces[0].images) == 140
 
 
-def test_people_are_kept_back_whole_in_all_sets() -> None:
+def test_people_are_kept_back_whole_in_all_sets():
     other = records(range(100), people=100, label="", first=5000)
     sets = [FaceSet("poses", "train", records(range(800), 100, "pose")), FaceSet("o", "all", other)]
     data = ready(sets, online_pictures=160)
@@ -109,7 +109,7 @@ def test_people_are_kept_back_whole_in_all_sets() -> None:
     assert trained == set(range(100)) - set(people), "of either set"
 
 
-def test_neither_test_pictures_nor_test_people_are_among_them() -> None:
+def test_neither_test_pictures_nor_test_people_are_among_them():
     faces = WithTests(
         "faces", records(range(800), 200), [FaceRecord("t", picture(3))], ["p5", "p6"]
     )
@@ -127,14 +127,14 @@ def test_neither_test_pictures_nor_test_people_are_among_them() -> None:
     assert number_of("p5") in tests.people
 
 
-def test_byte_identical_pictures_are_kept_back_once() -> None:
+def test_byte_identical_pictures_are_kept_back_once():
     """Else a query would find itself in the bank."""
     twice = [FaceRecord(f"{i}", picture(i % 400), None, {"expression": 1}) for i in range(800)]
     (kept,) = keep_back([FaceSet("faces", "train", twice)], HeldOut.of(), 160, SIZE).faces
     assert len(set(numbers_of_kept(kept.images, 400))) == len(kept.images) == 160
 
 
-def test_the_choice_changes_little_with_the_set() -> None:
+def test_the_choice_changes_little_with_the_set():
     def chosen(count: int) -> set[int]:
         faces = FaceSet("faces", "train", records(range(count)))
         return set(
@@ -146,7 +146,7 @@ def test_the_choice_changes_little_with_the_set() -> None:
     assert len(before & after) >= 110
 
 
-def test_one_set_serves_both_labels_and_else_the_one_with_most() -> None:
+def test_one_set_serves_both_labels_and_else_the_one_with_most():
     rendered = RenderedFaces(count=700, people=70, size=SIZE)
     kept = keep_back([rendered], held_out_by([rendered]), 110, SIZE)
     (one,) = kept.faces
@@ -169,7 +169,7 @@ def test_one_set_serves_both_labels_and_else_the_one_with_most() -> None:
     assert str(two) == "120 pictures of many, 120 pictures of poses"
 
 
-def test_too_few_labels_keep_nothing_back() -> None:
+def test_too_few_labels_keep_nothing_back():
     few = [FaceSet("few", "train", records(range(5 * LEAST - 1)))]
     data = ready(few, online_pictures=2500)
     assert data.online.faces == []
@@ -178,7 +178,7 @@ def test_too_few_labels_keep_nothing_back() -> None:
     assert left_out(data) == "nothing"
 
 
-def test_off_by_default() -> None:
+def test_off_by_default():
     data = ready([FaceSet("faces", "train", records(range(600)))])
     assert (data.online.faces, len(data.trained_on())) == ([], 600)
     assert "left_out_for_the_online_probe" not in data.description[0]
@@ -188,7 +188,7 @@ def test_off_by_default() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     """A folder of 650 pictures in two classes of expression."""
     from PIL import Image
 
@@ -199,7 +199,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def test_packs_need_a_labelled_set(folder: Path, tmp_path: Path) -> None:
+def test_packs_need_a_labelled_set(folder, tmp_path):
     from ssl_faces.data import ClassFolders, find_face_sets
 
     place = tmp_path / "pack"
@@ -223,7 +223,7 @@ def test_packs_need_a_labelled_set(folder: Path, tmp_path: Path) -> None:
         assert int(label) == (3 if number % 2 else 5)
 
 
-def test_bad_settings(folder: Path, tmp_path: Path) -> None:
+def test_bad_settings(folder, tmp_path):
     from ssl_faces.data import ImageFolder
 
     place = tmp_path / "pack"

@@ -32,7 +32,7 @@ Change = Callable[[Path], object]
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
 
@@ -47,7 +47,7 @@ def faces() -> FaceSet:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     """A pack of 60 noise pictures in 5 shards, not known as verified."""
     pack_sets([faces()], tmp_path / "made", SIZE)
     shutil.copytree(tmp_path / "made", tmp_path / "pack")
@@ -63,7 +63,7 @@ def by_number(pack: Pack) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-def test_pictures_are_read_by_number(folder: Path, loaded: bool) -> None:
+def test_pictures_are_read_by_number(folder, loaded):
     stored = StoredFaces([Pack(folder), Pack(folder)])
     if loaded:
         memory = stored.load()
@@ -78,7 +78,7 @@ def test_pictures_are_read_by_number(folder: Path, loaded: bool) -> None:
     assert not out[np.setdiff1d(np.arange(70), places)].any()
 
 
-def test_only_kept_pictures_are_listed(folder: Path) -> None:
+def test_only_kept_pictures_are_listed(folder):
     pack = Pack(folder)
     stored = StoredFaces([pack])
     numbers, people = stored.listed(np.array([3, 1]))
@@ -97,7 +97,7 @@ def test_only_kept_pictures_are_listed(folder: Path) -> None:
     assert people.tolist() == [-1, -1]
 
 
-def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) -> None:
+def test_a_copy_for_another_process_reads_the_same(remote, folder):
     """As loader processes get it where they are spawned."""
     for place in (str(folder), remote):
         stored = StoredFaces([Pack(place)])
@@ -117,7 +117,7 @@ def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) ->
     st.lists(st.binary(min_size=1, max_size=1), max_size=8),
     st.lists(st.binary(min_size=1, max_size=1), max_size=8),
 )
-def test_copies_are_those_with_a_test_pictures_hash(ours: list[bytes], tested: list[bytes]) -> None:
+def test_copies_are_those_with_a_test_pictures_hash(ours, tested):
     """Hashes with zeros at their ends, which text comparisons take for ends, among them."""
     mine, theirs = ([b * 16 + b"\0" * 16 for b in given] for given in (ours, tested))
     held_out = HeldOut.of([], theirs[:4]) | HeldOut.of([], theirs[4:])
@@ -133,7 +133,7 @@ def first(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("cut", [None, -100])
-def test_a_missing_or_truncated_shard(folder: Path, cut: int | None) -> None:
+def test_a_missing_or_truncated_shard(folder, cut):
     path = first(folder)
     data = path.read_bytes()
     path.unlink()
@@ -145,7 +145,7 @@ def test_a_missing_or_truncated_shard(folder: Path, cut: int | None) -> None:
     assert "copy it again" in text
 
 
-def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder: Path) -> None:
+def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder):
     path = first(folder)
     assert Pack(folder).verify() == 5
     assert Pack(folder).verify() == 0, "verified once"
@@ -207,13 +207,13 @@ CHANGES: list[tuple[Change, str]] = [
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES)
-def test_a_broken_index(folder: Path, change: Change, message: str) -> None:
+def test_a_broken_index(folder, change, message):
     """When the pack is opened, or at the latest when it is read."""
     change(folder)
     assert message in message_of(lambda: Pack(folder).verify(True) and Pack(folder).open(0))
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there(tmp_path):
     assert "no such folder" in message_of(Pack, tmp_path / "none")
 
 
@@ -228,7 +228,7 @@ class Touch:
 
 
 @pytest.mark.parametrize("kind", ["pickled", "objects", "empty", "cut"])
-def test_a_file_that_is_no_shard(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_shard(folder, tmp_path, kind):
     pack, marker = Pack(folder), tmp_path / "ran"
     path = first(folder)
     if kind == "pickled":
@@ -246,7 +246,7 @@ def test_a_file_that_is_no_shard(folder: Path, tmp_path: Path, kind: str) -> Non
 
 
 @pytest.fixture
-def remote(folder: Path) -> Iterator[str]:
+def remote(folder) -> Iterator[str]:
     """The pack in fsspec's store in memory."""
     files = fsspec.filesystem("memory")
     for path in folder.iterdir():
@@ -259,7 +259,7 @@ def kept(cache: Path) -> list[Path]:
     return sorted((cache / "fetched").glob("*.npy"))
 
 
-def test_shards_are_fetched_when_asked_for(remote: str, folder: Path, tmp_path: Path) -> None:
+def test_shards_are_fetched_when_asked_for(remote, folder, tmp_path):
     cache = tmp_path / "fetching"
     pack = Pack(remote, cache)
     assert pack.name == Pack(folder).name
@@ -271,7 +271,7 @@ def test_shards_are_fetched_when_asked_for(remote: str, folder: Path, tmp_path: 
     Pack(remote, cache).path(0)  # it is here already
 
 
-def test_shards_are_fetched_ahead(remote: str, tmp_path: Path) -> None:
+def test_shards_are_fetched_ahead(remote, tmp_path):
     pack = Pack(remote, tmp_path / "fetching")
     pack.ahead(range(3))
     for number in range(3):
@@ -281,9 +281,7 @@ def test_shards_are_fetched_ahead(remote: str, tmp_path: Path) -> None:
     assert len(kept(tmp_path / "fetching")) == 5
 
 
-def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(
-    remote: str, tmp_path: Path
-) -> None:
+def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(remote, tmp_path):
     cache = tmp_path / "fetching"
     most = 3 * max(entry.bytes for entry in Pack(remote).index.shards)
     pack = Pack(remote, cache, most)
@@ -295,7 +293,7 @@ def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(
 
 
 @pytest.mark.parametrize("kind", ["wrong", "missing", "no pack", "no protocol"])
-def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: str) -> None:
+def test_remote_packs_that_can_not_be_used(remote, tmp_path, kind):
     files = fsspec.filesystem("memory")
     shard = f"/bucket/pack/{Pack(remote).index.shards[0].file}"
     message = "SHA-256 is not the index's"
@@ -317,9 +315,7 @@ def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: st
     assert not kept(tmp_path / "fetching")
 
 
-def test_a_connection_that_fails_is_tried_again(
-    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_fails_is_tried_again(remote, tmp_path, monkeypatch):
     monkeypatch.setattr("ssl_faces.data.store.fetching.time.sleep", lambda seconds: None)
     opened = fsspec.open
     failures = [2]
@@ -337,9 +333,7 @@ def test_a_connection_that_fails_is_tried_again(
     assert "can't be fetched (ConnectionError: reset)" in text
 
 
-def test_a_full_disk_while_fetching(
-    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_fetching(remote, tmp_path, monkeypatch):
     pack = Pack(remote, tmp_path / "fetching")
 
     def full(*args: object) -> None:

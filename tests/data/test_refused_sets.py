@@ -270,14 +270,7 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
         for change, rest in rows
     ],
 )
-def test_bad_layouts_and_rows_are_named(
-    kind: Callable[..., FaceSet],
-    make: Change,
-    part: str,
-    change: Change,
-    message: str,
-    tmp_path: Path,
-) -> None:
+def test_bad_layouts_and_rows_are_named(kind, make, part, change, message, tmp_path):
     root = tmp_path / "set"
     make(root)
     change(root)
@@ -329,14 +322,7 @@ SKIPS: list[tuple[type[FaceSet], Change, Change, str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "make", "change", "key", "reason"), SKIPS)
-def test_what_can_not_be_used_is_skipped_and_listed(
-    kind: Callable[..., FaceSet],
-    make: Change,
-    change: Change,
-    key: str,
-    reason: str,
-    tmp_path: Path,
-) -> None:
+def test_what_can_not_be_used_is_skipped_and_listed(kind, make, change, key, reason, tmp_path):
     make(tmp_path)
     before = kind(tmp_path, "all")
     change(tmp_path)

@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("rendered") / "set"
     assert render(out, "--nuisances", "all", "--counterparts", "neutral,frontal") == 0
     return out
@@ -40,7 +40,7 @@ def expected() -> RenderedFaces:
     return RenderedFaces(COUNT, PEOPLE, "all", SIZE, 2, "all", ("neutral", "frontal"))
 
 
-def test_pictures_and_counterparts_are_those_of_the_set(written: Path) -> None:
+def test_pictures_and_counterparts_are_those_of_the_set(written):
     faces = expected()
     with (written / "labels.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -65,7 +65,7 @@ def test_pictures_and_counterparts_are_those_of_the_set(written: Path) -> None:
     assert {"x0", "reprojection_px"} <= set(YOUTUBE_COLUMNS)
 
 
-def test_the_tables_serve_the_probes_and_share_no_person(written: Path) -> None:
+def test_the_tables_serve_the_probes_and_share_no_person(written):
     train, test = table_faces(written / "train.csv", written / "test.csv")
     assert len(train) + len(test) == COUNT
     assert not set(train.people) & set(test.people)
@@ -82,9 +82,7 @@ def test_the_tables_serve_the_probes_and_share_no_person(written: Path) -> None:
             assert gender == GROUPS["gender"][truth.labels["gender"]]
 
 
-def test_an_interrupted_run_leaves_no_table_and_resumes(
-    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_an_interrupted_run_leaves_no_table_and_resumes(written, tmp_path, monkeypatch, capsys):
     out, more = tmp_path / "set", ("--nuisances", "all", "--counterparts", "neutral,frontal")
     write, left = writing.replace_file, 50
 
@@ -111,7 +109,7 @@ def test_an_interrupted_run_leaves_no_table_and_resumes(
     assert " 0 pictures written now" in capsys.readouterr().out
 
 
-def test_a_sheet_shows_the_faces_in_rows(tmp_path: Path) -> None:
+def test_a_sheet_shows_the_faces_in_rows(tmp_path):
     file = tmp_path / "sheet.png"
     assert run("render", "--sheet", file, "--count", 10, "--size", 20) == 0
     sheet = np.asarray(Image.open(file))

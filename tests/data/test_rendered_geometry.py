@@ -20,7 +20,7 @@ from tests.support.rendered import CALM, FRONTAL, drawn, one_thread
 __all__ = ["one_thread"]
 
 
-def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise() -> None:
+def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise():
     nose, eyes, chin = 30, slice(36, 48), 8
 
     def points(**pose: float) -> Tensor:
@@ -38,7 +38,7 @@ def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise() -
     assert (leaning[:, chin, 0] < straight[:, chin, 0] - 3).all()
 
 
-def test_landmarks_mirror_with_the_picture() -> None:
+def test_landmarks_mirror_with_the_picture():
     factors = drawn(20, each=2)
     ours, theirs = project_landmarks(factors, 64), project_landmarks(mirrored(factors), 64)
     theirs[..., 0] = 63 - theirs[..., 0]
@@ -69,7 +69,7 @@ def centroid(weight: Tensor) -> Tensor:
     )
 
 
-def test_eyes_are_where_the_landmarks_say_at_any_pose() -> None:
+def test_eyes_are_where_the_landmarks_say_at_any_pose():
     size = 128
     straight_ahead = {**CALM, "glasses": 0.0, "hair_cover": 0.0, "lid_raise": 1.0}
     factors = drawn(25, **straight_ahead)
@@ -87,7 +87,7 @@ def test_eyes_are_where_the_landmarks_say_at_any_pose() -> None:
     assert factors["roll"].abs().max() > 15
 
 
-def test_lips_are_where_the_landmarks_say() -> None:
+def test_lips_are_where_the_landmarks_say():
     size = 128
     factors = drawn(25, **CALM, lip_tone=0.0, lip_tighten=0.0, lip_fullness=0.06)
     factors["yaw"] = factors["yaw"] * 0.4
@@ -101,7 +101,7 @@ def test_lips_are_where_the_landmarks_say() -> None:
         assert torch.cdist(middles, lip_pixels).amin(1).max() < 2.5
 
 
-def test_jaw_landmarks_are_near_the_outline() -> None:
+def test_jaw_landmarks_are_near_the_outline():
     size = 128
     factors = drawn(30, **FRONTAL, hair_cover=0.0, background_value=0.3)
     person = changed(factors, size, background_value=0.6) == 0
@@ -113,7 +113,7 @@ def test_jaw_landmarks_are_near_the_outline() -> None:
             assert abs(outline - x) < 5
 
 
-def test_expression_changes_the_mouth_and_not_who_it_is() -> None:
+def test_expression_changes_the_mouth_and_not_who_it_is():
     size = 64
     well_lit = {"zoom": 0.8, "ambient": 0.8, "exposure": 1.0, "melanin": 0.3, "beard": 0.0}
     factors = drawn(20, **FRONTAL, **well_lit, **dict.fromkeys(ACTION_UNITS, 0.0))
@@ -136,7 +136,7 @@ def test_expression_changes_the_mouth_and_not_who_it_is() -> None:
     )
 
 
-def test_smiles_lift_the_corners_and_surprise_opens_the_mouth() -> None:
+def test_smiles_lift_the_corners_and_surprise_opens_the_mouth():
     def points(name: str) -> Tensor:
         factors = drawn(20, **FRONTAL, **dict.fromkeys(ACTION_UNITS, 0.0))
         units = {unit: torch.full((20,), value) for unit, value in EXPRESSION_UNITS[name].items()}

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Served:
 
 
 @pytest.fixture
-def served(run_of: Callable[[str], Path], tmp_path: Path) -> Iterator[Served]:
+def served(run_of, tmp_path) -> Iterator[Served]:
     """`ssl-faces demo` of the hybrid's encoder and a stage 2, at most 0.1 MB a picture."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(WATCH)
@@ -107,9 +107,7 @@ def answered(page: Any) -> Any:
     return page.locator("#result .result")
 
 
-def test_two_faces_are_uploaded_and_compared(
-    served: Served, run_of: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_two_faces_are_uploaded_and_compared(served, run_of, tmp_path):
     pictures = rendered(2)
     paths = write_all(tmp_path / "faces", pictures)
     (tmp_path / "notes.png").write_text("no picture")

@@ -17,7 +17,7 @@ WRONG = NOT_PICTURES | {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_uploads(name: str) -> None:
+def test_wrong_uploads(name):
     data, message = WRONG[name]
     sentence = message_of(read_upload, data, "face A", Limits(0.05, 50_000))
     assert sentence.startswith("face A: ")
@@ -28,7 +28,7 @@ def test_wrong_uploads(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
-def test_within_the_limits(kind: str) -> None:
+def test_within_the_limits(kind):
     pixels = black(48, 64) + 3 * np.arange(64, dtype=np.uint8)[:, None, None]
     data = encoded(pixels, kind, **({} if kind == "JPEG" else {"lossless": True}))
     upload = read_upload(data, "face A", Limits(len(data) / 2**20, 64 * 48))

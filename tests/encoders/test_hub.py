@@ -9,14 +9,13 @@ import torch
 
 from ssl_faces import InputError, from_pretrained, load_encoder, load_probe, push_to_hub
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
-from tests.support.hub import SHA, Hub, hub
-from tests.support.types import Patch
+from tests.support.hub import SHA, hub
 
 pytest.importorskip("huggingface_hub")
 __all__ = ["hub"]
 
 
-def test_a_released_encoder_comes_back_with_its_probe(hub: Hub) -> None:
+def test_a_released_encoder_comes_back_with_its_probe(hub):
     address = push_to_hub("hybrid", "me/hybrid", token="hf_secret", private=False)
     assert address == f"{hub.url}/me/hybrid"
     assert hub.tokens == {"Bearer hf_secret"}
@@ -41,7 +40,7 @@ def test_a_released_encoder_comes_back_with_its_probe(hub: Hub) -> None:
     assert "- not for deciding about people" in page
 
 
-def test_an_encoder_in_memory_and_changed_weights(hub: Hub) -> None:
+def test_an_encoder_in_memory_and_changed_weights(hub):
     encoder = new_encoder(EncoderSettings("resnet18", 32, 0.0625))
     push_to_hub(encoder, "me/new")
     assert hub.private == {"me/new": True}
@@ -61,7 +60,7 @@ def test_an_encoder_in_memory_and_changed_weights(hub: Hub) -> None:
         from_pretrained("me/bad")
 
 
-def test_what_can_go_wrong_is_one_sentence(hub: Hub, monkeypatch: Patch) -> None:
+def test_what_can_go_wrong_is_one_sentence(hub, monkeypatch):
     with pytest.raises(InputError, match="me/none: can't be downloaded"):
         from_pretrained("me/none")
     with pytest.raises(InputError, match="me/a/b: can't be uploaded"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,10 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.commands import refusal, run
 from tests.support.exports import MAKERS, check_same, export, saved
 from tests.support.small_sets import save_grey, write_fer2013, write_lfw
-from tests.support.types import Capsys, Patch
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_an_onnx_file_gives_torchs_features_for_any_batch(
-    tmp_path: Path, kind: str, capsys: Capsys
-) -> None:
+def test_an_onnx_file_gives_torchs_features_for_any_batch(tmp_path, kind, capsys):
     folder, out = saved(tmp_path, kind), tmp_path / "out" / "e.onnx"
     assert run(*export(folder, "--out", out)) == 0
     parity_line = (
@@ -67,7 +63,7 @@ def test_an_onnx_file_gives_torchs_features_for_any_batch(
     assert [path.name for path in out.parent.iterdir()] == ["e.onnx"]
 
 
-def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
+def test_a_linear_probe_reads_the_file_back(tmp_path):
     folder, out = saved(tmp_path, "facecycle"), tmp_path / "e.onnx"
     assert (
         run(*export(folder, "--out", out, "--spaces", "identity,expression_map", "--opset", "13"))
@@ -83,7 +79,7 @@ def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
     assert onnx.load(out).opset_import[0].version == 13
 
 
-def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path) -> None:
+def test_a_program_gives_torchs_features_for_any_batch(tmp_path):
     folder, out = saved(tmp_path, "facecycle"), tmp_path / "e.pt2"
     assert run(*export(folder, "--out", out, "--spaces", "identity")) == 0
     extra = {"card.json": ""}
@@ -98,7 +94,7 @@ def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path) -> None:
         check_same(features, encoder(x)["identity"])
 
 
-def test_wrong_features_are_not_written(tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
+def test_wrong_features_are_not_written(tmp_path, capsys, monkeypatch):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     right = formats.onnx_features
 
@@ -120,7 +116,7 @@ def test_wrong_features_are_not_written(tmp_path: Path, capsys: Capsys, monkeypa
     assert not out.parent.exists()
 
 
-def test_the_distance_is_relative_to_the_features_scale() -> None:
+def test_the_distance_is_relative_to_the_features_scale():
     exact = torch.tensor([[11.0, 20.0], [9.0, 20.0]])  # minus their mean: RMS sqrt(1/2)
     rounded = exact + torch.tensor([[0.0, 0.0], [0.0, 0.003]])
     assert parity.distance(exact, rounded) == pytest.approx(
@@ -132,7 +128,7 @@ def test_the_distance_is_relative_to_the_features_scale() -> None:
     assert [sum(parity.batch_sizes(n)) for n in (1, 3, 27, 28, 500)] == [1, 3, 27, 28, 500]
 
 
-def test_cosine_errors_are_of_centred_features() -> None:
+def test_cosine_errors_are_of_centred_features():
     exact = torch.tensor([[3.0, 7.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])
     turned = torch.tensor([[2.0, 8.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])  # the first by 90 °
     found = cosine_error(exact, turned)
@@ -150,7 +146,7 @@ class _Sizes(nn.Module):
 
 
 @pytest.mark.parametrize("opset", [13, 20])
-def test_resizing_and_pooling_are_torchs(opset: int) -> None:
+def test_resizing_and_pooling_are_torchs(opset):
     x = torch.rand(3, 3, 17, 24)
     session = session_of(traced(_Sizes(), x[:2], ["o"], opset))
     (found,) = session.run(None, {"images": x.numpy()})
@@ -171,7 +167,7 @@ class _Resized(nn.Module):
 
 
 @pytest.mark.parametrize("in_float", [True, False])
-def test_pictures_are_resized_in_32_bits(in_float: bool) -> None:
+def test_pictures_are_resized_in_32_bits(in_float):
     x = torch.rand(40, 3, 16, 16)
     network = _Resized().eval()
     data = quantised(traced(network, x[:2], ["o"]), "static", x, pixels_in_float=in_float)
@@ -196,9 +192,7 @@ class _NotInOnnx(BackboneEncoder):
         return {k: torch.linalg.qr(v)[0] for k, v in super().features(x, spaces).items()}
 
 
-def test_encoders_that_onnx_can_not_write(
-    tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_encoders_that_onnx_can_not_write(tmp_path, capsys, monkeypatch):
     argv = export(saved(tmp_path, "resnet"), "--out", tmp_path / "out" / "e.onnx")
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -211,9 +205,7 @@ def test_encoders_that_onnx_can_not_write(
     assert not (tmp_path / "out").exists()
 
 
-def test_faces_are_of_the_requested_part_of_all_sets(
-    real_data: Path, monkeypatch: Patch, tmp_path: Path
-) -> None:
+def test_faces_are_of_the_requested_part_of_all_sets(real_data, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_FACES_DATA", str(real_data / "fer2013"))
     root = faces_module.data_named(None)
     test, train = some_faces(root, "test", 48, 30), some_faces(root, "train", 48, 30)
@@ -226,7 +218,7 @@ def test_faces_are_of_the_requested_part_of_all_sets(
     assert faces_module.data_named(None) == "rendered"
 
 
-def test_8_bits_and_their_loss(tmp_path: Path, capsys: Capsys) -> None:
+def test_8_bits_and_their_loss(tmp_path, capsys):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     data = tmp_path / "data"
     write_fer2013(data)

@@ -23,11 +23,10 @@ from tests.support.demo import CLASSES, a_probe
 from tests.support.exports import check_same, export, saved
 from tests.support.images import EYES, astronaut
 from tests.support.small_sets import write_fer2013
-from tests.support.types import Capsys
 
 
 @pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Path:
+def _folder(tmp_path) -> Path:
     """An encoder with a probe of a space of 16."""
     folder = saved(tmp_path, "resnet")
     save_probe(folder, a_probe("identity", 16))
@@ -49,7 +48,7 @@ def expected(encoder: FaceEncoder, folder: Path, crops: np.ndarray) -> dict[str,
     return codes | {"expression_probabilities": probe(codes["identity"])}
 
 
-def test_crops_to_codes_and_probabilities(folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_crops_to_codes_and_probabilities(folder, tmp_path, capsys):
     out = tmp_path / "pipeline.onnx"
     assert run(*export(folder, "--out", out, "--pipeline")) == 0
     printed = capsys.readouterr().out
@@ -75,7 +74,7 @@ def test_crops_to_codes_and_probabilities(folder: Path, tmp_path: Path, capsys: 
     assert set(card_in(session, "parity")["spaces"]) == set(names)
 
 
-def test_a_deployment_needs_only_the_file_and_the_numpy_file(folder: Path, tmp_path: Path) -> None:
+def test_a_deployment_needs_only_the_file_and_the_numpy_file(folder, tmp_path):
     """From a photograph and its landmarks to what this package computes."""
     out = tmp_path / "pipeline.onnx"
     assert run(*export(folder, "--out", out, "--pipeline", "--spaces", "pooled")) == 0
@@ -93,7 +92,7 @@ def test_a_deployment_needs_only_the_file_and_the_numpy_file(folder: Path, tmp_p
         np.testing.assert_allclose(values, wanted[output.name], atol=1e-4)
 
 
-def test_8_bits_leave_the_probe_alone(folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_8_bits_leave_the_probe_alone(folder, tmp_path, capsys):
     out, data = tmp_path / "out" / "pipeline.onnx", tmp_path / "data"
     write_fer2013(data)
     words = ("--int8", "--pipeline", "--data", data, "--faces", "40", "--spaces", "identity")
@@ -119,7 +118,7 @@ def test_8_bits_leave_the_probe_alone(folder: Path, tmp_path: Path, capsys: Caps
     assert f"the same class is the most probable for {100 * same:.1f} %" in printed
 
 
-def test_8_bits_need_enough_real_faces(folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_8_bits_need_enough_real_faces(folder, tmp_path, capsys):
     out = tmp_path / "out" / "pipeline.onnx"
     words = export(folder, "--out", out, "--int8")
     assert "rendered ones differ too much; give a folder" in refusal(capsys, *words)
@@ -132,7 +131,7 @@ def test_8_bits_need_enough_real_faces(folder: Path, tmp_path: Path, capsys: Cap
     assert not out.parent.exists()
 
 
-def test_an_encoder_without_a_probe(tmp_path: Path, capsys: Capsys) -> None:
+def test_an_encoder_without_a_probe(tmp_path, capsys):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "pipeline.onnx"
     message = refusal(capsys, *export(folder, "--out", out, "--pipeline"))
     assert f"has no saved probe; make one by linear-probe save-probe --encoder {folder}" in message

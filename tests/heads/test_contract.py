@@ -63,7 +63,7 @@ ON_ENCODERS: dict[str, tuple[Callable[[FaceEncoder], Head], str]] = {
 
 
 @pytest.mark.parametrize("name", [*ON_ENCODERS, "two_level on FaceCycle"])
-def test_an_encoder_stays_as_it_is_and_all_else_learns(name: str) -> None:
+def test_an_encoder_stays_as_it_is_and_all_else_learns(name):
     make, space = ON_ENCODERS[name.split(" on ")[0]]
     encoder = facecycle() if "FaceCycle" in name else backbone()
     head = make(encoder).train()
@@ -131,7 +131,7 @@ def test_an_encoder_stays_as_it_is_and_all_else_learns(name: str) -> None:
         (lambda: Categories(1), "1 class to learn"),
     ],
 )
-def test_bad_settings_are_errors(make: Callable[[], object], message: str) -> None:
+def test_bad_settings_are_errors(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
@@ -203,12 +203,7 @@ def digits() -> tuple[Tensor, Tensor]:
     ],
     ids=["cvt", "inception_fer", "multitask", "thin", "face_gcn"],
 )
-def test_64_images_are_learned_by_heart(
-    make: Callable[[], Head],
-    data: Callable[[], tuple[Tensor, Tensor]],
-    learned: Callable[[Any, Tensor, Tensor], bool],
-    rate: float,
-) -> None:
+def test_64_images_are_learned_by_heart(make, data, learned, rate):
     torch.manual_seed(0)
     # Still in training mode: running statistics lag behind after so few steps.
     head = make().train()

@@ -23,7 +23,6 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedClips, camera
 from tests.support.heads import SQUARE
 from tests.support.refusals import error_of
-from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,13 +31,13 @@ def face(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(68, 3))
 
 
-def test_each_triangle_of_the_mean_face_is_three_edges() -> None:
+def test_each_triangle_of_the_mean_face_is_three_edges():
     assert edges_of("delaunay", SQUARE) == [
         *((0, 1), (0, 3), (0, 4), (1, 2), (1, 4), (2, 3), (2, 4), (3, 4))
     ]
 
 
-def test_contours_join_all_68_points() -> None:
+def test_contours_join_all_68_points():
     edges = edges_of("contours", face())
     reached, known = {0}, [0]
     while known:
@@ -55,7 +54,7 @@ def test_contours_join_all_68_points() -> None:
         edges_of("delaunay", np.array([[0.0, 0, 0], [1, 1, 0]]))
 
 
-def test_a_node_hears_itself_those_nearer_to_the_middle_and_those_farther_out() -> None:
+def test_a_node_hears_itself_those_nearer_to_the_middle_and_those_farther_out():
     own, inner, outer = adjacency(edges_of("delaunay", SQUARE), SQUARE)
     total = own + inner + outer
     assert torch.allclose(total.sum(0), torch.ones(5))
@@ -66,7 +65,7 @@ def test_a_node_hears_itself_those_nearer_to_the_middle_and_those_farther_out() 
     assert inner[:, 4].sum() == 0
 
 
-def test_a_graph_convolution_is_a_sum_over_edges() -> None:
+def test_a_graph_convolution_is_a_sum_over_edges():
     torch.manual_seed(0)
     matrices = adjacency(edges_of("delaunay", SQUARE), SQUARE)
     layer = GraphConvolution(3, 4, matrices)
@@ -85,7 +84,7 @@ def test_a_graph_convolution_is_a_sum_over_edges() -> None:
         assert torch.allclose(found[b, :, t, w], expected, atol=1e-5)
 
 
-def test_the_papers_stack() -> None:
+def test_the_papers_stack():
     head = FaceGCN(Categories(9), 3, adjacency(edges_of("delaunay", face()), face()))
     shapes = [tuple(unit.time[2].weight.shape) for unit in head.units]  # type: ignore[union-attr, index]
     widths = [64] * 4 + [128] * 3 + [256] * 3
@@ -97,7 +96,7 @@ def test_the_papers_stack() -> None:
         assert head(x).shape == (1, 9)
 
 
-def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:
+def test_faces_are_turned_onto_the_reference_and_not_mirrored():
     reference = face()
     turn = Rotation.random(random_state=1)
     moved = 3 * turn.apply(reference) + np.array([5.0, -2, 1])
@@ -110,7 +109,7 @@ def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:
     assert np.allclose(found - found.mean(0), scale * x, atol=1e-6)
 
 
-def test_local_shape_tells_a_plane_from_a_line_and_a_ball() -> None:
+def test_local_shape_tells_a_plane_from_a_line_and_a_ball():
     along = np.linspace(-1, 1, 7)
     line = np.stack([along, 0 * along, 0 * along], 1)
     draw = np.random.default_rng(0)
@@ -130,7 +129,7 @@ def test_local_shape_tells_a_plane_from_a_line_and_a_ball() -> None:
         nearest(SQUARE)
 
 
-def test_texture_is_of_the_picture_at_the_landmark() -> None:
+def test_texture_is_of_the_picture_at_the_landmark():
     images = torch.zeros(1, 3, 64, 64)
     images[..., 32:] = 1  # an upright edge at x = 32
     images[:, :, 48:, :16] = torch.linspace(0, 1, 16)[:, None]  # a slope downwards
@@ -143,7 +142,7 @@ def test_texture_is_of_the_picture_at_the_landmark() -> None:
     assert flat.std() < edge.std()
 
 
-def test_a_frozen_encoders_map_is_read_at_the_landmark() -> None:
+def test_a_frozen_encoders_map_is_read_at_the_landmark():
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125).eval()
     images = torch.rand(2, 3, 32, 32)
@@ -158,7 +157,7 @@ def test_a_frozen_encoders_map_is_read_at_the_landmark() -> None:
         sampled(facecycle, images, torch.zeros(2, 1, 2))
 
 
-def test_people_are_told_apart_and_written_down(tmp_path: Path, capsys: Capsys) -> None:
+def test_people_are_told_apart_and_written_down(tmp_path, capsys):
     words = [
         *("landmarks", "-c", str(ROOT / "configs/head/face_gcn.yaml"), "--data.people", "5"),
         *("--data.clips", "2", "--data.frames", "9", "--data.noise", "0", "--data.bias", "0"),
@@ -195,7 +194,7 @@ def test_people_are_told_apart_and_written_down(tmp_path: Path, capsys: Capsys) 
     assert "nodes: colour; give some of coordinates, shape, texture" in message
 
 
-def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> None:
+def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for():
     sizes = {"people": 3, "clips": 2, "frames": 4}
     exact = RenderedLandmarks(**sizes, noise=0).clips()  # type: ignore[arg-type]
     inexact = RenderedLandmarks(**sizes, noise=3).clips()  # type: ignore[arg-type]
@@ -217,7 +216,7 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     assert exact.images(0).shape == (4, 3, 64, 64)
 
 
-def test_texture_is_taken_where_the_erroneous_landmarks_lie() -> None:
+def test_texture_is_taken_where_the_erroneous_landmarks_lie():
     """Against the renderer's own camera, which projects any points of the head's frame."""
     sizes = {"people": 2, "clips": 2, "frames": 4}
     noisy = RenderedLandmarks(**sizes, noise=2, bias=3).clips()  # type: ignore[arg-type]
@@ -249,7 +248,7 @@ def written(root: Path, frames: int = 3) -> Path:
     return root
 
 
-def test_folders_of_landmark_files(tmp_path: Path) -> None:
+def test_folders_of_landmark_files(tmp_path):
     clips = LandmarkFolder(str(written(tmp_path))).clips()
     assert list(clips.keys) == ["F001/Angry", "F001/Happy", "M002/Angry", "M002/Happy"]
     assert clips.folds.tolist() == [-1, 0] * 2
@@ -262,7 +261,7 @@ def test_folders_of_landmark_files(tmp_path: Path) -> None:
         clips.images(0)
 
 
-def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
+def test_pictures_beside_the_landmarks(tmp_path):
     root = written(tmp_path / "clips")
     for path in root.rglob("*.bnd"):
         path.unlink()
@@ -293,13 +292,13 @@ def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
         ("9.csv", "x,y,z\n1,2,3\n", r"9\.csv: 1 landmarks of 3 numbers, and 8\.csv has 8"),
     ],
 )
-def test_files_that_cannot_be_used(name: str, text: str, message: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used(name, text, message, tmp_path):
     (written(tmp_path) / "M002" / "Happy" / name).write_text(text)
     with pytest.raises(InputError, match=message):
         LandmarkFolder(str(tmp_path)).clips()
 
 
-def test_data_that_cannot_be_used(tmp_path: Path) -> None:
+def test_data_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         LandmarkFolder(str(tmp_path / "none")).clips()
     (tmp_path / "empty").mkdir()

@@ -23,7 +23,6 @@ from ssl_faces import save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.by_heart import learn_by_heart
-from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +34,7 @@ def small(**settings: object) -> Hallucination:
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale: int) -> None:
+def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale):
     torch.manual_seed(0)
     network = SuperResolution(scale, 8, 1)
     tiny = torch.rand(2, 3, 6, 6)
@@ -45,7 +44,7 @@ def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale: int)
     assert not torch.allclose(network(tiny), enlarged(tiny, scale))
 
 
-def test_nothing_but_the_small_picture_is_seen() -> None:
+def test_nothing_but_the_small_picture_is_seen():
     """Images that are alike when small have the same outputs, however they differ."""
     head = small(scale=8).eval()
     torch.nn.init.normal_(head.enlarge.last.weight)
@@ -57,7 +56,7 @@ def test_nothing_but_the_small_picture_is_seen() -> None:
     assert gap < 0.05 * head(torch.rand(8, 3, 32, 32)).std()
 
 
-def test_the_distance_to_the_centres_is_half_the_squared_one() -> None:
+def test_the_distance_to_the_centres_is_half_the_squared_one():
     torch.manual_seed(0)
     layer = CentredClassifier(5, 3)
     torch.nn.init.normal_(layer.centres)
@@ -81,7 +80,7 @@ def reached(head: Hallucination, *names: str) -> set[str]:
     return moved
 
 
-def test_together_recognition_teaches_hallucination_and_apart_it_does_not() -> None:
+def test_together_recognition_teaches_hallucination_and_apart_it_does_not():
     assert reached(small(), "cross_entropy") >= {"enlarge", "recogniser", "classifier"}
     assert reached(small(), "pixels") == {"enlarge"}
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
@@ -97,7 +96,7 @@ def test_together_recognition_teaches_hallucination_and_apart_it_does_not() -> N
     assert not hasattr(none, "enlarge")
 
 
-def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
+def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth():
     torch.manual_seed(0)
     faces = RenderedFaces(64, 8, "all", size=32)
     images = faces.render_batch(range(64)).float() / 255
@@ -115,7 +114,7 @@ def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
     learn_by_heart(head, lambda: head.losses(images, labels), learnt, learning_rate=3e-3)
 
 
-def test_how_near_to_the_truth_they_are() -> None:
+def test_how_near_to_the_truth_they_are():
     torch.manual_seed(0)
     head = small()
     images = enlarged(torch.rand(3, 3, 8, 8), 4).clamp(0, 1)
@@ -140,7 +139,7 @@ def test_how_near_to_the_truth_they_are() -> None:
         )  # that leaves out the rim
 
 
-def test_panels_show_each_step() -> None:
+def test_panels_show_each_step():
     rows = small().eval().panels(torch.rand(2, 3, 32, 32))
     assert list(rows) == ["8 px", "bicubic", "hallucinated", "true"]
     assert all(
@@ -166,7 +165,7 @@ def people(root: Path) -> Path:
     return root
 
 
-def test_people_are_learnt_and_others_verified(tmp_path: Path, capsys: Capsys) -> None:
+def test_people_are_learnt_and_others_verified(tmp_path, capsys):
     words = [
         *("head", "-c", str(ROOT / "configs/head/hallucination.yaml")),
         *("--data", str(people(tmp_path / "data")), "--out", str(tmp_path / "out")),

@@ -31,7 +31,6 @@ from tests.support.fits import completed
 from tests.support.heads import SMALL
 from tests.support.pickles import Touch
 from tests.support.refusals import error_of
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +41,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: Path) -> None:
+def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path):
     probe = ["run", "--data", "rendered", "--task", "expression", "--bootstrap", "20"]
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
     out = str(tmp_path / "out")
@@ -79,7 +78,7 @@ def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: 
     assert all(torch.equal(value, kept[name]) for name, value in state.items())
 
 
-def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys) -> None:
+def test_where_a_checkpoint_goes_on_and_where_not(tmp_path, capsys):
     def folder(name: str, level: int) -> str:
         for i in range(40):
             for part in ("train", "test"):
@@ -114,7 +113,7 @@ def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys
         assert shown.endswith("delete it, and the head is trained anew")
 
 
-def test_own_labels_from_tables(tmp_path: Path, capsys: Capsys) -> None:
+def test_own_labels_from_tables(tmp_path, capsys):
     faces = RenderedFaces(80, 16, "all", size=32)
     tables = {}
     for side, rows in (("train", range(60)), ("test", range(60, 80))):
@@ -137,7 +136,7 @@ def test_own_labels_from_tables(tmp_path: Path, capsys: Capsys) -> None:
     }
 
 
-def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does(tmp_path):
     """But for batch statistics, which are of each process's part: on a frozen encoder there are
     none that learn."""
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
@@ -155,7 +154,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert steps[0] == steps[1] > 0
 
 
-def test_across_databases(tmp_path: Path) -> None:
+def test_across_databases(tmp_path):
     """Learnt on folders of two expressions, scored on all rendered faces that have them."""
     faces = RenderedFaces(120, 40, "all", nuisances="none", size=32)
     for number in range(120):
@@ -174,7 +173,7 @@ def test_across_databases(tmp_path: Path) -> None:
     assert one.n == sum(r.labels["expression"] in wanted for r in whole)
 
 
-def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
+def test_batches_follow_from_seed_and_epoch_and_are_shared_out():
     def epoch(number: int, rank: int = 0, world: int = 1) -> list[list[int]]:
         order = EpochBatches(23, 4, 7, rank, world)
         order.set_epoch(number)
@@ -202,22 +201,20 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
         (["--data", "/nowhere"], "/nowhere"),
     ],
 )
-def test_bad_input(more: list[str], message: str, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_input(more, message, tmp_path, capsys):
     words = [*SMALL, *more, "--out", str(tmp_path / "out")]
     assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
 @pytest.fixture
-def _few_rendered(monkeypatch: Patch) -> None:
+def _few_rendered(monkeypatch) -> None:
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
 
 @pytest.mark.usefixtures("_few_rendered")
-def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
-    tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(tmp_path, capsys):
     words = [*SMALL, "--training.epochs", "1", "--out", str(tmp_path)]
     for wrong, message in (
         (["--training.batch_size", "999"], "training.batch_size: 999; give a multiple"),
@@ -233,9 +230,7 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
 
 
 @pytest.mark.usefixtures("_few_rendered")
-def test_a_loss_that_is_not_finite_after_some_epochs(
-    tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_a_loss_that_is_not_finite_after_some_epochs(tmp_path, capsys, monkeypatch):
     losses, steps = InceptionFER.losses, 0
 
     def bad_at_last(*arguments: Any) -> dict[str, torch.Tensor]:
@@ -251,9 +246,7 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
-def test_two_that_train_in_one_folder_take_turns(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_that_train_in_one_folder_take_turns(tmp_path, caplog):
     trained = threading.Event()
 
     def train() -> None:
@@ -274,9 +267,7 @@ def test_two_that_train_in_one_folder_take_turns(
 
 @pytest.mark.usefixtures("_few_rendered")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_while_it_learns(
-    number: signal.Signals, tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_stopped_while_it_learns(number, tmp_path, capsys, monkeypatch):
     losses = InceptionFER.losses
 
     def stopping(*arguments: Any) -> dict[str, torch.Tensor]:
@@ -294,7 +285,7 @@ def test_stopped_while_it_learns(
     assert read_records(tmp_path / RECORDS_FILE) == []
 
 
-def test_weights_decay_and_vectors_do_not() -> None:
+def test_weights_decay_and_vectors_do_not():
     module = HeadModule(
         InceptionFER(Categories(3), width=0.0625, hidden=(4, 4)), HeadTraining(weight_decay=0.3), 0
     )
@@ -309,7 +300,7 @@ def test_weights_decay_and_vectors_do_not() -> None:
     assert min(p.ndim for p in groups[0]["params"]) == 2
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read_are_left_out_and_listed(tmp_path):
     for number in range(3):
         picture = Image.new("RGB", (20, 20), (80 * number, 0, 0))
         picture.save(tmp_path / f"{number}.png")

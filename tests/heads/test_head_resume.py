@@ -89,9 +89,7 @@ def trained(
 # Twice at an epoch's end, which never finished.
 @example(2, 4, 0.0, [2, 2])
 @example(1, 4, 0.05, [1, 1, 1])
-def test_killed_and_resumed_it_equals_one_that_never_stopped(
-    batches: int, epochs: int, radius: float, kills: list[int]
-) -> None:
+def test_killed_and_resumed_it_equals_one_that_never_stopped(batches, epochs, radius, kills):
     quiet()
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as killed:
         expected = trained(Path(whole), batches, epochs, radius, [])
@@ -100,7 +98,7 @@ def test_killed_and_resumed_it_equals_one_that_never_stopped(
 
 
 @pytest.mark.parametrize("kills", [[], [3], [4, 5]])
-def test_steps_in_place_of_epochs_may_end_within_one(kills: list[int], tmp_path: Path) -> None:
+def test_steps_in_place_of_epochs_may_end_within_one(kills, tmp_path):
     quiet()
     expected = trained(tmp_path / "whole", 2, 1, 0.0, [], steps=5)
     assert expected["global_step"] == expected["lr_schedulers"][0]["total_steps"] == 5

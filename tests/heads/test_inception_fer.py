@@ -18,7 +18,7 @@ def flop(head: Head) -> int:
     return int(counter.get_total_flops())
 
 
-def test_layers_are_the_papers() -> None:
+def test_layers_are_the_papers():
     head = InceptionFER(Categories(7))
     shapes: list[tuple[int, ...]] = []
     for layer in head.features.children():
@@ -35,13 +35,13 @@ def test_layers_are_the_papers() -> None:
     assert kernels == [(1, 1), (1, 1), (3, 3), (1, 1), (5, 5), (1, 1)]
 
 
-def test_the_plain_network_costs_as_much() -> None:
+def test_the_plain_network_costs_as_much():
     assert flop(PlainFER(Categories(7))) == pytest.approx(
         flop(InceptionFER(Categories(7))), rel=0.05
     )
 
 
-def test_what_is_said_is_the_mean_over_ten_crops() -> None:
+def test_what_is_said_is_the_mean_over_ten_crops():
     torch.manual_seed(0)
     head = InceptionFER(Categories(5), width=0.125, hidden=(16, 8)).eval()
     images = torch.rand(3, 3, 54, 54)

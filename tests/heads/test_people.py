@@ -23,7 +23,7 @@ def decode(faces: FaceSet, indices: np.ndarray) -> Decoded:
     return Decoded(values.expand(-1, 3, 2, 2).clone(), indices, [])
 
 
-def test_classes_are_people_of_a_set_with_two_pictures_or_more() -> None:
+def test_classes_are_people_of_a_set_with_two_pictures_or_more():
     one = Named("one", ["a"] * 20 + ["b", None, "test"] + ["c"] * 10, {"test"})
     # Its "a" is another person, and "test" is a test person of the first set.
     two = Named("two", ["a", "a", "test", "test"])
@@ -38,13 +38,13 @@ def test_classes_are_people_of_a_set_with_two_pictures_or_more() -> None:
     assert counts == [2, 1, 0]
 
 
-def test_few_pictures_are_of_the_most_photographed_people() -> None:
+def test_few_pictures_are_of_the_most_photographed_people():
     faces = Named("one", ["a"] * 5 + ["b"] * 4 + ["c"] * 3)
     people = People([faces], max_train=9)
     assert people.count == 2
     assert len(people.pictures(decode, 0).images) == 9
 
 
-def test_without_people_it_says_what_is_missing() -> None:
+def test_without_people_it_says_what_is_missing():
     with pytest.raises(MissingData, match="people: 1 with 2 pictures or more"):
         People([Named("one", ["a", "a", "b", None])])

@@ -28,7 +28,6 @@ from tests.inputs.bad import (
     write_bad_files,
 )
 from tests.support.records import ONE
-from tests.support.types import Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
 
@@ -39,7 +38,7 @@ def cases_of(program: str, command: str) -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def places(tmp_path_factory) -> dict[str, str]:
     """Valid files and folders for the other arguments."""
     root = tmp_path_factory.mktemp("good")
     torch.manual_seed(0)
@@ -63,7 +62,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_work(monkeypatch: Patch) -> None:
+def _no_work(monkeypatch) -> None:
     stop_before_work(monkeypatch)
 
 
@@ -80,7 +79,7 @@ def check(case: Case, places: dict[str, str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("program", "command"), ALL)
-def test_every_number_has_a_range(program: str, command: str) -> None:
+def test_every_number_has_a_range(program, command):
     for action in parser_of(program, command)._actions:
         assert action.type not in (int, float), f"{program} {command}: {action.option_strings}"
         if range_in(action.type) is not None:
@@ -92,9 +91,7 @@ def test_every_number_has_a_range(program: str, command: str) -> None:
 
 @settings(max_examples=25)
 @given(data=st.data())
-def test_some_bad_values(
-    data: st.DataObject, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_some_bad_values(data, places, tmp_path_factory):
     program, command = data.draw(st.sampled_from(ALL).filter(lambda of: cases_of(*of)))
     case = data.draw(st.sampled_from(cases_of(program, command)))
     check(case, places, tmp_path_factory.mktemp("case"))
@@ -102,6 +99,6 @@ def test_some_bad_values(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "command"), ALL)
-def test_all_bad_values(program: str, command: str, places: dict[str, str], tmp_path: Path) -> None:
+def test_all_bad_values(program, command, places, tmp_path):
     for number, case in enumerate(cases_of(program, command)):
         check(case, places, tmp_path / str(number))

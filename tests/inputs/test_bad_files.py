@@ -97,7 +97,7 @@ def changed(settings: Any, path: tuple[Any, ...], value: Any) -> Any:
     return [inner if i == path[0] else one for i, one in enumerate(settings)]
 
 
-def test_the_files_that_are_changed_are_good(tmp_path: Path) -> None:
+def test_the_files_that_are_changed_are_good(tmp_path):
     for kind, (read, good) in READERS.items():
         path = tmp_path / f"{kind}.yaml"
         path.write_text(yaml.safe_dump(good))
@@ -107,7 +107,7 @@ def test_the_files_that_are_changed_are_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "path"), [(k, path) for k, (_, good) in READERS.items() for path in numbers(good)]
 )
-def test_bad_numbers(kind: str, path: tuple[Any, ...], tmp_path: Path) -> None:
+def test_bad_numbers(kind, path, tmp_path):
     read, good = READERS[kind]
     file = tmp_path / "file.yaml"
     for value in BAD_NUMBERS:
@@ -123,7 +123,7 @@ def test_bad_numbers(kind: str, path: tuple[Any, ...], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_bad_files(kind: str, tmp_path: Path) -> None:
+def test_bad_files(kind, tmp_path):
     bad = tmp_path / "bad"
     write_bad_files(bad)
     for name in BAD_FILES:
@@ -132,7 +132,7 @@ def test_bad_files(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_null_bytes(kind: str, tmp_path: Path) -> None:
+def test_null_bytes(kind, tmp_path):
     file = tmp_path / "file.yaml"
     read, good = READERS[kind]
     file.write_text(yaml.safe_dump({**good, "description": "a\0b"}))

@@ -37,7 +37,6 @@ from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import FaceCLI, build
-from tests.support.types import Capsys
 
 BAD: tuple[Any, ...] = (
     *(-1, 0, 0.5, -0.5, 1.5, 10**30, -(10**30), math.nan, math.inf, -math.inf, True, None),
@@ -107,7 +106,7 @@ CONFIGURED: list[Any] = [
 
 
 @pytest.mark.parametrize("one", CONFIGURED, ids=lambda one: one.__name__)
-def test_every_number_has_a_range(one: Any) -> None:
+def test_every_number_has_a_range(one):
     """Face sets check their own numbers."""
     pending, seen = [one], set()
     while pending:
@@ -283,7 +282,7 @@ CASES: list[tuple[Callable[..., None], Any, Setting]] = [
 
 @settings(max_examples=50)
 @given(case=st.sampled_from(CASES), value=st.sampled_from(BAD))
-def test_some_bad_values(case: Any, value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_some_bad_values(case, value, tmp_path_factory):
     run, owner, setting = case
     run(owner, setting, value, tmp_path_factory.mktemp("case"))
 
@@ -292,7 +291,7 @@ def test_some_bad_values(case: Any, value: Any, tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize(
     "case", CASES, ids=lambda c: f"{getattr(c[1], '__name__', c[1])}.{'.'.join(c[2].path)}"
 )
-def test_all_bad_values(case: Any, tmp_path: Path) -> None:
+def test_all_bad_values(case, tmp_path):
     run, owner, setting = case
     for value in BAD:
         run(owner, setting, value, tmp_path)
@@ -313,9 +312,7 @@ def test_all_bad_values(case: Any, tmp_path: Path) -> None:
         (("-c", "{list}"), "no settings in it; write a line KEY: VALUE for each"),
     ],
 )
-def test_refusals_of_fit(
-    words: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_refusals_of_fit(words, message, tmp_path, capsys):
     places = {name: str(tmp_path / f"{name}.yaml") for name in ("latin1", "list")}
     Path(places["latin1"]).write_bytes(b"model: \xe9\n")
     Path(places["list"]).write_text("- 1\n- 2\n")

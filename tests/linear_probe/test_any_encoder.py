@@ -58,7 +58,7 @@ OWN = "module:own_nets:Net"
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: Patch) -> Path:
+def own(tmp_path, monkeypatch) -> Path:
     """A folder on the module path with `own_nets.py`."""
     return write_module(tmp_path, monkeypatch, factor=1)
 
@@ -80,7 +80,7 @@ def network(name: str = "Net") -> Any:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
-def test_a_network_with_weights_of_a_file(own: Path, prefix: str, ending: str) -> None:
+def test_a_network_with_weights_of_a_file(own, prefix, ending):
     net = network()
     state = {prefix + name: value for name, value in net.state_dict().items()}
     file = own / f"net.{ending}"
@@ -93,7 +93,7 @@ def test_a_network_with_weights_of_a_file(own: Path, prefix: str, ending: str) -
     torch.testing.assert_close(source(images)["pooled"], expected)  # type: ignore[operator]
 
 
-def test_outputs_and_layers_are_feature_spaces(own: Path) -> None:
+def test_outputs_and_layers_are_feature_spaces(own):
     name = "module:own_nets:both?size=8"
     assert only_source(name).dims == {"maps": 5, "logits": 4}
     source: Any = only_source(f"{name}&features=logits,body.0,body@2x2")
@@ -107,7 +107,7 @@ def test_outputs_and_layers_are_feature_spaces(own: Path) -> None:
         only_source(f"{name}&features=logit")
 
 
-def test_fingerprints_follow_weights_and_code(own: Path, monkeypatch: Patch) -> None:
+def test_fingerprints_follow_weights_and_code(own, monkeypatch):
     """Features are never those of other weights, or of the code before it was changed."""
     torch.save(network().state_dict(), own / "a.pth")
     torch.save({k: v + 1 for k, v in network().state_dict().items()}, own / "b.pth")
@@ -120,7 +120,7 @@ def test_fingerprints_follow_weights_and_code(own: Path, monkeypatch: Patch) -> 
     assert only_source(f"{name}/a.pth").fingerprint != one.fingerprint
 
 
-def test_the_untrained_twin_has_no_weights_of_the_file(own: Path) -> None:
+def test_the_untrained_twin_has_no_weights_of_the_file(own):
     torch.save(network().state_dict(), own / "a.pth")
     shown: list[str] = []
     sources = encoder_sources([f"mine={OWN}?weights={own}/a.pth&size=16"], say=shown.append)
@@ -146,12 +146,12 @@ def test_the_untrained_twin_has_no_weights_of_the_file(own: Path) -> None:
         ("HOG=hybrid", "'HOG' is a baseline"),
     ],
 )
-def test_wrong_modules(own: Path, name: str, shown: str) -> None:
+def test_wrong_modules(own, name, shown):
     with pytest.raises(InputError, match=shown):
         only_source(name)
 
 
-def test_two_of_one_name(own: Path) -> None:
+def test_two_of_one_name(own):
     assert "two are named 'a'" in message_of(encoder_sources, [f"a={OWN}", "a=hybrid"])
 
 
@@ -176,14 +176,14 @@ class Opaque:
         (b"", "not a state dict"),
     ],
 )
-def test_files_that_are_no_state_dict(content: Any, shown: str, tmp_path: Path) -> None:
+def test_files_that_are_no_state_dict(content, shown, tmp_path):
     file = tmp_path / "w.pth"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(InputError, match=shown):
         read_state(file)
 
 
-def test_a_part_of_a_training_checkpoint(tmp_path: Path) -> None:
+def test_a_part_of_a_training_checkpoint(tmp_path):
     state = {"module.net.a": torch.ones(1), "module.head.b": torch.zeros(1)}
     for key in ("state_dict", "model"):
         torch.save({key: state, "epoch": 1}, tmp_path / "w.pth")
@@ -195,7 +195,7 @@ def test_a_part_of_a_training_checkpoint(tmp_path: Path) -> None:
     assert "no name begins with 'nett.'; it has net., head." in text
 
 
-def test_weights_of_another_network_are_named() -> None:
+def test_weights_of_another_network_are_named():
     state = {"weight": torch.ones(2, 3), "scale": torch.ones(1)}
     text = message_of(load_state, nn.Linear(2, 2), state, "mine", "give others")
     assert text == (
@@ -205,7 +205,7 @@ def test_weights_of_another_network_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "torchvision:vit_b_16"])
-def test_tokens_of_vits(name: str) -> None:
+def test_tokens_of_vits(name):
     """Against the tokens before the network's own head."""
     block = "blocks.1" if name.startswith("timm") else "encoder.layers.encoder_layer_1"
     source: Any = only_source(f"{name}?random&features=pooled,class_token,patches_mean,{block}")
@@ -226,7 +226,7 @@ def test_tokens_of_vits(name: str) -> None:
     assert not torch.equal(found[block], found["patches_mean"])
 
 
-def test_layers_of_timm_and_torchvision() -> None:
+def test_layers_of_timm_and_torchvision():
     source: Any = only_source(f"timm:{SMALL_TIMM}?random&features=layer2,layer4@2x2")
     assert source.dims == {"layer2": 48, "layer4@2x2": 384}
     swin: Any = only_source("timm:swin_tiny_patch4_window7_224?random&features=layers.1")
@@ -241,7 +241,7 @@ def test_layers_of_timm_and_torchvision() -> None:
         torch.testing.assert_close(resnet(images)["layer3"], expected)
 
 
-def test_a_network_as_an_object() -> None:
+def test_a_network_as_an_object():
     net = timm.create_model(SMALL_TIMM, num_classes=0)
     encoder = wrap_encoder(net, size=64, features=["pooled", "layer3@2x2"])
     assert isinstance(encoder, FaceEncoder)
@@ -276,11 +276,11 @@ def test_a_network_as_an_object() -> None:
         ("hybrid", (None, "hybrid")),
     ],
 )
-def test_names_before_encoders(text: str, expected: tuple[str | None, str]) -> None:
+def test_names_before_encoders(text, expected):
     assert split_name(text) == expected
 
 
-def test_a_folder_with_an_equals_sign(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_folder_with_an_equals_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=3").mkdir()
     assert split_name("lr=3") == (None, "lr=3")
@@ -300,13 +300,11 @@ def test_a_folder_with_an_equals_sign(tmp_path: Path, monkeypatch: Patch) -> Non
         (["seed0", "./a"], ["seed0", "a"]),
     ],
 )
-def test_no_row_is_named_by_a_path(encoders: list[str], names: list[str]) -> None:
+def test_no_row_is_named_by_a_path(encoders, names):
     assert list(shown_names(encoders).values()) == names
 
 
-def test_a_table_with_names(
-    tiny: Path, own: Path, tmp_path: Path, capsys: Any, monkeypatch: Patch
-) -> None:
+def test_a_table_with_names(tiny, own, tmp_path, capsys, monkeypatch):
     """A network of one's own beside one of ours, each by its name; reports find the card, and run
     no code."""
     from linear_probe.cli import main
@@ -347,7 +345,7 @@ def test_a_table_with_names(
 PAGE = (Path(__file__).parents[2] / "linear_probe/README.md").read_text()
 
 
-def test_the_pages_python(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_pages_python(tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(import timm.*?)```", PAGE, re.DOTALL)
     for name in ("one.jpg", "other.jpg"):
         Image.fromarray(astronaut()).save(tmp_path / name)

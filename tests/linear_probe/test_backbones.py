@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import urllib.error
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,7 +22,7 @@ from tests.support.probing import SMALL_TIMM, only_source, run_probe
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str) -> None:
+def test_pooled_features_of_pictures_normalised_as_the_library_says(library):
     """Against the library's own network with its classifier taken off by hand."""
     torch.manual_seed(0)
     if library == "timm":
@@ -60,7 +59,7 @@ def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str
         ("timm:test_convnext", 64, 160),
     ],
 )
-def test_other_architectures(name: str, dim: int | None, size: int | None) -> None:
+def test_other_architectures(name, dim, size):
     if dim is None:
         with pytest.raises(InputError, match="no linear classifier to take off"):
             only_source(f"{name}?random")
@@ -72,7 +71,7 @@ def test_other_architectures(name: str, dim: int | None, size: int | None) -> No
 
 @pytest.mark.parametrize("with_classifier", [True, False])
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: Path) -> None:
+def test_weights_of_a_local_file(library, with_classifier, tmp_path):
     torch.manual_seed(5)
     if library == "timm":
         name, whole = SMALL_TIMM, timm.create_model(SMALL_TIMM, num_classes=7)
@@ -104,7 +103,7 @@ def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: 
         only_source(f"{library}:{name}?weights={file}")
 
 
-def test_the_untrained_twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_untrained_twin(monkeypatch, tmp_path):
     file = tmp_path / "own.safetensors"
     torch.manual_seed(5)
     save_file(timm.create_model(SMALL_TIMM).state_dict(), file)
@@ -120,9 +119,7 @@ def test_the_untrained_twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert other[1].fingerprint == sources[1].fingerprint
 
 
-def test_weights_that_torchvision_has_on_disk(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_weights_that_torchvision_has_on_disk(monkeypatch, tmp_path):
     """Weights in torchvision's own folder serve without a network, and as the baseline."""
     place, url = resnet18_weights()
     assert tmp_path in place.parents
@@ -166,12 +163,7 @@ def no_network(*_: Any, **__: Any) -> NoReturn:
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_weights_that_cant_be_had(
-    library: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_weights_that_cant_be_had(library, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr("torch.hub.urlopen", no_network)
     monkeypatch.setattr("timm.models._hub.hf_hub_download", no_network)
@@ -211,7 +203,7 @@ def test_weights_that_cant_be_had(
         ("timm:resnet18?random&features=global_pool@2x2", "gives 'global_pool@2x2' as"),
     ],
 )
-def test_wrong_backbones(name: str, shown: str) -> None:
+def test_wrong_backbones(name, shown):
     with pytest.raises(InputError, match=shown):
         encoder_sources([name])
 
@@ -220,9 +212,7 @@ def test_wrong_backbones(name: str, shown: str) -> None:
     ("name", "package"),
     [("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")],
 )
-def test_packages_that_are_not_installed(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packages_that_are_not_installed(name, package, monkeypatch):
     for module in [m for m in sys.modules if m.partition(".")[0] == package] or [package]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=f"needs .*{package}.*pip install"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +37,7 @@ def some(n: int = 200) -> Predictions:
     )
 
 
-def test_recalls_and_confusion_are_scikit_learns() -> None:
+def test_recalls_and_confusion_are_scikit_learns():
     predictions = some()
     found = recalls(predictions)
     assert [figure.part for figure in found] == ["recall w", "recall x", "recall z"]
@@ -59,7 +58,7 @@ def test_recalls_and_confusion_are_scikit_learns() -> None:
     assert (confusion(predictions) == expected).all()
 
 
-def test_groups_by_a_loop_few_last() -> None:
+def test_groups_by_a_loop_few_last():
     predictions = some()
     found = by_group(predictions, "race")
     assert {figure.part for figure in found} == {"a", "b", "c"}
@@ -76,7 +75,7 @@ def test_groups_by_a_loop_few_last() -> None:
     assert ranked_gap(found[1:]) is None
 
 
-def test_groups_of_values_are_mean_absolute_errors() -> None:
+def test_groups_of_values_are_mean_absolute_errors():
     rng = np.random.default_rng(1)
     targets, guesses = rng.normal(size=80) * 9, rng.normal(size=80) * 9
     groups = ["x"] * 40 + ["y"] * 40
@@ -91,7 +90,7 @@ def test_groups_of_values_are_mean_absolute_errors() -> None:
     assert sorted(figure.high - figure.value for figure in found) == pytest.approx(half)
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path, capsys):
     record = replace(ONE, n=200)
     write_records(tmp_path / RECORDS_FILE, [record])
     with pytest.raises(InputError, match="no predictions were kept"):

@@ -40,7 +40,7 @@ def scored(
     return record, replicates
 
 
-def test_the_interval_is_that_of_paired_differences() -> None:
+def test_the_interval_is_that_of_paired_differences():
     """Of n paired 0/1 outcomes the difference's standard error has a closed form (McNemar's)."""
     draw = np.random.default_rng(0)
     easy = draw.uniform(size=1000) < 0.6
@@ -61,7 +61,7 @@ def _split(
     return one[0], other[0], one[1], other[1]
 
 
-def test_p_is_even_where_there_is_no_difference() -> None:
+def test_p_is_even_where_there_is_no_difference():
     """Of encoders that are equally good, about 5 % differ with p below 0.05."""
     draw = np.random.default_rng(1)
     below = 0
@@ -71,7 +71,7 @@ def test_p_is_even_where_there_is_no_difference() -> None:
     assert 2 <= below <= 22
 
 
-def test_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words(tmp_path, capsys):
     good, bad = np.arange(400) % 10 < 7, np.arange(400) % 10 < 4
     error = replace(ONE, task="pose", metric="MAE yaw", unit="degrees", higher_is_better=False)
     rows = [
@@ -105,7 +105,7 @@ def test_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_spaces(tmp_path: Path) -> None:
+def test_spaces(tmp_path):
     outcome = np.arange(50) % 2 == 0
     names = [("a", "map"), ("a", "code"), ("b", "map"), ("b", "code"), ("pixels", "grey")]
     folder = save(tmp_path, [scored(name, outcome, space) for name, space in names])
@@ -120,7 +120,7 @@ def test_spaces(tmp_path: Path) -> None:
     assert compared("a=code", "a=map") == [("code", "map")]
 
 
-def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_compared(tmp_path, capsys):
     outcome = np.arange(50) % 2 == 0
     rows = [scored("a", outcome), scored("b", outcome, sample="others"), scored("c", outcome)]
     folder = save(tmp_path / "out", rows)

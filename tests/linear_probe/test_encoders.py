@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -47,9 +46,7 @@ def save_onnx(
 
 @pytest.mark.parametrize("batch", ["B", 1, 3, None])
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
-def test_onnx_outputs_are_feature_spaces(
-    batch: int | str | None, kind: int, tmp_path: Path
-) -> None:
+def test_onnx_outputs_are_feature_spaces(batch, kind, tmp_path):
     path = save_onnx(tmp_path / "e.onnx", [batch, 3, 16, 16], kind=kind)
     source = only_source(str(path))
     assert isinstance(source, OnnxSource)
@@ -62,7 +59,7 @@ def test_onnx_outputs_are_feature_spaces(
     torch.testing.assert_close(found["twice"].float(), 2 * images.mean(dim=(2, 3)), **close)
 
 
-def test_onnx_options(tmp_path: Path) -> None:
+def test_onnx_options(tmp_path):
     path = save_onnx(tmp_path / "e.onnx", ["B", 3, "H", "W"])
     source = only_source(f"{path}?size=8&mean=0.5,0.25,0&std=0.5", spaces=["mean"])
     assert isinstance(source, OnnxSource)
@@ -75,7 +72,7 @@ def test_onnx_options(tmp_path: Path) -> None:
     assert source.fingerprint != only_source(f"{path}?size=8").fingerprint
 
 
-def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path) -> None:
+def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path):
     weights = numpy_helper.from_array(np.ones((768, 2), dtype=np.float32), "w")
     nodes = [
         helper.make_node("Flatten", ["in"], ["flat"]),
@@ -128,13 +125,13 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path
         ),
     ],
 )
-def test_wrong_onnx(make: dict[str, Any], options: str, shown: str, tmp_path: Path) -> None:
+def test_wrong_onnx(make, options, shown, tmp_path):
     path = save_onnx(tmp_path / "e.onnx", **make)
     with pytest.raises(InputError, match=shown):
         only_source(f"{path}{options}")
 
 
-def test_broken_onnx(tmp_path: Path) -> None:
+def test_broken_onnx(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         only_source(str(tmp_path / "none.onnx"))
     path = save_onnx(tmp_path / "e.onnx")
@@ -146,9 +143,7 @@ def test_broken_onnx(tmp_path: Path) -> None:
 # The command
 
 
-def test_all_kinds_in_one_table(
-    small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_kinds_in_one_table(small_data, tmp_path, capsys):
     """A table of the ONNX network's own features must score as the network does."""
     network = save_onnx(tmp_path / "e.onnx", ["B", 3, 32, 32], ("mean",))
     common = ("--data", small_data, "--task", "pose", "--out", tmp_path / "out")
@@ -183,9 +178,7 @@ def test_all_kinds_in_one_table(
     assert error.count("\n") == 1
 
 
-def test_an_encoder_whose_features_are_no_numbers(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_encoder_whose_features_are_no_numbers(small_data, tiny, tmp_path, capsys):
     state = load_file(tiny / "encoder.safetensors")
     for name, value in state.items():
         if value.is_floating_point() and value.ndim == 4:

@@ -38,13 +38,13 @@ def verified(n: int = 1000) -> Predictions:
     return Predictions("verification", keys, same, called, scores, ["different", "same"])
 
 
-def test_largest_errors_come_first() -> None:
+def test_largest_errors_come_first():
     values = np.array([1.0, 2.0, 4.0, 9.0])
     errors = Predictions("regression", list("wxyz"), np.zeros(4), values, np.zeros((4, 0)))
     assert [m.keys for m in mistakes(errors, 2)] == [["z"], ["y"]]
 
 
-def test_roc() -> None:
+def test_roc():
     found = verified()
     curve = roc(found)
     assert curve is not None
@@ -64,7 +64,7 @@ def test_roc() -> None:
     assert roc(replace(found, targets=np.ones(1000, dtype=int))) is None
 
 
-def test_most_confident_mistakes() -> None:
+def test_most_confident_mistakes():
     found = classified()
     wrong = [i for i in range(90) if found.targets[i] != found.predicted[i]]
     wrong.sort(key=lambda i: -found.scores[i].max())
@@ -92,7 +92,7 @@ def kept(
     return gather(table, found)
 
 
-def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path):
     good = classified()
     record = replace(ONE, encoder="a", n=90)
     evidence, problems = kept(tmp_path, record, good)
@@ -107,7 +107,7 @@ def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path
     assert "can't be read" in problems[0]
 
 
-def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) -> None:
+def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path):
     records = [
         replace(ONE, encoder="a", n=90, seed=seed, metric=m) for seed in (0, 1) for m in ("a", "b")
     ]
@@ -118,7 +118,7 @@ def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) ->
     assert [(one.record.metric, one.record.seed) for one in evidence] == [("a", 0)]
 
 
-def test_rows_named_with_their_folder_keep_their_predictions(tmp_path: Path) -> None:
+def test_rows_named_with_their_folder_keep_their_predictions(tmp_path):
     for name, value in (("a", 40.0), ("b", 50.0)):
         record = replace(ONE, encoder="a", n=90, value=value)
         write_records(tmp_path / name / RECORDS_FILE, [record])

@@ -49,9 +49,7 @@ def chunks_of(source: EncoderSource, count: int, size: int) -> list[Chunk]:
     bad=st.frozensets(st.integers(0, 22)),
     draw=st.randoms(use_true_random=False),
 )
-def test_each_picture_once_in_order(
-    count: int, piece: int, batch: int, bad: frozenset[int], draw: object
-) -> None:
+def test_each_picture_once_in_order(count, piece, batch, bad, draw):
     order = np.arange(count)
     draw.shuffle(order)  # type: ignore[attr-defined]
     source = EncoderSource("counting", CountingEncoder(), ["colour"])
@@ -66,7 +64,7 @@ def test_each_picture_once_in_order(
     torch.testing.assert_close(values, expected.reshape(len(records), 3))
 
 
-def test_no_more_is_decoded_ahead_than_memory_is_for() -> None:
+def test_no_more_is_decoded_ahead_than_memory_is_for():
     faces, most = Grey(40), []
 
     class Watching(CountingEncoder):
@@ -79,7 +77,7 @@ def test_no_more_is_decoded_ahead_than_memory_is_for() -> None:
     assert max(most) <= 2 * (1 + _AHEAD)
 
 
-def test_the_next_batches_are_decoded_while_the_encoder_works() -> None:
+def test_the_next_batches_are_decoded_while_the_encoder_works():
     """The encoder's first call returns only when the next batch has been decoded."""
     decoded = threading.Event()
 
@@ -99,8 +97,8 @@ def test_the_next_batches_are_decoded_while_the_encoder_works() -> None:
 
 
 def test_an_error_of_writing_stops_the_run_and_keeps_the_finished_chunks(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    folder, tmp_path, monkeypatch
+):
     def full(path: Path, *arguments: object) -> None:
         if path.name.startswith("4-"):
             raise InputError("the disk is full")

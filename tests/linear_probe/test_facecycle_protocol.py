@@ -37,7 +37,7 @@ def some(n: int = 60, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     return features, targets
 
 
-def test_the_layer_is_torchs_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layer_is_torchs_by_a_loop(monkeypatch):
     monkeypatch.setattr(module, "BATCH", 60)  # one batch: the order drops out, but for rounding
     features, targets = some()
     weight, bias = train_linear_layer(features[None].double().float(), targets, epochs=30, seed=3)
@@ -60,7 +60,7 @@ def test_the_layer_is_torchs_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(bias, layer.bias.detach(), rtol=1e-2, atol=1e-2)
 
 
-def test_each_view_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_view_is_drawn_as_often(monkeypatch):
     """Each view has its own feature, so that the gradient's first step counts the draws."""
     n = 20_000
     views = torch.zeros(4, n, 4)
@@ -85,7 +85,7 @@ def test_each_view_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.015)
 
 
-def test_overflow_is_told() -> None:
+def test_overflow_is_told():
     features, targets = some()
     with pytest.raises(InputError, match="overflow"):
         train_linear_layer(features[None] * 1e30, targets, epochs=3)
@@ -98,9 +98,7 @@ def prepared(task: Task, cache: Path) -> tuple[Features, Pictures]:
     return features.read(source, pictures, source.space), pictures
 
 
-def test_expression_takes_views_and_looks_at_no_validation(
-    small_data: Path, tmp_path: Path
-) -> None:
+def test_expression_takes_views_and_looks_at_no_validation(small_data, tmp_path):
     kind = facecycle_tasks(20)["expression"]
     task = kind(find_face_sets(small_data, "all"), replicates=20)
     assert isinstance(task, FaceCycleExpression)
@@ -127,7 +125,7 @@ def test_expression_takes_views_and_looks_at_no_validation(
     assert task.tested() is None
 
 
-def test_views_are_augmented_as_by_the_authors() -> None:
+def test_views_are_augmented_as_by_the_authors():
     settings = module.AUGMENTATION
     assert (settings.crop_scale, settings.crop_ratio) == ((0.8, 1.2), (3 / 4, 4 / 3))
     assert (settings.flip_share, settings.grey_share) == (0.5, 0.2)
@@ -149,7 +147,7 @@ def test_views_are_augmented_as_by_the_authors() -> None:
     assert 0.3 < (reach < 0.97 * reach.max()).float().mean() < 1
 
 
-def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:
+def test_pose_is_least_squares(small_data, tmp_path):
     task = FaceCyclePose(find_face_sets(small_data, "all"), replicates=20)
     features, pictures = prepared(task, tmp_path)
     values = features.values[:, :20]
@@ -164,7 +162,7 @@ def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:
     assert found == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-4)
 
 
-def test_identity_takes_nothing_off(small_data: Path, tmp_path: Path) -> None:
+def test_identity_takes_nothing_off(small_data, tmp_path):
     task = FaceCycleIdentity(find_face_sets(small_data, "all"), replicates=20)
     features, pictures = prepared(task, tmp_path)
     accuracy, *_ = task.score(features, pictures)

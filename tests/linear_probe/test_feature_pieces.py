@@ -20,9 +20,7 @@ from tests.support.probing import CountingEncoder, all_of
 from tests.support.processes import begin, eventually
 
 
-def test_many_sources_in_small_pieces(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_sources_in_small_pieces(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     (folder / "4.png").write_bytes(b"")
     sources = [PixelSource(8), PixelSource(16), EncoderSource("counting", CountingEncoder())]
@@ -55,9 +53,7 @@ class Killed(CountingEncoder):
         return super().__call__(images)
 
 
-def test_a_stopped_run_goes_on_where_it_was(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
@@ -74,9 +70,7 @@ def test_a_stopped_run_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("change", ["weights", "picture"])
-def test_pieces_of_older_weights_or_pictures_are_not_used(
-    change: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_of_older_weights_or_pictures_are_not_used(change, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
@@ -92,7 +86,7 @@ def test_pieces_of_older_weights_or_pictures_are_not_used(
     np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
 
 
-def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
+def test_a_sources_features_do_not_depend_on_the_others(tmp_path):
     """Large JPEGs are decoded at a reduced size; a larger source beside must not change which."""
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -107,7 +101,7 @@ def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
-def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path) -> None:
+def test_one_encoder_by_two_names_is_computed_once(folder, tmp_path):
     one, other = CountingEncoder(), CountingEncoder()
     sources = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other, ["colour"])]
     cache = FeatureCache(tmp_path / "features")
@@ -152,11 +146,8 @@ def start_another(folder: Path, tmp_path: Path) -> BaseProcess:
 
 
 def test_the_second_of_two_processes_waits_and_takes_the_firsts(
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    folder, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
     encoder = CountingEncoder()
@@ -177,9 +168,7 @@ def test_the_second_of_two_processes_waits_and_takes_the_firsts(
     assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
 
 
-def test_what_no_other_process_is_at_is_computed_before_waiting(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_no_other_process_is_at_is_computed_before_waiting(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
 
@@ -198,9 +187,7 @@ def test_what_no_other_process_is_at_is_computed_before_waiting(
     assert same.calls == 0
 
 
-def test_a_killed_process_blocks_nobody_and_its_pieces_serve(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_process_blocks_nobody_and_its_pieces_serve(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
     process.kill()

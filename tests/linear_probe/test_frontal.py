@@ -31,7 +31,6 @@ from linear_probe.records.runner import run_experiment
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces.data import CFP
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
 
 PEOPLE, SIDE = 12, 16
 
@@ -42,7 +41,7 @@ def put(path: Path, pixels: np.ndarray) -> None:
 
 
 @pytest.fixture
-def cfp(tmp_path: Path) -> Path:
+def cfp(tmp_path) -> Path:
     """A person's frontal images are one random pattern with a little noise; profiles are noise."""
     random = np.random.default_rng(0)
     rows = ["first,second,same,fold"]
@@ -107,7 +106,7 @@ def values(rows: list[Measured]) -> dict[tuple[str, str], float]:
 
 
 @pytest.fixture
-def pairs(cfp: Path) -> ProfilePairs:
+def pairs(cfp) -> ProfilePairs:
     return ProfilePairs.of(CFP(cfp, "test"))
 
 
@@ -119,7 +118,7 @@ def scored(pairs: ProfilePairs, methods: dict[str, Any]) -> dict[tuple[str, str]
     return values(rows)
 
 
-def test_pairs_are_of_a_frontal_and_a_profile_image(pairs: ProfilePairs) -> None:
+def test_pairs_are_of_a_frontal_and_a_profile_image(pairs):
     keys = [record.key for record in pairs.faces.records]
     assert len(pairs.same) == 4 * PEOPLE
     assert pairs.same.sum() == 2 * PEOPLE
@@ -131,7 +130,7 @@ def test_pairs_are_of_a_frontal_and_a_profile_image(pairs: ProfilePairs) -> None
         assert other != front
 
 
-def test_a_method_that_does_nothing_has_the_figures_of_the_input(pairs: ProfilePairs) -> None:
+def test_a_method_that_does_nothing_has_the_figures_of_the_input(pairs):
     found = scored(pairs, {"nothing": Method(lambda x: x), "mirror": Method(lambda x: x.flip(-1))})
     metrics = {metric for _, metric in found}
     assert metrics == {
@@ -147,7 +146,7 @@ def test_a_method_that_does_nothing_has_the_figures_of_the_input(pairs: ProfileP
     assert found[INPUT, "rank-1"] < 40
 
 
-def test_a_method_that_knows_the_truth_is_right(pairs: ProfilePairs) -> None:
+def test_a_method_that_knows_the_truth_is_right(pairs):
     found = scored(pairs, {"truth": Method(Oracle(pairs))})
     assert found["truth", "accuracy"] == 100
     assert found["truth", "rank-1"] == 100
@@ -157,13 +156,13 @@ def test_a_method_that_knows_the_truth_is_right(pairs: ProfilePairs) -> None:
     assert (OTHER_PHOTO, "rank-1") not in found, "its own photograph is in the gallery"
 
 
-def test_one_face_for_everybody_is_at_chance(pairs: ProfilePairs) -> None:
+def test_one_face_for_everybody_is_at_chance(pairs):
     found = scored(pairs, {"one": Method(lambda x: torch.full_like(x, 0.5))})
     assert found["one", "accuracy"] == 50
     assert found["one", "rank-1"] == pytest.approx(100 / PEOPLE)
 
 
-def test_the_whole_command(cfp: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_the_whole_command(cfp, tmp_path, monkeypatch, capsys):
     kinds: list[bool] = []
 
     def load(run: str, *, untrained: bool, seed: int) -> Method:
@@ -187,7 +186,7 @@ def test_the_whole_command(cfp: Path, tmp_path: Path, monkeypatch: Patch, capsys
     assert kinds == [True, False, False]
 
 
-def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) -> None:
+def test_what_can_not_be_judged(cfp, tmp_path, pairs):
     text = message_of(run_experiment, FrontalSettings(run=["mine"], recogniser="mine"), tmp_path)
     assert text.startswith("--recogniser mine: is the run that it judges")
     assert "no_such_one: no card.json there" in message_of(recogniser, "no_such_one")
@@ -211,7 +210,7 @@ def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) 
     assert text.startswith("000/profile/01.png: its person has no other frontal photograph than")
 
 
-def test_the_panel_has_what_a_method_makes_of_the_frontal_photographs(pairs: ProfilePairs) -> None:
+def test_the_panel_has_what_a_method_makes_of_the_frontal_photographs(pairs):
     class Editor(Method):
         def edits(self) -> dict[str, Any]:
             return {

@@ -63,7 +63,7 @@ def kept(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path: Path) -> None:
+def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path):
     file = kept(tmp_path)
     table = as_table(comparison(a_comparison(tmp_path)))
     assert pivot(kept_lines(file)) == (table.header, table.body)
@@ -73,7 +73,7 @@ def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path: Path) -> None:
     assert "*" in next(row for row in table.body if row[0] == "c")[3]
 
 
-def test_it_tells_of_no_place(tmp_path: Path) -> None:
+def test_it_tells_of_no_place(tmp_path):
     file = kept(tmp_path)
     records = read_records(file)
     assert {r.encoder for r in records if r.task == "expression"} == {
@@ -86,7 +86,7 @@ def test_it_tells_of_no_place(tmp_path: Path) -> None:
     assert file.read_bytes() == before  # no time in it
 
 
-def test_a_table_that_can_not_be_used(tmp_path: Path) -> None:
+def test_a_table_that_can_not_be_used(tmp_path):
     path = table_beside(tmp_path / "some.jsonl.gz")
     with pytest.raises(InputError, match=r"some\.csv: can't be read"):
         kept_lines(tmp_path / "some.jsonl.gz")
@@ -95,7 +95,7 @@ def test_a_table_that_can_not_be_used(tmp_path: Path) -> None:
         kept_lines(tmp_path / "some.jsonl.gz")
 
 
-def test_keeping_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keeping_runs(tmp_path, capsys):
     for name in "ab":
         write_records(tmp_path / name / "records.jsonl", [replace(ONE, encoder=name)])
     file = tmp_path / "kept.jsonl.gz"

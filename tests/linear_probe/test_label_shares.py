@@ -23,7 +23,7 @@ def prepared(root: Path, seed: int = 0) -> tuple[Expression, Features, Pictures]
     return task, Features(values, task.indices), Pictures(task.faces, task.indices)
 
 
-def test_of_each_class_that_share_and_every_test_row(small_data: Path) -> None:
+def test_of_each_class_that_share_and_every_test_row(small_data):
     task, features, _ = prepared(small_data)
     kept = {}
     for percent in (1, 25, 50, 100):
@@ -47,7 +47,7 @@ def test_of_each_class_that_share_and_every_test_row(small_data: Path) -> None:
     assert set(drawn.records.tolist()) != kept[25]
 
 
-def test_only_pictures_of_the_task_count(small_data: Path) -> None:
+def test_only_pictures_of_the_task_count(small_data):
     task, features, _ = prepared(small_data)
     half = np.flatnonzero(~task.is_test)[::2]
     task.indices = np.sort(np.concatenate([half, np.flatnonzero(task.is_test)]))
@@ -57,7 +57,7 @@ def test_only_pictures_of_the_task_count(small_data: Path) -> None:
     assert len(fitted) == pytest.approx(len(half) / 2, abs=4)
 
 
-def test_figures_by_share(small_data: Path) -> None:
+def test_figures_by_share(small_data):
     task, features, pictures = prepared(small_data)
     whole = task.score(features, pictures)
     warnings: list[str] = []
@@ -69,7 +69,7 @@ def test_figures_by_share(small_data: Path) -> None:
     assert not warnings
 
 
-def test_poses_by_share_and_no_shares_of_pairs(small_data: Path) -> None:
+def test_poses_by_share_and_no_shares_of_pairs(small_data):
     sets = find_face_sets(small_data, "all")
     pose = Pose(sets)
     features = Features(torch.zeros(len(pose.indices), 1), pose.indices)
@@ -80,7 +80,7 @@ def test_poses_by_share_and_no_shares_of_pairs(small_data: Path) -> None:
     assert share_of_labels(identity, features, 20) is None
 
 
-def test_predictions_are_the_probes(small_data: Path) -> None:
+def test_predictions_are_the_probes(small_data):
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     predictions = class_predictions(["a", "b"], np.array([1, 2]), logits, ["x", "y", "z"])
     np.testing.assert_allclose(predictions.scores[:, :2], torch.softmax(logits, 1), rtol=1e-6)
@@ -88,7 +88,7 @@ def test_predictions_are_the_probes(small_data: Path) -> None:
     assert predictions.predicted.tolist() == [0, 1]
 
 
-def test_constant_features_are_told_and_scored(small_data: Path) -> None:
+def test_constant_features_are_told_and_scored(small_data):
     task, features, pictures = prepared(small_data)
     constant = Features(torch.full_like(features.values, 0.1), features.records)
     assert "features are constant" in constant_note(constant.values)

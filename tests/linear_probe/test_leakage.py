@@ -56,7 +56,7 @@ def some(folder: Path, space: str, recall: float, error: float, area: float, see
     return [*expression, *pose, *identity]
 
 
-def test_normalised_by_hand(tmp_path: Path) -> None:
+def test_normalised_by_hand(tmp_path):
     records = some(tmp_path, "expression", 62.5, 10.0, 60.0)
     records += some(tmp_path, "identity", 25.0, 20.0, 90.0)
     write_records(tmp_path / RECORDS_FILE, records)
@@ -73,7 +73,7 @@ def test_normalised_by_hand(tmp_path: Path) -> None:
     assert "mean class recall 62.50 %" in text
 
 
-def test_light_is_a_factor_where_it_was_scored(tmp_path: Path) -> None:
+def test_light_is_a_factor_where_it_was_scored(tmp_path):
     records = some(tmp_path, "expression", 62.5, 10.0, 60.0)
     light = [
         replace(r, task="light", data_set="rendered faces", metric=f"MAE {angle}", value=value)
@@ -88,7 +88,7 @@ def test_light_is_a_factor_where_it_was_scored(tmp_path: Path) -> None:
     assert "| a | expression | 0.50 | 0.50 | 0.20 | 0.50 |" in leakage(tmp_path, markdown=True)
 
 
-def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:
+def test_the_mean_over_seeds_without_points_of_curves(tmp_path):
     records = some(tmp_path, "expression", 50.0, 11.0, 60.0)
     records += some(tmp_path, "expression", 60.0, 11.0, 60.0, seed=1)
     records += [
@@ -100,7 +100,7 @@ def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:
     assert score.raw == "mean class recall 55.00 %"
 
 
-def test_without_what_tells_chance(tmp_path: Path) -> None:
+def test_without_what_tells_chance(tmp_path):
     with pytest.raises(InputError, match=r"records\.jsonl"):
         leakage(tmp_path)
     write_records(tmp_path / RECORDS_FILE, [replace(ONE, metric="mean class recall")])

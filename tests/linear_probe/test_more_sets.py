@@ -76,7 +76,7 @@ def titles(kind: type[Task], face_sets: Sequence[FaceSet]) -> list[tuple[str, st
     return [(task.data_set, task.split) for task in tasks]
 
 
-def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
+def test_a_task_is_scored_on_each_set_that_serves(tmp_path):
     write_fer2013(tmp_path)
     write_keypoints(tmp_path)
     write_lfw(tmp_path)
@@ -112,14 +112,14 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
             kind(sets)
 
 
-def test_rendered_faces_serve_what_they_carry() -> None:
+def test_rendered_faces_serve_what_they_carry():
     faces = RenderedFaces(240, 60, "all", size=16)
     serving = {name for name, kind in TASKS.items() if kind.serving([faces])}
     expected = {"expression", "pose", "identity", "landmarks", "light", "affect", "attributes"}
     assert serving == {*expected, "identification"}
 
 
-def test_light_of_rendered_faces() -> None:
+def test_light_of_rendered_faces():
     faces = RenderedFaces(240, 60, "all", size=16)
     task = Light([faces], replicates=20)
     features, pictures = made_up(task, task.targets, 0.01), pictures_of(task)
@@ -144,7 +144,7 @@ def test_light_of_rendered_faces() -> None:
     )
 
 
-def test_landmarks_of_rendered_faces() -> None:
+def test_landmarks_of_rendered_faces():
     faces = RenderedFaces(240, 60, "all", size=32)
     task = Landmarks([faces], replicates=20)
     features, pictures = made_up(task, task.targets[:, ::6], 0.01), pictures_of(task)
@@ -164,13 +164,13 @@ def test_landmarks_of_rendered_faces() -> None:
 
 
 @pytest.fixture
-def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_folds(monkeypatch) -> None:
     """Fewer fits."""
     monkeypatch.setattr(CKPlus, "fold_count", 2)
 
 
 @pytest.mark.usefixtures("two_folds")
-def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
+def test_ckplus_is_predicted_out_of_fold(tmp_path):
     task = Expression([CKPlus(ckplus(tmp_path), "all")], replicates=40)
     features, pictures = made_up(task, one_hot(task.labels), 0.3), pictures_of(task)
     accuracy, recall, *_ = task.score(features, pictures)
@@ -203,7 +203,7 @@ def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("two_folds")
-def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
+def test_ckplus_folds_never_see_the_person_they_score(tmp_path):
     task = Expression([CKPlus(ckplus(tmp_path), "all")], replicates=5)
     features, pictures = made_up(task, one_hot(task.labels)), pictures_of(task)
     rows = task.rows(features, pictures, 1)
@@ -215,7 +215,7 @@ def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
 
 
-def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path: Path) -> None:
+def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path):
     w300lp(tmp_path / "lp", photographs=30)
     aflw2000(tmp_path / "aflw")
     sets = find_face_sets(tmp_path, "all")
@@ -257,7 +257,7 @@ def affect_faces(root: Path, count: int = 160) -> FaceSet:
     return Faces("x", "all", records, test=lambda: Faces("x", "test", records[count // 2 :]))
 
 
-def test_affect_by_torchmetrics(tmp_path: Path) -> None:
+def test_affect_by_torchmetrics(tmp_path):
     task = Affect([affect_faces(tmp_path)], replicates=30)
     signal = np.nan_to_num(task.targets)
     features, pictures = made_up(task, signal, 0.6), pictures_of(task)
@@ -280,7 +280,7 @@ def test_affect_by_torchmetrics(tmp_path: Path) -> None:
     assert abs(reference[0].value) < 1e-6, "a constant agrees with nothing"
 
 
-def test_weighted_concordance_is_that_of_repeated_rows() -> None:
+def test_weighted_concordance_is_that_of_repeated_rows():
     draw = np.random.default_rng(0)
     targets = draw.standard_normal(50) + 7
     predicted = 0.5 * targets + draw.standard_normal(50)
@@ -291,7 +291,7 @@ def test_weighted_concordance_is_that_of_repeated_rows() -> None:
         assert value == pytest.approx(float(ConcordanceCorrCoef()(y, x)), abs=1e-5)
 
 
-def test_few_training_pictures_keep_each_class(tmp_path: Path) -> None:
+def test_few_training_pictures_keep_each_class(tmp_path):
     class Faces(FaceSet):
         title, split = "made up", "x"
 
@@ -309,14 +309,14 @@ def test_few_training_pictures_keep_each_class(tmp_path: Path) -> None:
         assert task.split == "x, 100 training pictures"
 
 
-def test_cut_faces_have_features_of_their_own(tmp_path: Path) -> None:
+def test_cut_faces_have_features_of_their_own(tmp_path):
     whole, cut = (AffectNet(affectnet_csv(tmp_path, boxes), "all") for boxes in (False, True))
     one, other = (Pictures(faces, np.arange(3)) for faces in (whole, cut))
     assert one.hashes == other.hashes
     assert one.fingerprint != other.fingerprint
 
 
-def test_cplfw_pairs_without_a_picture(tmp_path: Path) -> None:
+def test_cplfw_pairs_without_a_picture(tmp_path):
     images = cplfw(tmp_path) / "images"
     (images / "Ann_0_1.jpg").unlink()
     (images / "Ann_1_1.jpg").write_bytes(b"broken")

@@ -62,12 +62,12 @@ def archived() -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("page", SOURCES)
-def test_figures_in_prose_are_of_records(page: str, archived: set[tuple[str, ...]]) -> None:
+def test_figures_in_prose_are_of_records(page, archived):
     unknown = {value for value, *_ in set(figures((ROOT / page).read_text())) - archived}
     assert unknown == {*UNARCHIVED.get(page, "").split()}
 
 
-def test_verdicts_in_prose_are_those_of_the_table() -> None:
+def test_verdicts_in_prose_are_those_of_the_table():
     """`NAME, which is VERDICT`; and no page has the words of earlier verdicts."""
     table = (ROOT / "checkpoints/claims/claims.md").read_text()
     stated = []
@@ -80,7 +80,7 @@ def test_verdicts_in_prose_are_those_of_the_table() -> None:
         assert re.search(rf"^\| {name} \|[^|]*\| {verdict} \|", table, re.MULTILINE), name
 
 
-def test_counts_in_prose_are_those_of_the_table() -> None:
+def test_counts_in_prose_are_those_of_the_table():
     """Of the claims page: how many were tested, and how many are left after Holm."""
     table = (ROOT / "checkpoints/claims/claims.md").read_text()
     page = (ROOT / "configs/head/README.md").read_text()

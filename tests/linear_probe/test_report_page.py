@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def predictions(n: int = 40, seed: int = 0) -> Predictions:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     """Three encoders on two tasks, with curves, predictions and replicates."""
     a = replace(ONE, n=40, sample="s", hardware="A CPU", versions={"python": "3.11.2"})
     records = [
@@ -76,7 +75,7 @@ def written(folder: Path, *more: str) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_tables_hold_the_records_numbers(folder: Path) -> None:
+def test_tables_hold_the_records_numbers(folder):
     found = Page(written(folder))
     rows = found.tables["expression: FER-2013, Training -> PublicTest"]
     assert [re.sub(" [↕↑↓]", "", head) for head in rows[0]] == [
@@ -113,7 +112,7 @@ def test_tables_hold_the_records_numbers(folder: Path) -> None:
     assert "PublicTest/angry/" in found.text or "k1" in found.text
 
 
-def test_best_is_bold_and_what_is_tied_is_marked(folder: Path) -> None:
+def test_best_is_bold_and_what_is_tied_is_marked(folder):
     def bold(html: str) -> list[str]:
         return re.findall(r'<td class="number best"[^>]*>([\d.]+)', html)
 
@@ -133,7 +132,7 @@ def test_best_is_bold_and_what_is_tied_is_marked(folder: Path) -> None:
     assert "nothing is set in bold" in html
 
 
-def test_nothing_comes_from_elsewhere_and_nothing_from_outside_is_run(folder: Path) -> None:
+def test_nothing_comes_from_elsewhere_and_nothing_from_outside_is_run(folder):
     html = written(folder)
     found = Page(html)
     assert [tag for tag, _ in found.tags].count("script") == 1
@@ -152,11 +151,11 @@ def test_nothing_comes_from_elsewhere_and_nothing_from_outside_is_run(folder: Pa
     assert EVIL in found.text
 
 
-def test_the_same_records_give_the_same_page(folder: Path) -> None:
+def test_the_same_records_give_the_same_page(folder):
     assert page(find_records([folder])) == page(find_records([folder]))
 
 
-def test_pictures_of_galleries(folder: Path, tmp_path: Path) -> None:
+def test_pictures_of_galleries(folder, tmp_path):
     records = read_records(folder / RECORDS_FILE)
     write_fer2013(tmp_path / "data", train=2)
     one = predictions(4)
@@ -174,7 +173,7 @@ def test_pictures_of_galleries(folder: Path, tmp_path: Path) -> None:
     assert "does not have the images" in html
 
 
-def test_wrong_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     (tmp_path / "none").mkdir()
     for arguments, expected in (
@@ -196,7 +195,7 @@ def test_wrong_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "r.html").exists()
 
 
-def test_broken_predictions_are_told_on_the_page(folder: Path) -> None:
+def test_broken_predictions_are_told_on_the_page(folder):
     record = read_records(folder / RECORDS_FILE)[1]
     path = predictions_path(folder, record)
     path.write_bytes(b"broken")
@@ -209,12 +208,7 @@ def test_broken_predictions_are_told_on_the_page(folder: Path) -> None:
     assert "predictions left out" not in Page(written(folder)).text
 
 
-def test_a_run_and_its_page(
-    small_data: Path,
-    tmp_path: Path,
-    save_tiny: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_and_its_page(small_data, tmp_path, save_tiny, monkeypatch):
     """Cards, commands and the map come from what a run leaves."""
     out, tiny = tmp_path / "out", save_tiny(tmp_path / "tiny")
     # fmt: off
@@ -295,7 +289,7 @@ document.body.dataset.result = JSON.stringify(result);
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian's package is `chromium`)")
-def test_in_a_browser(folder: Path) -> None:
+def test_in_a_browser(folder):
     html = written(folder)
     path = folder / "clicked.html"
     path.write_text(html.replace("</body>", CLICKS), encoding="utf-8")

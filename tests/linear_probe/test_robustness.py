@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ def clean() -> np.ndarray:
 
 
 @pytest.mark.parametrize("factor", DEGRADATIONS)
-def test_the_stronger_the_farther_from_the_picture(factor: str) -> None:
+def test_the_stronger_the_farther_from_the_picture(factor):
     away = [np.abs(changed(change) - clean()).mean() for change in DEGRADATIONS[factor]]
     if factor == "resolution":
         away.reverse()
@@ -53,7 +52,7 @@ def test_the_stronger_the_farther_from_the_picture(factor: str) -> None:
 
 
 @pytest.mark.parametrize("change", [c[1] for c in DEGRADATIONS.values()], ids=DEGRADATIONS)
-def test_a_picture_is_changed_alike_in_any_batch(change: Change) -> None:
+def test_a_picture_is_changed_alike_in_any_batch(change):
     together = changed(change)
     torch.rand(3)  # nor by what else was drawn
     alone = np.concatenate([changed(change, picked=[i]) for i in (3, 0)])
@@ -62,7 +61,7 @@ def test_a_picture_is_changed_alike_in_any_batch(change: Change) -> None:
     assert (np.abs(other - together).max() > 1) == change.drawn
 
 
-def test_known_cases() -> None:
+def test_known_cases():
     x = clean()
     (dark,) = [c for c in DEGRADATIONS["darkness"] if c.level == 2]
     np.testing.assert_allclose(changed(dark), 255 * (x / 255) ** 2, atol=0.51)
@@ -79,7 +78,7 @@ def test_known_cases() -> None:
     assert np.abs(grey_noise[inside]).max() <= 1
 
 
-def test_blur_by_a_loop() -> None:
+def test_blur_by_a_loop():
     change = DEGRADATIONS["blur"][0]
     sigma = change.level / 100 * SIDE
     reach = int(np.ceil(3 * sigma))
@@ -93,7 +92,7 @@ def test_blur_by_a_loop() -> None:
     np.testing.assert_allclose(changed(change)[0, 24, 20], expected, atol=0.6)
 
 
-def test_jpeg_is_near_a_real_codec() -> None:
+def test_jpeg_is_near_a_real_codec():
     change = DEGRADATIONS["JPEG"][2]
     buffer = io.BytesIO()
     Image.fromarray(clean()[0].astype(np.uint8)).save(buffer, "JPEG", quality=int(change.level))
@@ -102,7 +101,7 @@ def test_jpeg_is_near_a_real_codec() -> None:
     assert np.abs(ours - real).mean() < 0.6 * np.abs(real - clean()[0]).mean()
 
 
-def test_content_tells_changes_apart() -> None:
+def test_content_tells_changes_apart():
     changes = degradations(["all"])
     hashes = {ChangedFaces(faces(), change, 0).content_hash(0) for change in changes}
     assert len(hashes | {faces().content_hash(0)}) == len(changes) + 1
@@ -110,7 +109,7 @@ def test_content_tells_changes_apart() -> None:
     assert known.content_hash(0) in hashes
 
 
-def test_expression_is_fitted_clean_and_scored_degraded(small_data: Path, tmp_path: Path) -> None:
+def test_expression_is_fitted_clean_and_scored_degraded(small_data, tmp_path):
     task = Expression(find_face_sets(small_data, "all"), replicates=20)
     cache, source = FeatureCache(tmp_path / "f"), PixelSource(12)
     pictures = Pictures(task.faces, task.indices)
@@ -134,9 +133,7 @@ def test_expression_is_fitted_clean_and_scored_degraded(small_data: Path, tmp_pa
     assert moved[0].sample == as_it_is[0].sample
 
 
-def test_identity_on_pictures_as_they_are_is_the_plain_figure(
-    small_data: Path, tmp_path: Path
-) -> None:
+def test_identity_on_pictures_as_they_are_is_the_plain_figure(small_data, tmp_path):
     task = Identity(find_face_sets(small_data, "all"), replicates=20)
     cache, source = FeatureCache(tmp_path / "f"), PixelSource(12)
     pictures = Pictures(task.faces, task.indices)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from tests.support.probing import own_images
 # Temperature and calibration ----------------------------------------------------------------------
 
 
-def test_the_temperature_is_that_of_the_draws() -> None:
+def test_the_temperature_is_that_of_the_draws():
     draw = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(20_000, 4, generator=draw)
     targets = torch.multinomial((logits / 2.5).softmax(1), 1, generator=draw)[:, 0]
@@ -44,7 +43,7 @@ def test_the_temperature_is_that_of_the_draws() -> None:
     assert fit_temperature(10 * logits, targets) == pytest.approx(10 * found, rel=1e-3)
 
 
-def test_calibration_error_by_a_loop() -> None:
+def test_calibration_error_by_a_loop():
     draw = torch.Generator().manual_seed(1)
     probabilities = (2 * torch.randn(500, 3, generator=draw)).softmax(1)
     targets = torch.randint(0, 3, (500,), generator=draw)
@@ -62,15 +61,13 @@ def test_calibration_error_by_a_loop() -> None:
 
 
 @pytest.fixture
-def saved(tiny: Path, tmp_path: Path) -> Path:
+def saved(tiny, tmp_path) -> Path:
     words = ["--encoder", str(tiny), "--data", "rendered:280", "--out", str(tmp_path / "out")]
     assert main(["save-probe", *words]) == 0
     return tiny
 
 
-def test_it_is_the_probe_that_run_scores(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_the_probe_that_run_scores(tmp_path, capsys):
     torch.manual_seed(5)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8, "identity": 6})
     saved = save_encoder(encoder, tmp_path / "encoder", {})
@@ -116,9 +113,7 @@ def test_it_is_the_probe_that_run_scores(
     assert calibration_error(shares, targets) == pytest.approx(error["value"], abs=0.05)
 
 
-def test_the_temperature_is_of_pictures_not_fitted_on(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_temperature_is_of_pictures_not_fitted_on(tiny, tmp_path, monkeypatch):
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def watched(logits: torch.Tensor, targets: torch.Tensor) -> float:
@@ -138,7 +133,7 @@ def test_the_temperature_is_of_pictures_not_fitted_on(
     assert accuracy == pytest.approx(probe.about["validation_accuracy"], abs=1e-3)
 
 
-def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments(tiny, tmp_path, capsys):
     for words, shown in (
         (["--task", "pose"], "--task pose: give one of classes: expression, classes"),
         (["--space", "nose"], "--space nose"),
@@ -155,9 +150,7 @@ def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 # The file -----------------------------------------------------------------------------------------
 
 
-def test_files_that_are_no_probe_of_the_encoder(
-    saved: Path, tmp_path: Path, save_tiny: Callable[..., Path]
-) -> None:
+def test_files_that_are_no_probe_of_the_encoder(saved, tmp_path, save_tiny):
     path = saved / probe_file("expression")
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["probe"])
@@ -183,7 +176,7 @@ def test_files_that_are_no_probe_of_the_encoder(
     assert load_probe(saved) is None
 
 
-def test_the_released_one() -> None:
+def test_the_released_one():
     probe = load_probe("hybrid")
     assert probe is not None
     assert probe.classes == tuple(EXPRESSIONS)
@@ -204,7 +197,7 @@ def test_the_released_one() -> None:
     assert (RELEASED / "hybrid" / probe_file("expression")).stat().st_size < 100_000
 
 
-def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
+def test_the_space_is_the_cards_best_on_validation_pictures():
     class Asked:
         name, data_set, probe = "expression", "FER-2013", "logistic regression"
 
@@ -231,9 +224,7 @@ def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
 
 
 @pytest.mark.parametrize("tables", [False, True])
-def test_own_classes(
-    tables: bool, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_own_classes(tables, tiny, tmp_path, capsys):
     names = ("hat", "no hat", "étoile")
     paths = own_images(tmp_path / "own", names)
     sides = {side: str(tmp_path / "own" / side) for side in paths}
@@ -267,9 +258,7 @@ def test_own_classes(
     assert main([*own, "--overwrite"]) == 0
 
 
-def test_own_classes_that_can_not_be_used(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_own_classes_that_can_not_be_used(tiny, tmp_path, capsys):
     own_images(tmp_path, ("a", "b"))
     train, test = str(tmp_path / "train"), str(tmp_path / "test")
     words = ["save-probe", "--encoder", str(tiny), "--out", str(tmp_path / "out"), "--train", train]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import Record, read_records
 from linear_probe.tasks import Expression
 from ssl_faces.data.sets.discover import find_face_sets
-from tests.support.types import Capsys, Patch
 
 
 def run(out: Path, *arguments: str | Path) -> list[Record]:
@@ -29,13 +27,7 @@ def alike(records: list[Record]) -> dict[str, Record]:
     return {record.name: replace(record, seconds=0.0) for record in records}
 
 
-def test_seeds_are_as_many_runs(
-    small_data: Path,
-    tmp_path: Path,
-    save_tiny: Callable[..., Path],
-    monkeypatch: Patch,
-    capsys: Capsys,
-) -> None:
+def test_seeds_are_as_many_runs(small_data, tmp_path, save_tiny, monkeypatch, capsys):
     tiny = save_tiny(tmp_path / "tiny", seed=5)  # untrained weights of no seed asked for
     seen: dict[str, int] = {}
     call = EncoderSource.__call__
@@ -66,7 +58,7 @@ def test_seeds_are_as_many_runs(
             assert 100 * np.mean(kept.targets == kept.predicted) == pytest.approx(record.value)
 
 
-def test_expression_fits_seeds_as_one_problem(small_data: Path) -> None:
+def test_expression_fits_seeds_as_one_problem(small_data):
     sets = find_face_sets(small_data, "all")
     tasks = [Expression(sets, seed=seed, replicates=20) for seed in (0, 1, 2)]
     noise = torch.randn(len(tasks[0].labels), 7, generator=torch.Generator().manual_seed(0))
@@ -90,7 +82,7 @@ def test_expression_fits_seeds_as_one_problem(small_data: Path) -> None:
     assert len(validation) == 3
 
 
-def test_conditions_of_a_run(small_data: Path, tmp_path: Path, tiny: Path) -> None:
+def test_conditions_of_a_run(small_data, tmp_path, tiny):
     records = run(
         tmp_path / "out",
         *("--encoder", tiny, "--features", "expression", "--no-baselines", "--data", small_data),
@@ -114,9 +106,7 @@ def test_conditions_of_a_run(small_data: Path, tmp_path: Path, tiny: Path) -> No
     assert len({record.name for record in records}) == len(records)
 
 
-def test_facecycles_protocol_stands_beside_ours(
-    small_data: Path, tmp_path: Path, tiny: Path, capsys: Capsys
-) -> None:
+def test_facecycles_protocol_stands_beside_ours(small_data, tmp_path, tiny, capsys):
     common = ("--encoder", tiny, "--features", "expression", "--no-baselines", "--data", small_data)
     out = tmp_path / "out"
     run(out, *common, "--task", "pose")

@@ -40,7 +40,7 @@ def replicates(**means: float) -> dict[tuple[str | int, ...], np.ndarray]:
     return found
 
 
-def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task() -> None:
+def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task():
     found = cells(summary(RECORDS, {}))
     assert found["encoder, features"] == ["expression: accuracy %", "pose: MAE yaw degrees"]
     figure = "[42.50, 45.75]"
@@ -53,7 +53,7 @@ def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task() -> None:
     assert not any("1.00" in cell for row in found.values() for cell in row), "a second metric"
 
 
-def test_marks_show_what_differs_significantly_from_the_untrained_network() -> None:
+def test_marks_show_what_differs_significantly_from_the_untrained_network():
     def marks(**means: float) -> list[str]:
         row = cells(summary(RECORDS, replicates(**means)))["a, expression_map"]
         return [cell.rpartition("]")[2].strip() for cell in row]
@@ -63,7 +63,7 @@ def test_marks_show_what_differs_significantly_from_the_untrained_network() -> N
     assert marks(expression_untrained=9, pose_trained=9) == [WORSE, WORSE]
 
 
-def test_no_mark_without_the_same_test_rows() -> None:
+def test_no_mark_without_the_same_test_rows():
     other: list[Record] = [
         replace(r, sample="others") if "untrained" in r.encoder else r for r in RECORDS
     ]

@@ -17,7 +17,7 @@ def scored(values: list[float], noise: np.ndarray | float = 0.0) -> Estimate:
     return Estimate(np.array(values), draws, tuple(range(len(values))))
 
 
-def test_claims_without_an_effect_are_rarely_called_one() -> None:
+def test_claims_without_an_effect_are_rarely_called_one():
     """At most 5 % of them are supported or contradicted, and few after Holm's correction."""
     rng = np.random.default_rng(0)
     judged = [
@@ -36,7 +36,7 @@ def test_claims_without_an_effect_are_rarely_called_one() -> None:
     assert all((one.p or 0) >= 0.05 for one in judged if one.verdict == "inconclusive")
 
 
-def test_what_would_settle_a_claim_settles_it() -> None:
+def test_what_would_settle_a_claim_settles_it():
     """With so many seeds and rows half of the interval is half of the smallest effect."""
     spread = Spread(3 * ROWS, 0.8**2 / 3, 2)
     seeds, times = needed(spread, 3, 2.0)
@@ -52,7 +52,7 @@ def test_what_would_settle_a_claim_settles_it() -> None:
     assert needed(Spread(ROWS, 1e4, 2), 3, 0.1)[0] == MOST_SEEDS
 
 
-def test_corrected_verdicts_keep_the_order_of_claims() -> None:
+def test_corrected_verdicts_keep_the_order_of_claims():
     gain = judge(scored([2.0, 2.0]), scored([1.0, 1.0]), 0.5).gain
     judged = [
         Judged(gain, "supported", 0.04, 1.0),

@@ -33,7 +33,7 @@ def slowly(image: np.ndarray, cell: int, bins: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("side", "cell", "bins"), [(16, 4, 9), (18, 8, 6)])
-def test_as_a_loop_over_pixels(side: int, cell: int, bins: int) -> None:
+def test_as_a_loop_over_pixels(side, cell, bins):
     images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
     hog = HOG(cell, bins)
     result = hog(images)
@@ -43,13 +43,13 @@ def test_as_a_loop_over_pixels(side: int, cell: int, bins: int) -> None:
         np.testing.assert_allclose(one.numpy(), expected.ravel(), atol=1e-5)
 
 
-def test_light_changes_nothing() -> None:
+def test_light_changes_nothing():
     images = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(HOG(4)(0.5 * images + 0.2), HOG(4)(images), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("degrees", "bin_"), [(0, 0), (45, 3), (90, 6), (135, 9)])
-def test_a_ramp_fills_the_bin_of_its_direction(degrees: int, bin_: int) -> None:
+def test_a_ramp_fills_the_bin_of_its_direction(degrees, bin_):
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     angle = math.radians(degrees)
     ramp: Tensor = (x * math.cos(angle) + y * math.sin(angle)) / 64

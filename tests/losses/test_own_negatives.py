@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -43,9 +42,7 @@ def naive(views: Tensor, negatives: Tensor, temperature: float, others: bool) ->
     temperature=st.floats(0.2, 2.0),
     seed=st.integers(0, 99),
 )
-def test_as_a_loop_over_views(
-    faces: int, own: int, others: bool, temperature: float, seed: int
-) -> None:
+def test_as_a_loop_over_views(faces, own, others, temperature, seed):
     draw = torch.Generator().manual_seed(seed)
     views = torch.randn(2, faces, 5, generator=draw, dtype=torch.float64)
     negatives = torch.randn(faces, own, 5, generator=draw, dtype=torch.float64)
@@ -53,7 +50,7 @@ def test_as_a_loop_over_views(
     assert loss.item() == pytest.approx(naive(views, negatives, temperature, others), abs=1e-5)
 
 
-def test_without_own_negatives_it_is_simclrs() -> None:
+def test_without_own_negatives_it_is_simclrs():
     first, second = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
     ours = OwnNegativesLoss(0.1, True)(first, second, first.new_zeros(6, 0, 8))
     torch.testing.assert_close(ours, NTXentLoss(0.1)(first, second))
@@ -75,7 +72,7 @@ def loss_of(rank: int) -> tuple[Tensor, Tensor]:
     return loss.detach(), views.grad
 
 
-def test_two_processes_have_each_others_faces_for_negatives(tmp_path: Path) -> None:
+def test_two_processes_have_each_others_faces_for_negatives(tmp_path):
     (loss0, grad0), (loss1, grad1) = results_of_two(loss_of, tmp_path)  # type: ignore[misc]
     views, negatives = drawn()
     views.requires_grad_()

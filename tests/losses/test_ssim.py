@@ -56,7 +56,7 @@ def draw(*shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Ten
 
 @pytest.mark.parametrize(("window", "sigma"), [(11, 1.5), (5, 0.8)])
 @pytest.mark.parametrize("size", [(12, 17), (16, 16), (4, 7)])
-def test_equals_a_loop_over_windows(size: tuple[int, int], window: int, sigma: float) -> None:
+def test_equals_a_loop_over_windows(size, window, sigma):
     y = draw(2, 3, *size, low=-2, high=2)
     x = torch.stack((y + 0.3 * draw(2, 3, *size, seed=1), draw(2, 3, *size, seed=2)))
     loss = SSIMLoss(window, sigma)(x, y)
@@ -67,7 +67,7 @@ def test_equals_a_loop_over_windows(size: tuple[int, int], window: int, sigma: f
         )
 
 
-def test_gradient_equals_the_loops() -> None:
+def test_gradient_equals_the_loops():
     """Of the rendering and of the target."""
     ours = [draw(2, 2, 9, 8, seed=seed).requires_grad_() for seed in (0, 1)]
     theirs = [x.detach().double().requires_grad_() for x in ours]
@@ -83,7 +83,7 @@ def framed(image: Tensor, frame: int = 10) -> Tensor:
     return torch.nn.functional.pad(image, (frame,) * 4)
 
 
-def test_equals_libraries_where_padding_does_not_matter() -> None:
+def test_equals_libraries_where_padding_does_not_matter():
     x, y = framed(draw(2, 3, 20, 24)), framed(draw(2, 3, 20, 24, seed=1))
     kornias = kornia.metrics.ssim(x, y, 11, max_val=1.0).mean().item()
     torchmetrics = structural_similarity_index_measure(x, y, sigma=1.5, data_range=1.0).item()
@@ -92,7 +92,7 @@ def test_equals_libraries_where_padding_does_not_matter() -> None:
         assert SSIMLoss()(x[None], y).item() == pytest.approx(1 - theirs, abs=1e-5)
 
 
-def test_is_computed_in_float32_under_autocast() -> None:
+def test_is_computed_in_float32_under_autocast():
     x, y = draw(1, 2, 3, 16, 16), draw(2, 3, 16, 16, seed=1)
     plain = SSIMLoss()(x, y)
     with torch.autocast("cpu", torch.bfloat16):
@@ -101,7 +101,7 @@ def test_is_computed_in_float32_under_autocast() -> None:
     torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
 
 
-def test_trains_after_a_first_use_in_inference_mode() -> None:
+def test_trains_after_a_first_use_in_inference_mode():
     x, y = draw(1, 1, 1, 13, 19), draw(1, 1, 13, 19, seed=1)
     with torch.inference_mode():
         SSIMLoss()(x, y)

@@ -17,7 +17,7 @@ def step_flops(method: FaceCycleMotion) -> int:
     return total
 
 
-def test_a_small_step_is_at_least_20_times_cheaper() -> None:
+def test_a_small_step_is_at_least_20_times_cheaper():
     paper = step_flops(FaceCycleMotion("paper", trunk_weights="random"))
     for training in ("frozen", "joint"):
         small = FaceCycleMotion("small", trunk_weights="random", trunk_training=training)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -77,12 +76,12 @@ def of_one_process(rank: int) -> dict[str, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def of_two_processes(tmp_path_factory) -> Any:
     return results_of_two(of_one_process, tmp_path_factory.mktemp("ddp"))[0]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_gradient_equals_one_process(name: str, of_two_processes: Any, tmp_path: Path) -> None:
+def test_gradient_equals_one_process(name, of_two_processes, tmp_path):
     with one_thread():
         whole = Loss(name)
         whole(images(slice(None))).backward()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_runs_by_its_config_in_half_precision_and_resumes(name: str, tmp_path: Path) -> None:
+def test_runs_by_its_config_in_half_precision_and_resumes(name, tmp_path):
     more, spaces = RUNS[name]
     more = (*more, "--trainer.precision", "bf16-mixed")
     encoder, panel = trained(name, tmp_path, *more)
@@ -58,7 +57,7 @@ METHODS: dict[str, tuple[Callable[[], Any], int]] = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_panels_show_every_face_and_change_nothing(name: str) -> None:
+def test_panels_show_every_face_and_change_nothing(name):
     """They are made during training: modes and batch statistics stay the same."""
     torch.manual_seed(0)
     build, count = METHODS[name]

@@ -11,7 +11,7 @@ from ssl_faces.networks.warp import warp
 from ssl_faces.rendered import RenderedFaces
 
 
-def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
+def test_the_loss_falls_and_neutral_faces_become_symmetric():
     torch.manual_seed(0)
     faces = RenderedFaces(64, 8, "all", size=32).render_batch(range(0, 64, 8)).float() / 255
     method = FaceCycleMotion(
@@ -40,9 +40,7 @@ def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(
-    exchange: bool,
-) -> None:
+def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(exchange):
     torch.manual_seed(0)
     method = FaceCycleMotion("small", 16, "random", noise_std=0, exchange=exchange)
     x = torch.randn(4, 3, 16, 16)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from tests.support import literal
-from tests.support.types import Patch
 
 
 def frames() -> Tensor:
@@ -49,14 +48,14 @@ def difference(method: FaceCycleMotion, x: Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("training", "scale"), [("frozen", "normalised"), ("joint", "unit")])
-def test_ours_is_the_literal_schedule(training: str, scale: str) -> None:
+def test_ours_is_the_literal_schedule(training, scale):
     ours = method(training, scale).to(memory_format=torch.channels_last)
     losses, gradients = difference(ours, frames())
     assert losses < 1e-5
     assert gradients < 1e-4
 
 
-def test_a_schedule_that_differs_is_detected(monkeypatch: Patch) -> None:
+def test_a_schedule_that_differs_is_detected(monkeypatch):
     plain = literal.losses
 
     def changed(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:

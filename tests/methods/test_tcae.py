@@ -18,7 +18,7 @@ def method() -> TCAE:
     return TCAE(SMALL, code_dim=16, decoder_width=8)
 
 
-def test_terms_by_hand() -> None:
+def test_terms_by_hand():
     net = method().eval()
     x = net.views({"pairs": random_pairs(2)})
     with torch.no_grad():
@@ -65,7 +65,7 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
     }
 
 
-def test_action_alone_leaves_the_pose_and_the_other_way_round() -> None:
+def test_action_alone_leaves_the_pose_and_the_other_way_round():
     net = method().eval()
     x = net.views({"pairs": random_pairs(2)})
     source = x[:2]
@@ -81,7 +81,7 @@ def test_action_alone_leaves_the_pose_and_the_other_way_round() -> None:
             assert not torch.equal(after.both, before.both)
 
 
-def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
+def test_the_way_back_gives_no_gradient_to_the_picture_it_warps():
     net = method().eval()
     # Without flows, gradients come by the warped pictures alone.
     for decoder in (net.action_decoder, net.pose_decoder):
@@ -97,7 +97,7 @@ def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
         assert back.abs().max() == 0
 
 
-def test_known_warps_are_found() -> None:
+def test_known_warps_are_found():
     torch.manual_seed(0)
     sources = rendered_faces(6)
     flows = LocalWarps(4, 0.6, (0.15, 0.25), (0.2, 0.35)).draw(6, SIZE)

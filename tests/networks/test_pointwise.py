@@ -11,7 +11,7 @@ from ssl_faces.networks.pointwise import StridedPointwise, without_small_strided
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_it_is_the_convolution(bias: bool) -> None:
+def test_it_is_the_convolution(bias):
     torch.manual_seed(0)
     plain = nn.Conv2d(4, 6, 1, 2, bias=bias)
     network = without_small_strided(nn.Sequential(plain))
@@ -22,7 +22,7 @@ def test_it_is_the_convolution(bias: bool) -> None:
     torch.testing.assert_close(made(x), plain(x))
 
 
-def test_others_stay() -> None:
+def test_others_stay():
     layers = [
         *(nn.Conv2d(16, 4, 1, 2), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, 2)),
         *(nn.Conv2d(4, 4, 1, 2, padding=1), nn.Conv2d(4, 4, 1, 2, groups=2)),
@@ -32,7 +32,7 @@ def test_others_stay() -> None:
 
 
 @pytest.mark.parametrize("width", [0.0625, 0.125, 0.25])
-def test_narrow_resnets_learn_the_same_from_maps_in_either_order(width: float) -> None:
+def test_narrow_resnets_learn_the_same_from_maps_in_either_order(width):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 16, width).eval()
     images = torch.rand(32, 3, 16, 16)

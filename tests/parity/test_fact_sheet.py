@@ -22,7 +22,6 @@ from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips
 from tests.support.fits import ROOT
 from tests.support.noise_sets import met
-from tests.support.types import Patch
 
 CLIPS, FRAMES, SIDE = 24, 4, 64
 RATES = {
@@ -66,7 +65,7 @@ class Steps(pl.Callback):
 
 
 @stages
-def test_learning_rates_by_epoch(stage: str, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_learning_rates_by_epoch(stage, tmp_path, monkeypatch):
     """As a whole run has them, with one step an epoch, here of a trivial loss."""
 
     def training_step(self: pl.LightningModule, batch: Any, batch_idx: int) -> Tensor:
@@ -89,13 +88,13 @@ def test_learning_rates_by_epoch(stage: str, tmp_path: Path, monkeypatch: Patch)
     assert steps.betas == {BETAS[stage]}
 
 
-def test_stage_2_and_the_probes_start_from_stage_1_after_20_epochs() -> None:
+def test_stage_2_and_the_probes_start_from_stage_1_after_20_epochs():
     plan = yaml.safe_load((ROOT / "configs/experiment/facecycle.yaml").read_text())
     assert plan["stages"]["motion"]["arguments"] == {"trainer.max_epochs": 20}
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("packed")
 
 
@@ -110,13 +109,13 @@ def data_of(stage: str, cache: Path, **changed: Any) -> FaceData:
 
 
 @stages
-def test_16_pairs_a_step_and_one_pair_a_clip_in_an_epoch(stage: str, cache: Path) -> None:
+def test_16_pairs_a_step_and_one_pair_a_clip_in_an_epoch(stage, cache):
     assert config(stage)["data"]["batch_size"] == 16
     assert len(data_of(stage, cache, batch_size=8).train_dataloader()) == CLIPS // 8
 
 
 @stages
-def test_which_images_meet(stage: str, cache: Path) -> None:
+def test_which_images_meet(stage, cache):
     """Stage 1: two frames of a clip, or in half of the pairs a frame and its mirror image. Stage 2:
     frames of two clips, never mirrored."""
     data, mirrored, frames, partners = data_of(stage, cache, batch_size=1), [], set(), set()
@@ -142,7 +141,7 @@ def test_which_images_meet(stage: str, cache: Path) -> None:
 
 
 @stages
-def test_strengths_of_the_augmentation(stage: str, cache: Path) -> None:
+def test_strengths_of_the_augmentation(stage, cache):
     settings = data_of(stage, cache).augmentation.settings
     assert settings == Augmentation(
         crop_scale=(0.95, 1.05),
@@ -164,7 +163,7 @@ def turned(image: Tensor) -> bool:
 
 
 @stages
-def test_both_frames_are_flipped_and_jittered_independently(stage: str, cache: Path) -> None:
+def test_both_frames_are_flipped_and_jittered_independently(stage, cache):
     """But the partner that is a mirror image is that of the augmented first frame."""
     image = torch.linspace(0.3, 0.7, SIDE).expand(256, 2, 3, SIDE, SIDE)
     data = data_of(stage, cache)

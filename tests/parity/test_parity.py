@@ -64,9 +64,7 @@ def stage1() -> tuple[FaceCycleMotion, MotionCycle, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def stage2(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[FaceCycleIdentity, IdentityCycle, dict[str, Tensor]]:
+def stage2(tmp_path_factory) -> tuple[FaceCycleIdentity, IdentityCycle, dict[str, Tensor]]:
     first = motion()
     path = tmp_path_factory.mktemp("stage1") / "last.ckpt"
     torch.save(
@@ -95,7 +93,7 @@ def close(name: str, ours: Tensor, tolerance: float) -> None:
     assert ours.item() == pytest.approx(float(REFERENCE[name]), rel=tolerance)
 
 
-def test_stage1_code(stage1) -> None:
+def test_stage1_code(stage1):
     agree("stage1_code", stage1[0].encoder.motion(X)[1])
 
 
@@ -104,16 +102,16 @@ def test_stage1_code(stage1) -> None:
     [("flow", "flow"), ("inverse_flow", "inverse"), ("neutral", "neutral"), ("direct", "direct")]
     + [(r, r) for r in ("r1", "r2", "r3", "r4")],
 )
-def test_stage1_pictures(stage1, name: str, field: str) -> None:
+def test_stage1_pictures(stage1, name, field):
     agree(f"stage1_{name}", getattr(stage1[1], field))
 
 
 @pytest.mark.parametrize("term", ["pixel", "perceptual", "ssim", "symmetry"])
-def test_stage1_losses(stage1, term: str) -> None:
+def test_stage1_losses(stage1, term):
     close(f"stage1_{term}", stage1[2][term], 1e-4)
 
 
-def test_stage1_total_and_gradients(stage1) -> None:
+def test_stage1_total_and_gradients(stage1):
     method, _, losses = stage1
     close("stage1_total", method.total(losses), 1e-4)
     first = method.encoder.motion.convs[0].weight.grad
@@ -121,31 +119,31 @@ def test_stage1_total_and_gradients(stage1) -> None:
     close("stage1_grad_decoder_last_conv", method.decoder.flow.weight.grad.norm(), 1e-3)
 
 
-def test_stage2_code(stage2) -> None:
+def test_stage2_code(stage2):
     agree("stage2_code", stage2[0].identity(X)[1])
 
 
 @pytest.mark.parametrize("field", ["mean_face", "reidentified", "r5", "r6"])
-def test_stage2_pictures(stage2, field: str) -> None:
+def test_stage2_pictures(stage2, field):
     agree(f"stage2_{field}", getattr(stage2[1], field))
 
 
 @pytest.mark.parametrize("term", ["pixel", "perceptual", "ssim", "symmetry", "margin"])
-def test_stage2_losses(stage2, term: str) -> None:
+def test_stage2_losses(stage2, term):
     close(f"stage2_{term}", stage2[2][term], 1e-4)
 
 
-def test_stage2_total_and_gradient(stage2) -> None:
+def test_stage2_total_and_gradient(stage2):
     method, _, losses = stage2
     close("stage2_total", method.total(losses), 1e-4)
     close("stage2_grad_identity_first_conv", method.identity.convs[0].weight.grad.norm(), 1e-3)
 
 
-def test_stage2_leaves_stage1_alone(stage2) -> None:
+def test_stage2_leaves_stage1_alone(stage2):
     assert all(p.grad is None for p in stage2[0].motion.parameters())
 
 
-def test_parameter_counts_are_the_papers() -> None:
+def test_parameter_counts_are_the_papers():
     method = motion()
     millions = {
         "encoder": sum(p.numel() for p in method.encoder.motion.parameters()) / 1e6,

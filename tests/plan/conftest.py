@@ -11,7 +11,6 @@ import yaml
 
 from ssl_faces.plan import engine
 from tests.support.in_process import InProcess
-from tests.support.types import Patch
 from tests.support.workers import workers as workers
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +21,14 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def in_process(monkeypatch: Patch) -> InProcess:
+def in_process(monkeypatch) -> InProcess:
     executor = InProcess()
     monkeypatch.setattr(engine, "executor", executor)
     return executor
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: Patch, tmp_path: Path) -> None:
+def _environment(monkeypatch, tmp_path) -> None:
     """For commands that tests start."""
     # Reading real faces takes long.
     monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))
@@ -41,7 +40,7 @@ def _environment(monkeypatch: Patch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def common(tmp_path: Path) -> dict[str, Any]:
+def common(tmp_path) -> dict[str, Any]:
     """Settings of runs on the CPU: two pairs of rendered frames of 16 px a step."""
     clips = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
     data = {"class_path": "ssl_faces.rendered.RenderedClips", "init_args": clips}

@@ -26,7 +26,6 @@ from ssl_faces.training.fit import check
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.commands import refusal
 from tests.support.in_process import InProcess
-from tests.support.types import Capsys, Patch
 
 
 def two_stages() -> list[dict[str, Any]]:
@@ -34,7 +33,7 @@ def two_stages() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def write(tmp_path: Path, common: dict[str, Any]) -> Write:
+def write(tmp_path, common) -> Write:
     """Writes a comparison of FaceCycle's first stage and two seeds; keys replace its own."""
 
     def write(**changed: Any) -> Path:
@@ -51,7 +50,7 @@ def compare(path: Path, out: Path) -> int:
 
 
 @pytest.fixture
-def fits(in_process: InProcess) -> InProcess:
+def fits(in_process) -> InProcess:
     """Only what is trained matters: scores and table are noted, not made."""
 
     def scores(words: list[str]) -> None:
@@ -66,7 +65,7 @@ def fits(in_process: InProcess) -> InProcess:
     return in_process
 
 
-def test_steps_come_from_the_budget(write: Write, tmp_path: Path, capsys: Capsys) -> None:
+def test_steps_come_from_the_budget(write, tmp_path, capsys):
     comparison = read(write(methods={"facecycle": two_stages()}, budget_pflop=3e-5))
     method = Method(comparison, tmp_path / "out", "facecycle")
     method.count()
@@ -85,9 +84,7 @@ def test_steps_come_from_the_budget(write: Write, tmp_path: Path, capsys: Capsys
     assert capsys.readouterr().out == ""
 
 
-def test_stages_seeds_and_what_is_done(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
-) -> None:
+def test_stages_seeds_and_what_is_done(write, tmp_path, fits, capsys):
     out = tmp_path / "out"
 
     def run(seeds: list[int]) -> list[str]:
@@ -135,9 +132,7 @@ def test_stages_seeds_and_what_is_done(
     assert 0 < read_card(run_folder)["training_seconds"] <= cards[1]["training_seconds"]
 
 
-def test_other_settings_for_runs_that_exist_are_refused(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
-) -> None:
+def test_other_settings_for_runs_that_exist_are_refused(write, tmp_path, fits, capsys):
     out = tmp_path / "out"
     assert compare(write(seeds=[0]), out) == 0
     fits.calls.clear()
@@ -174,9 +169,7 @@ def test_other_settings_for_runs_that_exist_are_refused(
 RATE = "model.peak_learning_rate"
 
 
-def test_short_runs_choose_settings_of_the_long_ones(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, fits, capsys, monkeypatch):
     out = tmp_path / "out"
     settings = {"motion": {RATE: [1e-3, 2e-3], "model.fold_weight": [1.0, 3.0]}}
     scores = {"motion-0": {"pose": -9.0}, "motion-1": {"pose": -8.0}, "motion-3": {}}
@@ -221,7 +214,7 @@ def test_short_runs_choose_settings_of_the_long_ones(
     assert "none of its short runs has a score" in capsys.readouterr().out
 
 
-def test_the_best_run_has_the_best_mean_rank() -> None:
+def test_the_best_run_has_the_best_mean_rank():
     scores = {
         "a": {"expression": 40.0, "pose": -9.0},
         "b": {"expression": 39.0, "pose": -7.0},
@@ -241,9 +234,7 @@ class StopsAtOnce(pl.Callback):
         trainer.should_stop = True
 
 
-def test_methods_that_fail_stop_no_others(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
-) -> None:
+def test_methods_that_fail_stop_no_others(write, tmp_path, fits, capsys):
     out = tmp_path / "out"
     methods = {
         "unbuildable": [stage1(**{"model.input_size": 30})],
@@ -264,7 +255,7 @@ def test_methods_that_fail_stop_no_others(
     assert "the table" in printed
 
 
-def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
+def test_the_configs_that_come_with_it(monkeypatch):
     monkeypatch.chdir(ROOT)
     small = read(Path("configs/compare/small.yaml"))
     assert len(small.methods) == 17
@@ -334,9 +325,7 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         ),
     ],
 )
-def test_invalid_files(
-    changed: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_invalid_files(changed, message, write, tmp_path, capsys):
     path = write(**changed)
     error = refusal(capsys, "compare", "-c", path, "--out", tmp_path / "out")
     assert error.startswith(f"{path}: ")
@@ -354,7 +343,7 @@ _values = st.one_of(
 
 
 @given(_values)
-def test_arguments_arrive_as_they_are_written(value: Any) -> None:
+def test_arguments_arrive_as_they_are_written(value):
     parser = ArgumentParser(exit_on_error=False)
     kind: Any = dict[int, float] if isinstance(value, dict) else type(value)
     parser.add_argument("--key", type=list[int] if isinstance(value, list) else kind)
@@ -363,7 +352,7 @@ def test_arguments_arrive_as_they_are_written(value: Any) -> None:
     assert yaml.safe_load(yaml.safe_dump({"key": value})) == {"key": value}
 
 
-def test_probe_arguments_are_those_of_linear_probe_run() -> None:
+def test_probe_arguments_are_those_of_linear_probe_run():
     from linear_probe.cli import parser
 
     more: dict[str, Any] = {"features": "map", "data": "rendered", "or_rendered": True}
@@ -376,7 +365,7 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
             assert getattr(arguments, name) == value, name
 
 
-def test_amounts_and_times_as_text() -> None:
+def test_amounts_and_times_as_text():
     amounts = [amount(x) for x in (5e14, 7.13e10, 2e13, 123e6)]
     assert amounts == ["0.5 PFLOP", "71.3 GFLOP", "20 TFLOP", "0.123 GFLOP"]
     assert [duration(x) for x in (2, 90, 7500)] == ["1 min", "2 min", "2 h 05 min"]

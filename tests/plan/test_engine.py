@@ -22,12 +22,11 @@ from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
 from tests.support.processes import begin
 from tests.support.steps import COMMAND, WAIT, calls, run, send, step
-from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: Patch) -> None:
+def _quick(monkeypatch) -> None:
     monkeypatch.setattr(engines, "_TICK", 0.02)
 
 
@@ -41,7 +40,7 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_steps_run_once_after_those_that_they_need(tmp_path: Path, capsys: Capsys) -> None:
+def test_steps_run_once_after_those_that_they_need(tmp_path, capsys):
     def steps(seed: int = 0) -> list[Step]:
         decides = {"seed": seed}
         return [
@@ -75,9 +74,7 @@ def test_steps_run_once_after_those_that_they_need(tmp_path: Path, capsys: Capsy
         (None, "{out}/none: can't be run (No such file or directory)"),
     ],
 )
-def test_a_failed_step_stops_only_those_that_need_it(
-    code: str | None, message: str, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_failed_step_stops_only_those_that_need_it(code, message, tmp_path, capsys):
     bad = step(tmp_path, "bad", code or "")
     if code is None:
         bad.argv = [str(tmp_path / "none")]
@@ -116,7 +113,7 @@ time.sleep(0.1)
 """
 
 
-def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_independent_steps_run_at_once(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     meeting = [step(tmp_path, name, MEET) for name in "ab"]
@@ -130,12 +127,12 @@ def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: Patch) -> No
     assert run(tmp_path, shared, jobs=3)[0] == 0
 
 
-def test_steps_wait_for_memory(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_steps_wait_for_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "free_memory", lambda: 1000)
     assert run(tmp_path, [step(tmp_path, name, ALONE) for name in "abc"], jobs=3)[0] == 0
 
 
-def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path: Path) -> None:
+def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path):
     hungry = "if not (out / 'long').exists(): sys.exit('out of memory')"
     steps = [step(tmp_path, "long", "time.sleep(0.5)"), step(tmp_path, "hungry", hungry)]
     assert run(tmp_path, steps, jobs=2) == (0, {})
@@ -144,7 +141,7 @@ def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path:
     assert "out of memory" in str(run(tmp_path, steps, jobs=2)[1]["alone"])
 
 
-def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_memory_of_machine_and_container(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
     (tmp_path / "7").mkdir()
     (tmp_path / "7/status").write_text("Name:\tx\nVmHWM:\t     512 kB\n")
@@ -162,9 +159,7 @@ def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_steps_first(
-    number: signal.Signals, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_signal_ends_the_steps_first(number, tmp_path, capsys):
     steps = [step(tmp_path, "first"), step(tmp_path, "waits", WAIT)]
     sender = send((tmp_path / "ready").exists, number)
     assert run(tmp_path, steps)[0] == 128 + number
@@ -186,7 +181,7 @@ def test_a_signal_ends_the_steps_first(
     assert calls(tmp_path) == ["first", "waits", "waits"]
 
 
-def test_a_second_signal_kills(tmp_path: Path) -> None:
+def test_a_second_signal_kills(tmp_path):
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); (out / 'ready').touch(); time.sleep(60)"
     sender = send((tmp_path / "ready").exists, signal.SIGINT, signal.SIGINT)
     begun = time.monotonic()
@@ -199,7 +194,7 @@ def run_a_step_that_waits(out: Path) -> None:
     run(out, [step(out, "waits", WAIT)])
 
 
-def test_the_lock_is_held_until_the_last_step_ends(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_lock_is_held_until_the_last_step_ends(tmp_path, monkeypatch):
     """Even if the process that started it was killed."""
     parent = begin(run_a_step_that_waits, tmp_path)
     eventually((tmp_path / "ready").exists)
@@ -248,14 +243,7 @@ class Endless:
         (signal.SIGUSR1, ["linear-probe", "run"], True),  # Slurm's warning before the time limit
     ],
 )
-def test_slurm_queues_a_stopped_plan_again(
-    number: signal.Signals,
-    argv: list[str],
-    queued: bool,
-    tmp_path: Path,
-    monkeypatch: Patch,
-    capsys: Capsys,
-) -> None:
+def test_slurm_queues_a_stopped_plan_again(number, argv, queued, tmp_path, monkeypatch, capsys):
     calls = tmp_path / "calls"
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" JobState=RUNNING | tee -a {calls}\n')

@@ -14,7 +14,6 @@ from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts
 from ssl_faces.plan.cluster.resources import Resources
 from tests.support.steps import calls, run, send, step
-from tests.support.types import Patch
 
 LOOPBACK = {"node_ip_address": "127.0.0.2"}  # for 127.0.0.1 Ray takes the network's address
 QUICK = {
@@ -46,7 +45,7 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: Patch) -> None:
+def _quick(monkeypatch) -> None:
     monkeypatch.setattr(engines, "_TICK", 0.02)
     monkeypatch.setattr(attempts, "LOOK", 0.05)
     monkeypatch.setattr(attempts, "GRACE", 0.2)
@@ -58,7 +57,7 @@ def run_on(address: str, out: Path, names: str, code: str) -> int:
     return run(out, steps, jobs=2, executor="ray", address=address, resources=needs)[0]
 
 
-def test_steps_run_as_actors_and_free_their_resources(cluster: Any, tmp_path: Path) -> None:
+def test_steps_run_as_actors_and_free_their_resources(cluster, tmp_path):
     # With one CPU, the second begins when the first has ended.
     assert run_on(cluster.address, tmp_path, "ab", "print('here')") == 0
     assert sorted(calls(tmp_path)) == ["a", "b"]
@@ -77,7 +76,7 @@ while not (out / f'{name}.go').exists() and time.monotonic() < until:
 
 
 @pytest.mark.slow
-def test_the_step_of_a_killed_node_runs_again_on_another(cluster: Any, tmp_path: Path) -> None:
+def test_the_step_of_a_killed_node_runs_again_on_another(cluster, tmp_path):
     cluster.add_node(**LOOPBACK)
     [head] = cluster.head_node.all_processes["raylet"]
     killed: list[str] = []

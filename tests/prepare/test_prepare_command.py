@@ -30,11 +30,11 @@ from tests.support.images import (
     write_picture,
     write_video,
 )
-from tests.support.types import Capsys, Patch
+from tests.support.types import Capsys
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: Patch) -> None:
+def own_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
@@ -85,7 +85,7 @@ def on_grid(*people: int | None) -> np.ndarray:
 
 
 @pytest.fixture
-def blobs(monkeypatch: Patch) -> Blobs:
+def blobs(monkeypatch) -> Blobs:
     detector = Blobs()
     monkeypatch.setattr(workers, "open_detector", lambda name, smallest: detector)
     return detector
@@ -102,9 +102,7 @@ def changing(*people: int, frames: int) -> list[np.ndarray]:
     return found
 
 
-def test_photos_and_videos_become_a_pack_with_clips(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_photos_and_videos_become_a_pack_with_clips(tmp_path, capsys, blobs):
     album = tmp_path / "álbum of mine"
     write_picture(album / "two of us.png", on_grid(1, 2))
     write_picture(album / "nobody.png", on_grid(None))
@@ -143,9 +141,7 @@ def test_photos_and_videos_become_a_pack_with_clips(
     assert Image.open(out / "contact_sheet.png").format == "PNG"
 
 
-def test_a_second_run_reads_nothing_and_changes_nothing(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_a_second_run_reads_nothing_and_changes_nothing(tmp_path, capsys, blobs):
     album = tmp_path / "album"
     for i in range(4):
         write_picture(album / f"{i}.png", on_grid(i))
@@ -173,9 +169,7 @@ def test_a_second_run_reads_nothing_and_changes_nothing(
     assert "5 faces to train on, 1 of them new" in text
 
 
-def test_resuming_equals_an_uninterrupted_run(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs, monkeypatch: Patch
-) -> None:
+def test_resuming_equals_an_uninterrupted_run(tmp_path, capsys, blobs, monkeypatch):
     album = tmp_path / "album"
     for i in range(5):
         write_picture(album / f"{i}.png", on_grid(i))
@@ -201,9 +195,7 @@ def test_resuming_equals_an_uninterrupted_run(
     assert [s.pictures for s in one.index.shards] == [s.pictures for s in other.index.shards]
 
 
-def test_small_blurred_and_double_faces_are_left_out_and_counted(
-    tmp_path: Path, capsys: Capsys
-) -> None:
+def test_small_blurred_and_double_faces_are_left_out_and_counted(tmp_path, capsys):
     """By the real detector."""
     album = tmp_path / "album"
     write_picture(album / "a.png", astronaut())
@@ -231,7 +223,7 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     assert reasons(tmp_path / "few")["album/b.jpg"].startswith("too small: ")
 
 
-def test_bad_files_are_rows_of_the_manifest(tmp_path: Path, capsys: Capsys, blobs: Blobs) -> None:
+def test_bad_files_are_rows_of_the_manifest(tmp_path, capsys, blobs):
     album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "good one é.png", on_grid(1))
     expected = bad_folder(album)
@@ -248,9 +240,7 @@ def test_bad_files_are_rows_of_the_manifest(tmp_path: Path, capsys: Capsys, blob
     assert kinds == ["video"] * 3
 
 
-def test_no_face_at_all_is_one_sentence_and_no_pack(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_no_face_at_all_is_one_sentence_and_no_pack(tmp_path, capsys, blobs):
     write_picture(tmp_path / "album" / "a.png", on_grid(None))
     (tmp_path / "album" / "b.jpg").write_text("words")
     out = tmp_path / "out"
@@ -264,9 +254,7 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
     assert not list(out.glob("shard*"))
 
 
-def test_folders_made_with_other_settings_are_left_alone(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_folders_made_with_other_settings_are_left_alone(tmp_path, capsys, blobs):
     album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "a.png", on_grid(1))
     prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1)
@@ -282,9 +270,7 @@ def test_folders_made_with_other_settings_are_left_alone(
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])
-def test_a_broken_store_is_read_anew(
-    kind: str, tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_a_broken_store_is_read_anew(kind, tmp_path, capsys, blobs):
     album, out = tmp_path / "album", tmp_path / "out"
     for i in range(2):
         write_picture(album / f"{i}.png", on_grid(i))
@@ -299,7 +285,7 @@ def test_a_broken_store_is_read_anew(
     assert "2 faces to train on, 0 of them new" in text
 
 
-def test_two_workers_find_what_one_does(tmp_path: Path, capsys: Capsys) -> None:
+def test_two_workers_find_what_one_does(tmp_path, capsys):
     """In real processes, with the real detector."""
     album = tmp_path / "album"
     write_picture(album / "a.png", astronaut())
@@ -310,7 +296,7 @@ def test_two_workers_find_what_one_does(tmp_path: Path, capsys: Capsys) -> None:
     assert (tmp_path / "1/manifest.csv").read_bytes() == (tmp_path / "2/manifest.csv").read_bytes()
 
 
-def test_a_file_that_crashes_its_reader_is_skipped(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_file_that_crashes_its_reader_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_read", read_or_die)
     # Neither loads torch, so that forking is safe, and much faster.
     monkeypatch.setattr(workers, "_start", no_detector)
@@ -322,7 +308,7 @@ def test_a_file_that_crashes_its_reader_is_skipped(tmp_path: Path, monkeypatch: 
     assert found["a.png"] == found["z.png"] == "no face found"
 
 
-def test_a_run_from_what_was_prepared(tmp_path: Path, capsys: Capsys, blobs: Blobs) -> None:
+def test_a_run_from_what_was_prepared(tmp_path, capsys, blobs):
     """Two steps of training, on pairs of frames of a clip."""
     album, out = tmp_path / "album", tmp_path / "prepared"
     for i in range(10):

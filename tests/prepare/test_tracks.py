@@ -21,14 +21,14 @@ def step(
     return tracker.step(time, frame, found.boxes, found.landmarks, bits)
 
 
-def test_faces_that_move_keep_their_clips_in_whatever_order_they_come() -> None:
+def test_faces_that_move_keep_their_clips_in_whatever_order_they_come():
     tracker = Tracker(0.5)
     assert step(tracker, 0.0, (0, ANNA), (300, BEN)) == [0, 1]
     assert step(tracker, 0.2, (280, BEN), (20, ANNA)) == [1, 0]
     assert step(tracker, 0.4, (40, ANNA), (260, BEN)) == [0, 1]
 
 
-def test_a_gap_ends_a_clip() -> None:
+def test_a_gap_ends_a_clip():
     tracker = Tracker(0.5)
     assert step(tracker, 0.0, (0, ANNA)) == [0]
     assert step(tracker, 0.2) == []
@@ -36,27 +36,27 @@ def test_a_gap_ends_a_clip() -> None:
     assert step(tracker, 1.0, (0, ANNA)) == [1]
 
 
-def test_a_cut_ends_a_clip() -> None:
+def test_a_cut_ends_a_clip():
     tracker = Tracker(0.5)
     assert step(tracker, 0.0, (0, ANNA)) == [0]
     assert step(tracker, 0.2, (0, ANNA), frame=GREY + 100) == [1]
     assert step(tracker, 0.4, (0, ANNA), frame=GREY + 105) == [1]
 
 
-def test_another_person_at_the_same_place_begins_a_clip() -> None:
+def test_another_person_at_the_same_place_begins_a_clip():
     """As where a film cuts between two who talk, before the same wall."""
     tracker = Tracker(0.5)
     assert step(tracker, 0.0, (0, ANNA)) == [0]
     assert step(tracker, 0.2, (0, BEN)) == [1]
 
 
-def test_a_jump_begins_a_clip() -> None:
+def test_a_jump_begins_a_clip():
     tracker = Tracker(0.5)
     assert step(tracker, 0.0, (0, ANNA)) == [0]
     assert step(tracker, 0.2, (70, ANNA)) == [1]
 
 
-def test_where_two_could_be_one_nobody_goes_on() -> None:
+def test_where_two_could_be_one_nobody_goes_on():
     tracker = Tracker(0.5)
     assert step(tracker, 0.0, (0, ANNA)) == [0]
     assert step(tracker, 0.2, (10, ANNA), (20, ANNA)) == [1, 2]
@@ -64,7 +64,7 @@ def test_where_two_could_be_one_nobody_goes_on() -> None:
     assert step(tracker, 0.6, (15, ANNA)) == [3]
 
 
-def test_overlap_in_closed_form() -> None:
+def test_overlap_in_closed_form():
     one, other, far = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]], float)
     assert overlap(one, one) == 1
     assert overlap(one, other) == 50 / 150

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ Clients = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def service(with_probe: Path) -> Any:
+def service(with_probe) -> Any:
     """The service of an encoder with a threshold and a probe."""
     from ssl_faces.apps.serve.service import Service
 
@@ -25,7 +24,7 @@ def service(with_probe: Path) -> Any:
 
 
 @pytest.fixture
-def client_of(service: Any) -> Iterator[Clients]:
+def client_of(service) -> Iterator[Clients]:
     """Clients of the service, by its limits and token."""
     from starlette.testclient import TestClient
 

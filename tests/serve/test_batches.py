@@ -59,7 +59,7 @@ async def _batched(
     return encoder, answers
 
 
-def test_requests_that_wait_share_a_batch() -> None:
+def test_requests_that_wait_share_a_batch():
     requests = [
         ([0], {"a"}),  # alone: nothing else waits
         ([9], {"a"}),  # cancelled while it waits: computed for nobody
@@ -81,7 +81,7 @@ def test_requests_that_wait_share_a_batch() -> None:
             assert codes[space][:, 0].tolist() == [v + 1000 * (space == "b") for v in values]
 
 
-def test_a_batch_that_fails_stops_no_other() -> None:
+def test_a_batch_that_fails_stops_no_other():
     requests = [([0], {"a"}), ([9], {"a"}), ([255], {"a"}), ([1] * 4, {"a"})]
     _, answers = asyncio.run(_batched(requests, 4))
     assert isinstance(answers[2], ValueError)

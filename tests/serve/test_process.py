@@ -20,7 +20,6 @@ import pytest
 
 from tests.support.commands import refusal, run
 from tests.support.images import encoded, rendered
-from tests.support.types import Capsys, Patch
 
 for package in ("fastapi", "prometheus_client"):
     pytest.importorskip(package)
@@ -54,7 +53,7 @@ class Served:
 
 
 @pytest.fixture(name="served", scope="module")
-def _served(with_probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def _served(with_probe, tmp_path_factory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     (folder / "temporary").mkdir()
     (folder / "token").write_text(f"{TOKEN}\n")
@@ -81,7 +80,7 @@ def _served(with_probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process.wait()
 
 
-def test_concurrent_requests_slow_clients_and_the_end(served: Served) -> None:
+def test_concurrent_requests_slow_clients_and_the_end(served):
     before = set(served.temporary.rglob("*"))
     allowed = {"authorization": f"Bearer {TOKEN}", "content_type": "image/png"}
     assert served.ask("POST", "/embed", FACE, content_type="image/png")[0] == 401
@@ -137,9 +136,7 @@ def _nearly_equal(answers: list[tuple[int, bytes]]) -> bool:
     return all(one == pytest.approx(codes[0], abs=1e-4) for one in codes)
 
 
-def test_other_machines_need_a_token(
-    with_probe: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_other_machines_need_a_token(with_probe, tmp_path, monkeypatch, capsys):
     ran: list[tuple[Any, ...]] = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args, **_: ran.append(args))
     words = ("serve", "--encoder", with_probe, "--host", "0.0.0.0")

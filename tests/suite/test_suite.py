@@ -32,7 +32,7 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def usual_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def usual_data(tmp_path, monkeypatch) -> Path:
     """A small folder instead of that of real faces."""
     folder = tmp_path / "faces"
     folder.mkdir()
@@ -49,13 +49,13 @@ def save(folder: Path, seed: int) -> str:
 
 
 @pytest.fixture
-def encoders(tmp_path: Path) -> list[str]:
+def encoders(tmp_path) -> list[str]:
     """Two tiny saved encoders, by their folders."""
     return [save(tmp_path / f"tiny{seed}", seed) for seed in (0, 1)]
 
 
 @pytest.fixture
-def write(tmp_path: Path, encoders: list[str]) -> Write:
+def write(tmp_path, encoders) -> Write:
     def write(**changed: Any) -> Path:
         content = {
             "encoders": encoders,
@@ -71,7 +71,7 @@ def write(tmp_path: Path, encoders: list[str]) -> Write:
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def scored(monkeypatch) -> InProcess:
     """Cells get a record of their encoder and task at once."""
 
     def score(words: list[str]) -> None:
@@ -89,9 +89,7 @@ def suite(path: Path, out: Path, *more: str) -> int:
     return main(["suite", "-c", str(path), "--out", str(out), *more])
 
 
-def test_each_cell_once_and_a_report(
-    write: Write, scored: InProcess, tmp_path: Path, encoders: list[str], usual_data: Path
-) -> None:
+def test_each_cell_once_and_a_report(write, scored, tmp_path, encoders, usual_data):
     out, path = tmp_path / "out", write()
 
     def cells_run(path: Path) -> list[str]:
@@ -120,7 +118,7 @@ def test_each_cell_once_and_a_report(
     assert cells_run(path) == []
 
 
-def test_baselines_are_scored_once(write: Write, tmp_path: Path) -> None:
+def test_baselines_are_scored_once(write, tmp_path):
     def kinds(**changed: Any) -> list[str]:
         steps = cells(read(write(**changed)), tmp_path / "out")
         return [step.argv[list(step.argv).index("--baselines") + 1] for step in steps]
@@ -129,9 +127,7 @@ def test_baselines_are_scored_once(write: Write, tmp_path: Path) -> None:
     assert set(kinds(baselines=False)) == {"none"}
 
 
-def test_a_cell_that_fails_is_run_again(
-    write: Write, scored: InProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cell_that_fails_is_run_again(write, scored, tmp_path, capsys):
     out, path = tmp_path / "out", write()
     score = scored.instead["run"]
 
@@ -162,14 +158,7 @@ def test_a_cell_that_fails_is_run_again(
         ({"tasks": []}, "probes.linear: no tasks"),
     ],
 )
-def test_invalid_files(
-    changed: dict[str, Any],
-    message: str,
-    write: Write,
-    scored: InProcess,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_invalid_files(changed, message, write, scored, tmp_path, capsys):
     assert suite(write(**changed), tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert message in error
@@ -177,7 +166,7 @@ def test_invalid_files(
     assert scored.calls == []
 
 
-def test_the_standard_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_standard_suite(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     path = Path("configs/suite/standard.yaml")
     steps = list(cells(read(path), tmp_path))
@@ -186,9 +175,7 @@ def test_the_standard_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert len({step.out for step in steps}) == len(steps)
 
 
-def test_a_second_suite_gives_the_same_records(
-    write: Write, tmp_path: Path, encoders: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_suite_gives_the_same_records(write, tmp_path, encoders, monkeypatch):
     """The real commands; features are computed once for all cells."""
     monkeypatch.setattr(engine, "executor", InProcess())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -210,7 +197,7 @@ def test_a_second_suite_gives_the_same_records(
     assert len(sources) >= 4
 
 
-def test_a_link_in_a_circle(tmp_path: Path) -> None:
+def test_a_link_in_a_circle(tmp_path):
     faces = tmp_path / "images"
     (faces / "deep").mkdir(parents=True)
     (faces / "deep/one.png").write_bytes(b"one")
@@ -233,9 +220,7 @@ def test_a_link_in_a_circle(tmp_path: Path) -> None:
         ("head --data=rendered:30 --before=[{task:\xa0expression,data:\xa0configs}]", ["configs"]),
     ],
 )
-def test_where_cells_have_their_data_from(
-    words: str, folders: list[str], usual_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_cells_have_their_data_from(words, folders, usual_data, monkeypatch):
     monkeypatch.chdir(ROOT)
     verb, *more = (word.replace("\xa0", " ") for word in words.split(" "))
     of_verb = {

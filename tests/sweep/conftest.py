@@ -15,7 +15,7 @@ from ssl_faces.cli import main
 from ssl_faces.plan import engine
 from ssl_faces.plan.sweep import study, trials
 from tests.support.commands import refusal
-from tests.support.types import Capsys, Patch
+from tests.support.types import Capsys
 from tests.support.workers import workers as workers
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def write(tmp_path) -> Write:
     """Writes a sweep file of the script; keys replace its own, `more` words its command's."""
     (tmp_path / "child.py").write_text(CHILD)
 
@@ -94,7 +94,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: Patch) -> None:
+def _soon(monkeypatch) -> None:
     monkeypatch.setattr(trials, "LOOK", 0.05)
     monkeypatch.setattr(study, "HEARTBEAT", 1)
     monkeypatch.setattr(study, "GRACE", 3)

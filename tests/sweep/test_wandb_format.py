@@ -15,8 +15,7 @@ from ssl_faces.plan.sweep.search import distribution
 from ssl_faces.plan.sweep.settings import Parameter, read
 from ssl_faces.plan.sweep.words import check_command, command_of, examples, fit_words
 from ssl_faces.training.fit import default_loggers, default_out
-from tests.support.types import Patch
-from tests.sweep.conftest import ROOT, Write
+from tests.sweep.conftest import ROOT
 
 FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))
 
@@ -34,7 +33,7 @@ def violations(content: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_wandbs_schema_takes_our_files(path: Path) -> None:
+def test_wandbs_schema_takes_our_files(path):
     content = yaml.safe_load(path.read_text())
     assert violations(content) == []
     assert violations({**content, "metod": "grid"})  # it does look
@@ -47,7 +46,7 @@ def test_wandbs_schema_takes_our_files(path: Path) -> None:
             assert (ROOT / words[i + 1]).is_file()
 
 
-def test_there_are_the_sweeps_that_the_page_names() -> None:
+def test_there_are_the_sweeps_that_the_page_names():
     page = (ROOT / "configs/sweep/README.md").read_text()
     assert len(FILES) >= 3
     for path in FILES:
@@ -78,16 +77,14 @@ def agents_command(content: dict[str, Any], settings: dict[str, Any], folder: Pa
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_wandbs_agent_runs_the_same_command(path: Path, tmp_path: Path) -> None:
+def test_wandbs_agent_runs_the_same_command(path, tmp_path):
     content = yaml.safe_load(path.read_text())
     sweep = read(path)
     for settings in examples(sweep.parameters):
         assert agents_command(content, settings, tmp_path) == command_of(sweep, settings)
 
 
-def test_every_placeholder_has_the_same_value(
-    write: Write, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_every_placeholder_has_the_same_value(write, tmp_path, monkeypatch):
     monkeypatch.setenv("FACES", "a b")
     names = ("env", "interpreter", "program", "args", "args_no_equals", "args_no_hyphens")
     names += ("args_no_boolean_flags", "args_json")
@@ -115,7 +112,7 @@ def test_every_placeholder_has_the_same_value(
         {"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"},
     ],
 )
-def test_numbers_are_drawn_as_wandbs_own_optuna_does(given: dict[str, Any]) -> None:
+def test_numbers_are_drawn_as_wandbs_own_optuna_does(given):
     theirs = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
     parameter = Parameter.model_validate(given)
     assert distribution(parameter) == theirs.sweep_parameter_to_distribution(given)
@@ -123,12 +120,12 @@ def test_numbers_are_drawn_as_wandbs_own_optuna_does(given: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_fit_takes_every_setting_of_our_files(path: Path, monkeypatch: Patch) -> None:
+def test_fit_takes_every_setting_of_our_files(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     check_command(read(path), path)
 
 
-def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(tmp_path, monkeypatch):
     """And is online under the agent's id; any other is offline."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert default_out() == Path("runs/run")

@@ -10,7 +10,7 @@ from tests.support.fits import fit, settings
 
 
 @pytest.fixture(scope="session")
-def motion_run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def motion_run(faces, tmp_path_factory) -> Path:
     """An uninterrupted run of stage 1."""
     out = tmp_path_factory.mktemp("runs") / "motion"
     fit(*settings("motion", faces, out))

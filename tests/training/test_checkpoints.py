@@ -20,12 +20,11 @@ from ssl_faces.common.checkpoints import load_checkpoint, read_checkpoint, save_
 from ssl_faces.common.errors import InputError
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 CONTENT = {"state_dict": {"weight": torch.arange(300.0)}, "global_step": 3}
 
 
-def test_what_is_saved_is_loaded_by_torch_too(tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded_by_torch_too(tmp_path):
     path = tmp_path / "new" / "last.ckpt"
     save_checkpoint(path, CONTENT)
     assert list(path.parent.iterdir()) == [path]
@@ -36,13 +35,13 @@ def test_what_is_saved_is_loaded_by_torch_too(tmp_path: Path) -> None:
         assert content["global_step"] == 3
 
 
-def test_no_code_is_run(tmp_path: Path) -> None:
+def test_no_code_is_run(tmp_path):
     save_checkpoint(tmp_path / "c", {"state_dict": Touch(tmp_path / "ran")})
     assert "can't be used" in message_of(read_checkpoint, tmp_path / "c")
     assert not (tmp_path / "ran").exists()
 
 
-def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_any_changed_byte_is_noticed(tmp_path):
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, CONTENT)
     whole = path.read_bytes()
@@ -63,9 +62,7 @@ def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
     ],
     ids=["of a run", "of a head"],
 )
-def test_a_damaged_checkpoint_is_refused_in_a_sentence(
-    read: Any, start: str, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(read, start, tmp_path):
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, CONTENT)
     damaged = bytearray(path.read_bytes())
@@ -90,7 +87,7 @@ class Line(pl.LightningModule):
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
+def elsewhere(tmp_path, monkeypatch) -> None:
     """The temporary folder is on another file system than the run."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -121,8 +118,8 @@ def train(run: Path, steps: int, *more: pl.Callback, resume: bool = False) -> No
 
 @pytest.mark.parametrize("name", ["last.ckpt", "own.ckpt"])
 def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
-    name: str, elsewhere: None, tmp_path: Path, monkeypatch: Patch
-) -> None:
+    name, elsewhere, tmp_path, monkeypatch
+):
     """Also one that Lightning's own callback saves."""
     run = tmp_path / "run"
     own = ModelCheckpoint(run, "own", every_n_train_steps=1, enable_version_counter=False)
@@ -147,7 +144,7 @@ def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
     assert load_checkpoint(run / "last.ckpt")["global_step"] == 4
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".last.ckpt.abcdefgh").write_bytes(b"half")
     (tmp_path / ".other").write_bytes(b"")
     train(tmp_path, 1)

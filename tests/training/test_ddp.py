@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -51,7 +50,7 @@ def of_one_process(checkpoint: str, rank: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_gradient_equals_one_process(number: int, tmp_path: Path) -> None:
+def test_gradient_equals_one_process(number, tmp_path):
     checkpoint = ""
     if number == 2:
         # Its identity code is standardised over the batches of both processes.

@@ -28,7 +28,6 @@ from ssl_faces.training.launch import (
 from tests.support.fits import ROOT, completed, environment, refused, settings, step_of
 from tests.support.processes import free_port
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
 
 STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
 
@@ -72,9 +71,7 @@ def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> in
     return step_of(run)
 
 
-def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
-    faces: Path, tmp_path: Path
-) -> None:
+def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(faces, tmp_path):
     """Stopped under one launcher and resumed by the other, weights are those of two processes
     that the run starts itself."""
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -130,7 +127,7 @@ SLURM = {
 @pytest.mark.parametrize(
     ("devices", "count"), [("auto", None), (-1, None), ("3", 3), ("1,3", 2), ("2,", 1), ([0, 5], 2)]
 )
-def test_counting_devices(devices: object, count: int | None) -> None:
+def test_counting_devices(devices, count):
     assert count_devices(devices) == count
 
 
@@ -143,11 +140,11 @@ def test_counting_devices(devices: object, count: int | None) -> None:
         ({**SLURM, "SLURM_NTASKS": "15"}, "15 tasks are not 8 on each of 2 nodes"),
     ],
 )
-def test_unsupported_launches(environment: dict[str, str], message: str) -> None:
+def test_unsupported_launches(environment, message):
     assert message in message_of(find_launch, environment)
 
 
-def test_launchers_are_recognised_by_their_environment() -> None:
+def test_launchers_are_recognised_by_their_environment():
     assert find_launch({}) is None
     assert find_launch({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "interactive"}) is None
     assert find_launch(ELASTIC) == Launch("torchrun", 4, 2)
@@ -172,7 +169,7 @@ def test_launchers_are_recognised_by_their_environment() -> None:
         ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False, False),
     ],
 )
-def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_node: bool) -> None:
+def test_one_process_is_the_first(where, first, first_on_node):
     assert is_first(where) is first
     assert is_first_on_node(where) is first_on_node
 
@@ -191,7 +188,7 @@ def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_n
         ({"accelerator": "gpu"}, "--trainer.accelerator gpu: torchrun was given --accelerator cpu"),
     ],
 )
-def test_settings_that_contradict_the_launcher(setting: dict[str, object], message: str) -> None:
+def test_settings_that_contradict_the_launcher(setting, message):
     usual: dict[str, object] = {"devices": "auto", "nodes": 1}
     usual |= {"strategy": "auto", "accelerator": "auto"}
     check = Launch("torchrun", 4, 2, "cpu").check
@@ -200,9 +197,7 @@ def test_settings_that_contradict_the_launcher(setting: dict[str, object], messa
     assert message in message_of(check, **{**usual, **setting})
 
 
-def test_fit_refuses_a_contradiction(
-    faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_fit_refuses_a_contradiction(faces, tmp_path, monkeypatch, capsys):
     for name, value in {**ELASTIC, "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     message = refused(capsys, *settings("motion", faces, tmp_path / "run"))
@@ -216,7 +211,7 @@ class Settings:
         self.num_nodes = 1
 
 
-def test_several_devices_use_the_measured_strategy(monkeypatch: Patch) -> None:
+def test_several_devices_use_the_measured_strategy(monkeypatch):
     assert devices_and_strategy(Settings("auto"), None) == {}
     assert devices_and_strategy(Settings(1), None) == {}
     assert devices_and_strategy(Settings(2, strategy="ddp_spawn"), None) == {}
@@ -267,9 +262,7 @@ def run_slurm(folder: Path, *words: str, **variables: str) -> list[str]:
         ),
     ],
 )
-def test_slurms_script_asks_for_one_task_for_each_gpu(
-    variables: dict[str, str], launch: Launch, more: set[str], tmp_path: Path
-) -> None:
+def test_slurms_script_asks_for_one_task_for_each_gpu(variables, launch, more, tmp_path):
     command, *words = run_slurm(tmp_path, "-c", "a.yaml", "--out", "runs/with space", **variables)
     assert command == "sbatch"
     at = words.index(str(ROOT / "configs/launch/slurm.sh"))
@@ -289,7 +282,7 @@ def test_slurms_script_asks_for_one_task_for_each_gpu(
     assert ("time" in asked) == ("TIME" in variables)
 
 
-def test_the_pages_commands_for_slurm(tmp_path: Path) -> None:
+def test_the_pages_commands_for_slurm(tmp_path):
     run_slurm(tmp_path)  # makes the stand-ins
     page = (ROOT / "configs/launch/README.md").read_text()
     commands = [line for line in page.splitlines() if " configs/launch/slurm.sh -c" in f" {line}"]
@@ -304,7 +297,7 @@ def test_the_pages_commands_for_slurm(tmp_path: Path) -> None:
     assert {"--time=24:00:00", "--partition=gpu", "--account=me"} <= {*asked[1]}
 
 
-def test_slurms_script_within_a_job(tmp_path: Path) -> None:
+def test_slurms_script_within_a_job(tmp_path):
     """`srun` gets the command with all arguments."""
     words = ("-c", "a.yaml", "--out", "runs/with space")
     started = run_slurm(tmp_path, *words, SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK="3")
@@ -313,7 +306,7 @@ def test_slurms_script_within_a_job(tmp_path: Path) -> None:
     assert command == ["ssl-faces", "fit", "--ckpt_path", "last", *words]
 
 
-def test_the_pages_commands_for_a_cpu(tmp_path: Path) -> None:
+def test_the_pages_commands_for_a_cpu(tmp_path):
     """A stand-in for torchrun prints what it gets, and `fit` takes it."""
     page = (ROOT / "configs/launch/README.md").read_text()
     commands = [line for line in page.splitlines() if "torchrun" in line and "runs/simclr" in line]
@@ -329,7 +322,7 @@ def test_the_pages_commands_for_a_cpu(tmp_path: Path) -> None:
 DOCKERFILE = (ROOT / "configs/launch/Dockerfile").read_text()
 
 
-def test_the_containers_command_is_the_pages() -> None:
+def test_the_containers_command_is_the_pages():
     (extras,) = re.findall(r'pip install --no-cache-dir "\.\[(.+)\]"', DOCKERFILE)
     page = (ROOT / "configs/launch/README.md").read_text()
     assert f'pip install ".[{extras}]"' in page
@@ -355,7 +348,7 @@ def by_stand_in(starter: str, command: list[str], folder: Path) -> subprocess.Co
 @pytest.mark.parametrize(
     ("script", "starter"), [("torchrun.sh", "torchrun"), ("fabric.sh", "fabric")]
 )
-def test_scripts_on_a_machine_without_a_gpu(script: str, starter: str, tmp_path: Path) -> None:
+def test_scripts_on_a_machine_without_a_gpu(script, starter, tmp_path):
     """They start one process on the CPU and print that."""
     command = ["sh", str(ROOT / "configs/launch" / script), "-c", "mine.yaml"]
     done = by_stand_in(starter, command, tmp_path)

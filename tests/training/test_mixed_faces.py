@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +18,7 @@ from tests.support.noise_sets import lfw, utkface
 CONFIG = ROOT / "configs/data/mixed.yaml"
 
 
-def test_a_mixed_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mixed_run(tmp_path, monkeypatch, capsys):
     """Its printed shares, its card, and that a resumed run equals an uninterrupted one."""
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
     monkeypatch.setenv("WANDB_MODE", "disabled")

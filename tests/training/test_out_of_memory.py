@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +17,6 @@ from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.fits import settings, step_of
-from tests.support.types import Capsys, Patch
 
 
 def on_the_cpu() -> NoReturn:
@@ -61,7 +58,7 @@ def in_another_process() -> NoReturn:
         (in_another_process, "out of memory on the GPU (20.00 MiB wanted)"),
     ],
 )
-def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], message: str) -> None:
+def test_what_ran_out_of_memory(run_out, message):
     with pytest.raises(Exception, match=r"(?i)alloc") as caught:
         run_out()
     assert out_of_memory(caught.value) == message
@@ -73,14 +70,12 @@ def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], message: str) -
 @pytest.mark.parametrize(
     "error", [RuntimeError("shape mismatch"), InputError("out of memory"), ValueError("CUDA")]
 )
-def test_what_did_not(error: Exception) -> None:
+def test_what_did_not(error):
     assert out_of_memory(error) is None
 
 
 @pytest.mark.parametrize("run_out", [on_the_cpu, on_a_gpu])
-def test_a_run_out_of_memory(
-    run_out: Callable[[], NoReturn], faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_a_run_out_of_memory(run_out, faces, tmp_path, monkeypatch, capsys):
     plain = FaceCycleMotion.training_step
 
     def step(self: FaceCycleMotion, batch: dict[str, Any], index: int) -> Tensor:
@@ -102,7 +97,7 @@ def test_a_run_out_of_memory(
     assert hidden == []
 
 
-def test_bad_input_of_another_process() -> None:
+def test_bad_input_of_another_process():
     name = f"{InputError.__module__}.InputError"
     text = f"-- Process 0 …\nTraceback …\n{name}: data.size: 48; set it to 32"
     error = torch.multiprocessing.ProcessRaisedException(text, 0, 1)
@@ -110,7 +105,7 @@ def test_bad_input_of_another_process() -> None:
     assert bad_input(RuntimeError(text)) is None
 
 
-def test_probes_out_of_memory(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_probes_out_of_memory(tmp_path, monkeypatch, capsys):
     for part in ("train", "test"):
         for i in range(8):
             path = tmp_path / part / f"class{i % 2}" / f"{i}.png"

@@ -25,7 +25,7 @@ def kill_after_first_checkpoint(arguments: list[str], run: Path) -> int:
     return step_of(run)
 
 
-def test_stage_1_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
+def test_stage_1_killed_and_resumed(faces, motion_run, tmp_path):
     """Within an epoch, and with other workers than before."""
     run = tmp_path / "run"
     longer = settings("motion", faces, run, "--checkpoint_every", "5")
@@ -34,7 +34,7 @@ def test_stage_1_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Pat
     assert_same_weights(motion_run, run)
 
 
-def test_stage_2_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
+def test_stage_2_killed_and_resumed(faces, motion_run, tmp_path):
     stage1 = ("--model.init_args.motion_checkpoint", str(motion_run / "checkpoints/last.ckpt"))
     whole, run = tmp_path / "whole", tmp_path / "run"
     fit(*settings("identity", faces, whole, *stage1))
@@ -44,7 +44,7 @@ def test_stage_2_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Pat
     assert_same_weights(whole, run)
 
 
-def test_a_finished_run_that_is_given_more_steps(faces: Path, tmp_path: Path) -> None:
+def test_a_finished_run_that_is_given_more_steps(faces, tmp_path):
     def run(out: Path, until: int, *more: str) -> None:
         arguments = settings("motion", faces, out, *more)
         arguments[arguments.index("--trainer.max_steps") + 1] = str(until)
@@ -59,7 +59,7 @@ def test_a_finished_run_that_is_given_more_steps(faces: Path, tmp_path: Path) ->
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_run_depends_on_its_seed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
+def test_a_run_depends_on_its_seed(faces, motion_run, tmp_path):
     fit(*settings("motion", faces, tmp_path / "again"))
     assert_same_weights(motion_run, tmp_path / "again")
     fit(*settings("motion", faces, tmp_path / "other", "--data.seed", "1"))

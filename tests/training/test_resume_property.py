@@ -153,14 +153,8 @@ ENDS = st.one_of(
 @example(1, ("max_epochs", 5), 1, 1, "step", [1, 1, 1], True)
 @example(2, ("max_steps", 8), 2, 1, "step", [2, 2], True)
 def test_killed_or_stopped_runs_equal_an_uninterrupted_one(
-    batches: int,
-    end: tuple[str, int],
-    every: int,
-    accumulate: int,
-    interval: str,
-    kills: list[int],
-    signalled: bool,
-) -> None:
+    batches, end, every, accumulate, interval, kills, signalled
+):
     expected, logged = uninterrupted(end, batches, accumulate, interval)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -175,7 +169,7 @@ def test_killed_or_stopped_runs_equal_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("end", [("max_steps", 12), ("max_epochs", 4)])
-def test_lightnings_own_checkpoint_of_an_epochs_end(end: tuple[str, int], tmp_path: Path) -> None:
+def test_lightnings_own_checkpoint_of_an_epochs_end(end, tmp_path):
     expected, logged = uninterrupted(end, 3, 1, "step")
 
     def run(kill: int | None) -> None:

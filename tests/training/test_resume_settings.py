@@ -21,14 +21,13 @@ from ssl_faces.training.logged import read_logged
 from ssl_faces.training.resume import Resumed, read_resumed
 from tests.support.fits import checkpoint, fit, refused, settings, step_of, twins
 from tests.support.refusals import message_of
-from tests.support.types import Capsys
 
 Command = Callable[..., list[str]]
 LAST = ("--ckpt_path", "last")
 
 
 @pytest.fixture(scope="module")
-def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
+def simclr(faces, tmp_path_factory) -> Command:
     """Arguments of a run of SimCLR, which are those of the motion run but for the method."""
     folder = tmp_path_factory.mktemp("simclr")
     config = folder / "simclr.yaml"
@@ -48,7 +47,7 @@ def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 
 @pytest.fixture(scope="module")
-def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(simclr, tmp_path_factory) -> Path:
     """A finished run of six steps."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     fit(*simclr(out, "--trainer.max_steps", "6"))
@@ -56,7 +55,7 @@ def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(whole: Path, tmp_path: Path) -> Path:
+def copied(whole, tmp_path) -> Path:
     """A finished run to resume."""
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
@@ -66,9 +65,7 @@ def config(run: Path) -> dict[str, Any]:
     return loaded
 
 
-def test_new_rates_and_decay_act_and_are_recorded(
-    simclr: Command, copied: Path, capsys: Capsys
-) -> None:
+def test_new_rates_and_decay_act_and_are_recorded(simclr, copied, capsys):
     optimizer = "--model.init_args.optimizer"
     more = (f"{optimizer}.peak_learning_rate", "0.05", f"{optimizer}.weight_decay", "0.5")
     fit(*simclr(copied, "--trainer.max_steps", "12", *LAST, *more))
@@ -115,7 +112,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
         ("model.init_args.optimizer.weight_decay", 0.5, "no steps are left at step 6"),
     ],
 )
-def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, whole: Path) -> None:
+def test_changes_that_are_refused_by_name(key, value, message, whole):
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     given = config(whole)
     assert resumed.check(given, SimCLR) is None
@@ -127,7 +124,7 @@ def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, wh
     assert message in message_of(resumed.check, given, SimCLR)
 
 
-def test_settings_that_older_checkpoints_lack(whole: Path) -> None:
+def test_settings_that_older_checkpoints_lack(whole):
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     assert resumed.settings is not None
     for name in ("candidates", "epoch_of"):
@@ -136,9 +133,7 @@ def test_settings_that_older_checkpoints_lack(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])
-def test_a_refused_run_and_its_record_are_unchanged(
-    path: str, simclr: Command, whole: Path, capsys: Capsys
-) -> None:
+def test_a_refused_run_and_its_record_are_unchanged(path, simclr, whole, capsys):
     before = (whole / "config.yaml").read_bytes()
     resume = ("--ckpt_path", path if path == "last" else str(whole / path))
     more = ("--trainer.max_steps", "8", "--model.init_args.temperature", "0.5")
@@ -150,8 +145,8 @@ def test_a_refused_run_and_its_record_are_unchanged(
 
 
 def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
-    simclr: Command, whole: Path, copied: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+    simclr, whole, copied, tmp_path, capsys
+):
     path = ("--ckpt_path", str(copied / "checkpoints/last.ckpt"))
     fit(*simclr(copied, "--trainer.max_steps", "8", *path))
     assert step_of(copied) == 8
@@ -166,7 +161,7 @@ def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
     assert step_of(new) == 2
 
 
-def test_more_steps_stretch_a_cosine_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
+def test_more_steps_stretch_a_cosine_without_warnings(recwarn):
     def planned(steps: int, state: dict[str, Any] | None = None) -> Any:
         module: Any = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -216,7 +211,7 @@ def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None
     return optimizer, schedule
 
 
-def test_rates_by_epoch_follow_the_settings_of_a_resumed_run() -> None:
+def test_rates_by_epoch_follow_the_settings_of_a_resumed_run():
     first = {0: 1e-3, 2: 1e-4}
     begun = [one.state_dict() for one in adam_at(2, first, 0.5)]
 
@@ -231,7 +226,7 @@ def test_rates_by_epoch_follow_the_settings_of_a_resumed_run() -> None:
     assert groups(first, 0.5, 50) == [(5e-5, 0.5), (1e-4, 0.5)]
 
 
-def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None:
+def test_files_of_frozen_weights_may_move_but_not_change(tmp_path):
     """A moved file is another argument, so its weights are compared."""
     given = {"trainer": {"max_steps": 9, "max_epochs": None}}
     before, now = (
@@ -253,7 +248,7 @@ def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None
     assert "trunk_weights new (was old): it holds other weights" in text
 
 
-def test_a_checkpoint_without_settings(copied: Path) -> None:
+def test_a_checkpoint_without_settings(copied):
     path = copied / "checkpoints/last.ckpt"
     content = checkpoint(copied)
     del content["config"]
@@ -261,7 +256,7 @@ def test_a_checkpoint_without_settings(copied: Path) -> None:
     assert f"{path}: has no settings of a run" in message_of(read_resumed, path, SimCLR)
 
 
-def test_a_line_about_a_missing_checkpoint(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_line_about_a_missing_checkpoint(faces, tmp_path, capsys):
     fit(*twins(faces, tmp_path / "my_run", "--trainer.max_steps", "1", *LAST))
     message = capsys.readouterr().out
     assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in message

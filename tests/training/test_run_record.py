@@ -14,7 +14,6 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import RunRecord, git_state, read_run, state_of
 from ssl_faces.plan.runs import as_text, find_runs
 from tests.support.records import ONE
-from tests.support.types import Capsys, Patch
 
 
 def git(folder: Path, *words: str) -> str:
@@ -25,7 +24,7 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_codes_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_codes_commit_and_what_differs_from_it(tmp_path, monkeypatch):
     code = tmp_path / "ssl_faces" / "run_record.py"
     code.parent.mkdir()
     code.write_text("one\n")
@@ -62,7 +61,7 @@ def test_the_codes_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: 
     assert code.read_text() == "two\n"
 
 
-def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_how_sessions_end(tmp_path, monkeypatch):
     def session(error: BaseException | None) -> str | None:
         with (
             suppress(InputError, KeyboardInterrupt),
@@ -98,7 +97,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
     assert state_of(tmp_path) is None
 
 
-def test_the_list_of_runs(tmp_path: Path, capsys: Capsys) -> None:
+def test_the_list_of_runs(tmp_path, capsys):
     run = tmp_path / "some" / "run"
     with RunRecord(["ssl-faces", "fit"]) as record:
         record.begin(run, method="ssl_faces.methods.simclr.SimCLR")

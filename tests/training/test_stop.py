@@ -20,7 +20,7 @@ from tests.support.fits import (
     twins,
     weights,
 )
-from tests.support.types import Capsys, Patch
+from tests.support.types import Patch
 from tests.support.waiting import eventually
 
 SLURM = {
@@ -36,7 +36,7 @@ SLURM = {
 
 
 @pytest.fixture
-def scontrol(tmp_path: Path) -> Path:
+def scontrol(tmp_path) -> Path:
     """A folder for PATH with a fake `scontrol`: it logs its arguments to `asked`, prints the
     contents of `state`, and refuses to requeue if `refuse` exists."""
     folder = tmp_path / "slurm"
@@ -85,8 +85,8 @@ def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_its_step_and_the_run_resumes_as_if_uninterrupted(
-    number: signal.Signals, faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+    number, faces, tmp_path, capsys
+):
     def handler(_: object, __: object) -> None:
         pass
 
@@ -127,15 +127,8 @@ def test_a_signal_saves_its_step_and_the_run_resumes_as_if_uninterrupted(
     ],
 )
 def test_slurm_queues_again_what_it_stops_itself(
-    number: signal.Signals,
-    state: str,
-    queued: bool,
-    faces: Path,
-    tmp_path: Path,
-    scontrol: Path,
-    monkeypatch: Patch,
-    capsys: Capsys,
-) -> None:
+    number, state, queued, faces, tmp_path, scontrol, monkeypatch, capsys
+):
     under_slurm(monkeypatch, scontrol)
     (scontrol / "state").write_text(state)
     out = tmp_path / "out"
@@ -148,8 +141,8 @@ def test_slurm_queues_again_what_it_stops_itself(
 
 
 def test_a_warned_run_that_is_not_requeued_uses_its_time(
-    faces: Path, tmp_path: Path, scontrol: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+    faces, tmp_path, scontrol, monkeypatch, capsys
+):
     under_slurm(monkeypatch, scontrol)
     (scontrol / "refuse").write_text("")
     sent = ["--model.init_args.signal", str(int(signal.SIGUSR1)), "--model.init_args.signal_at"]
@@ -160,9 +153,7 @@ def test_a_warned_run_that_is_not_requeued_uses_its_time(
     assert state_of(tmp_path / "out") == "finished"
 
 
-def test_a_real_process_pre_empted_and_started_again(
-    faces: Path, tmp_path: Path, scontrol: Path
-) -> None:
+def test_a_real_process_pre_empted_and_started_again(faces, tmp_path, scontrol):
     """SIGTERM to all processes of the run, including data loaders, as by Slurm."""
     out = tmp_path / "out"
     words = twins(faces, out, "--data.num_workers", "1", "--trainer.max_steps", "4000")

@@ -16,7 +16,6 @@ from linear_probe.records.record import read_records
 from ssl_faces import load_method
 from ssl_faces.rendered import RenderedClips
 from tests.support.fits import ROOT, fit, settings
-from tests.support.types import Capsys, Patch
 
 CONFIG = ROOT / "configs/data/rendered.yaml"
 
@@ -38,7 +37,7 @@ def rendered_runs(folder: Path) -> tuple[Path, Path]:
     return motion, identity
 
 
-def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person() -> None:
+def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person():
     (entry,) = yaml.safe_load(CONFIG.read_text())["data"]["sets"]
     assert entry["class_path"] == "ssl_faces.rendered.RenderedClips"
     settings_of = entry["init_args"]
@@ -48,7 +47,7 @@ def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person(
     assert len(faces) > 9000
 
 
-def test_the_whole_command(tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
+def test_the_whole_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     motion, identity = rendered_runs(tmp_path)
     card = json.loads((motion / "encoder/card.json").read_text())

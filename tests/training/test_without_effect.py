@@ -35,7 +35,7 @@ def whole(path: Path) -> dict[str, Any]:
     return {"data": data, "model": model, "probe_every": 1000}
 
 
-def test_no_setting_of_the_configs_is_without_effect() -> None:
+def test_no_setting_of_the_configs_is_without_effect():
     """And every rule is about settings of a method with a config."""
     # Presets of the augmentation are strings in configs.
     augmentation = {f"data.augmentation.{name}": 0 for name in ("jitter_share", "jitter", "hue")}
@@ -73,17 +73,13 @@ def test_no_setting_of_the_configs_is_without_effect() -> None:
         ),
     ],
 )
-def test_fit_names_settings_without_effect(
-    command: list[str], more: list[str], result: dict[str, str]
-) -> None:
+def test_fit_names_settings_without_effect(command, more, result):
     settings = check([*command, *more])
     assert changed_without_effect(settings) == result
     assert result.items() <= without_effect(flat(settings)).items()
 
 
-def test_flip_share_where_nobody_is_known(
-    faces: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_flip_share_where_nobody_is_known(faces, tmp_path, caplog):
     data = FaceData(faces, batch_size=2, size=32, flip_share=0.0, cache=tmp_path)
     with caplog.at_level(logging.WARNING):
         data.setup()

@@ -19,13 +19,12 @@ from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from tests.support.apps import add_probe
 from tests.support.commands import refusal, run
 from tests.support.images import bad_folder, photo, rendered, write_all, write_video
-from tests.support.types import Capsys
 
 CLASSES = ("angry", "happy", "sad")
 
 
 @pytest.fixture
-def probed(encoder_folder: Path, tmp_path: Path) -> Path:
+def probed(encoder_folder, tmp_path) -> Path:
     return add_probe(shutil.copytree(encoder_folder, tmp_path / "encoder"), CLASSES)
 
 
@@ -38,7 +37,7 @@ def shares_in(rows: list[dict[str, str]]) -> np.ndarray:
     return np.array([[float(row[f"expression_{name}"]) for name in CLASSES] for row in rows])
 
 
-def test_images_have_the_probes_probabilities(probed: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_images_have_the_probes_probabilities(probed, tmp_path, capsys):
     reasons = bad_folder(tmp_path / "in")
     paths = write_all(tmp_path / "in/faces", rendered(5))
     out = tmp_path / "out.csv"
@@ -74,9 +73,7 @@ def a_film(path: Path) -> Path:
     return write_video(path, frames, 10, "ffv1")
 
 
-def test_a_film_has_tracks_a_plot_and_labels(
-    probed: Path, stub: None, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_film_has_tracks_a_plot_and_labels(probed, stub, tmp_path, capsys):
     film, out = a_film(tmp_path / "film.mkv"), tmp_path / "out.csv"
     words = ["expressions", film, "--probe", probed, "--out", out, "--overwrite"]
     more = ["--plot", tmp_path / "plot.html", "--film", tmp_path / "labels.mp4"]
@@ -117,7 +114,7 @@ def test_a_film_has_tracks_a_plot_and_labels(
     assert not np.allclose(raw, smooth, atol=1e-4)
 
 
-def test_smoothing_waits_for_no_more_than_its_window() -> None:
+def test_smoothing_waits_for_no_more_than_its_window():
     read = 0
 
     def rows():  # type: ignore[no-untyped-def]
@@ -134,7 +131,7 @@ def test_smoothing_waits_for_no_more_than_its_window() -> None:
     assert count == 1000
 
 
-def test_numbers_beside_classes(stub: None, tmp_path: Path) -> None:
+def test_numbers_beside_classes(stub, tmp_path):
     film = write_video(tmp_path / "film.mkv", [photo((26, 40, 80))] * 3, 10, "ffv1")
     reader = FaceReader([film], FaceFinder(16), fps=1000, tracked=True, quiet=True)
     outputs = [Output("age"), Output("race", ("a", "b"))]
@@ -151,9 +148,7 @@ def test_numbers_beside_classes(stub: None, tmp_path: Path) -> None:
     assert '"age"' in (tmp_path / "o.html").read_text(encoding="utf-8")
 
 
-def test_own_classes_and_labels_at_the_edge(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_own_classes_and_labels_at_the_edge(encoder_folder, tmp_path, capsys):
     own = shutil.copytree(encoder_folder, tmp_path / "own")
     add_probe(own, ("=1+1", "über"), "classes")
     paths = write_all(tmp_path / "in", rendered(2))

@@ -26,7 +26,7 @@ def record(data_set: str, value: float) -> dict[str, Any]:
         ([], ""),
     ],
 )
-def test_it_is_that_of_the_thresholds_set(records: list[dict[str, Any]], expected: str) -> None:
+def test_it_is_that_of_the_thresholds_set(records, expected):
     sentence = accuracy_of(cast(Any, SimpleNamespace(card={"records": records})))
     assert expected in sentence
     assert bool(sentence) == bool(expected)
