@@ -7,12 +7,7 @@ import re
 
 import numpy as np
 
-from ssl_faces.data import (
-    Fer2013,
-    ImageFolder,
-    default_data_root,
-    find_face_sets,
-)
+from ssl_faces.data import Fer2013, ImageFolder, default_data_root, find_face_sets
 from ssl_faces.data.sets.cfp import CFP
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.images import write_picture

@@ -58,11 +58,7 @@ def as_rgb(grey: np.ndarray) -> np.ndarray:
             np.asarray(Image.fromarray(COLOUR).quantize(64).convert("RGB")),
             id="palette PNG",
         ),
-        pytest.param(
-            encoded(Image.fromarray(GREY), "GIF"),
-            as_rgb(GREY),
-            id="palette GIF",
-        ),
+        pytest.param(encoded(Image.fromarray(GREY), "GIF"), as_rgb(GREY), id="palette GIF"),
     ],
 )
 def test_lossless_kinds_keep_every_pixel(data, expected):

@@ -7,21 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ssl_faces.data import (
-    EXPRESSIONS,
-    LFW,
-    FaceSet,
-    Fer2013,
-    UTKFace,
-    YouTubeKeypoints,
-)
+from ssl_faces.data import EXPRESSIONS, LFW, FaceSet, Fer2013, UTKFace, YouTubeKeypoints
 
-SETS = {
-    "fer2013": Fer2013,
-    "lfw": LFW,
-    "UTKFace": UTKFace,
-    "youtube_keypoints": YouTubeKeypoints,
-}
+SETS = {"fer2013": Fer2013, "lfw": LFW, "UTKFace": UTKFace, "youtube_keypoints": YouTubeKeypoints}
 
 
 @pytest.fixture(scope="module")

@@ -87,12 +87,7 @@ def test_groups_are_all_there_and_are_of_the_person(faces):
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [
-        ("age", 20.0, 78.0),
-        ("melanin", 0.1, 0.9),
-        ("masculinity", 0.0, 1.0),
-        ("glasses", 0.0, 1.0),
-    ],
+    [("age", 20.0, 78.0), ("melanin", 0.1, 0.9), ("masculinity", 0.0, 1.0), ("glasses", 0.0, 1.0)],
 )
 def test_groups_are_visible(name, low, high):
     one, other = (render_faces(plain(1, **{name: value})).int() for value in (low, high))

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from ssl_faces.pairs.order import EpochOrder
-from tests.support.array_faces import (
-    PEOPLE,
-    SHARD,
-    assert_same,
-    batches_of,
-    pairs_of,
-)
+from tests.support.array_faces import PEOPLE, SHARD, assert_same, batches_of, pairs_of
 
 
 @settings(max_examples=40, deadline=None)

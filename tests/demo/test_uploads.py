@@ -10,10 +10,7 @@ from tests.support.demo import NOT_PICTURES, black
 from tests.support.images import BAD_FILES, encoded
 from tests.support.refusals import message_of
 
-WRONG = NOT_PICTURES | {
-    "one.png": BAD_FILES["one.png"],
-    "cut.jpg": BAD_FILES["cut.jpg"],
-}
+WRONG = NOT_PICTURES | {"one.png": BAD_FILES["one.png"], "cut.jpg": BAD_FILES["cut.jpg"]}
 
 
 @pytest.mark.parametrize("name", WRONG)

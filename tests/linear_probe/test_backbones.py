@@ -208,10 +208,7 @@ def test_wrong_backbones(name, shown):
         encoder_sources([name])
 
 
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")],
-)
+@pytest.mark.parametrize(("name", "package"), [("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")])
 def test_packages_that_are_not_installed(name, package, monkeypatch):
     for module in [m for m in sys.modules if m.partition(".")[0] == package] or [package]:
         monkeypatch.setitem(sys.modules, module, None)

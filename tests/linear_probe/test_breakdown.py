@@ -13,13 +13,7 @@ from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.part_tables import breakdown
-from linear_probe.stats.breakdown import (
-    FEWEST,
-    by_group,
-    confusion,
-    ranked_gap,
-    recalls,
-)
+from linear_probe.stats.breakdown import FEWEST, by_group, confusion, ranked_gap, recalls
 from ssl_faces import InputError
 from tests.support.records import ONE
 

@@ -102,11 +102,7 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("make", "options", "shown"),
     [
-        (
-            {"shape": ["B", 16, 16, 3]},
-            "",
-            r"\['B', 16, 16, 3\] and not one of floats \[B, 3",
-        ),
+        ({"shape": ["B", 16, 16, 3]}, "", r"\['B', 16, 16, 3\] and not one of floats \[B, 3"),
         ({"shape": ["B", 1, 16, 16]}, "", r"and not one of floats \[B, 3, S, S\]"),
         ({"shape": ["B", 3, 16, 24]}, "", "not square"),
         ({"shape": ["B", 3, "H", "W"]}, "", r"size open; say which: .*\?size=112"),
@@ -118,11 +114,7 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path):
         ({}, "?colour=1", "unknown option 'colour'"),
         ({"inputs": 2}, "", "has the inputs 'in0' .*, 'in1' .* and not one"),
         ({"kind": TensorProto.DOUBLE}, "", r"'in0' tensor\(double\) .* and not one of floats"),
-        (
-            {"keep": True},
-            "",
-            r"'mean' is float32 \[2, 3, 1, 1\] for 2 pictures and not",
-        ),
+        ({"keep": True}, "", r"'mean' is float32 \[2, 3, 1, 1\] for 2 pictures and not"),
     ],
 )
 def test_wrong_onnx(make, options, shown, tmp_path):

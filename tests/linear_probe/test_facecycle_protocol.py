@@ -107,10 +107,7 @@ def test_expression_takes_views_and_looks_at_no_validation(small_data, tmp_path)
     assert "one of 8 views of each image (crop of 0.8-1.2 of the area, jitter 0.05" in task.protocol
     assert "20 epochs (the paper: 300)" in task.protocol
     # Rows of the view in another order than the features' own.
-    task.seen = [
-        features,
-        Features(features.values.flip(0) + 0.1, features.records[::-1].copy()),
-    ]
+    task.seen = [features, Features(features.values.flip(0) + 0.1, features.records[::-1].copy())]
     accuracy, _ = task.score(features, pictures)
     assert accuracy.hyperparameters == {}
     rows = task.rows(features, pictures)

@@ -77,7 +77,7 @@ def test_it_tells_of_no_place(tmp_path):
     file = kept(tmp_path)
     records = read_records(file)
     assert {r.encoder for r in records if r.task == "expression"} == {
-        *("a/seed0", "a/seed1", "b/seed0", "b/seed0, untrained", "c/seed0", "HOG"),
+        *("a/seed0", "a/seed1", "b/seed0", "b/seed0, untrained", "c/seed0", "HOG")
     }
     assert str(tmp_path) not in "".join(r.to_json() for r in records)
     assert str(tmp_path) not in table_beside(file).read_text()

@@ -137,9 +137,7 @@ def test_light_of_rendered_faces():
     assert all(
         f.value == pytest.approx(r.value, rel=0.25)
         for f, r in zip(
-            task.score(noise, pictures),
-            task.references(noise, pictures)[0].figures,
-            strict=True,
+            task.score(noise, pictures), task.references(noise, pictures)[0].figures, strict=True
         )
     )
 

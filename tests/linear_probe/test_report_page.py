@@ -79,7 +79,7 @@ def test_tables_hold_the_records_numbers(folder):
     found = Page(written(folder))
     rows = found.tables["expression: FER-2013, Training -> PublicTest"]
     assert [re.sub(" [↕↑↓]", "", head) for head in rows[0]] == [
-        *("encoder", "features", "accuracy %", "n", "published †"),
+        *("encoder", "features", "accuracy %", "n", "published †")
     ]
     assert [row[:4] for row in rows[1:4]] == [
         ["pixels", "expression_map", "38.25 [42.50, 45.75]", "40"],

@@ -42,8 +42,7 @@ def test_what_would_settle_a_claim_settles_it():
     seeds, times = needed(spread, 3, 2.0)
     assert times > 1
     half = np.hypot(
-        norm.ppf(0.975) * 3 * ROWS.std() / times**0.5,
-        t.ppf(0.975, seeds - 1) * 0.8 / seeds**0.5,
+        norm.ppf(0.975) * 3 * ROWS.std() / times**0.5, t.ppf(0.975, seeds - 1) * 0.8 / seeds**0.5
     )
     assert half == pytest.approx(1.0, abs=0.05)
     assert half <= 1.0

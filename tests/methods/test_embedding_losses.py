@@ -296,12 +296,7 @@ def test_lejepa():
     """Squared distances to the mean of the global crops, and Epps and Pulley's statistic of each
     crop along random directions, by its integral."""
     method = built(
-        LeJEPA,
-        projection_dim=DIM,
-        hidden_dim=8,
-        local_crops=1,
-        gaussian_weight=0.3,
-        directions=7,
+        LeJEPA, projection_dim=DIM, hidden_dim=8, local_crops=1, gaussian_weight=0.3, directions=7
     )
     x = images()
     torch.manual_seed(3)

@@ -13,11 +13,7 @@ from skimage.transform import SimilarityTransform
 from ssl_faces import InputError, align
 from ssl_faces.prepare import numpy_alignment
 from ssl_faces.prepare.alignment import TEMPLATE, aligned, similarity
-from ssl_faces.prepare.quality import (
-    NearDuplicates,
-    perceptual_hash,
-    sharpness,
-)
+from ssl_faces.prepare.quality import NearDuplicates, perceptual_hash, sharpness
 from tests.support.images import EYES, astronaut
 
 FACE = np.array([*EYES, [225, 129], [201.5, 139.5], [245.5, 141]])

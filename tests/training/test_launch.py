@@ -18,13 +18,7 @@ from safetensors.torch import load_file
 
 from ssl_faces.common.ranks import is_first, is_first_on_node
 from ssl_faces.training.fit import check
-from ssl_faces.training.launch import (
-    DDP,
-    Launch,
-    count_devices,
-    devices_and_strategy,
-    find_launch,
-)
+from ssl_faces.training.launch import DDP, Launch, count_devices, devices_and_strategy, find_launch
 from tests.support.fits import ROOT, completed, environment, refused, settings, step_of
 from tests.support.processes import free_port
 from tests.support.refusals import message_of
