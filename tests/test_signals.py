@@ -1,7 +1,5 @@
 """Signals that stop commands, and worker processes that end with their parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -9,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from tests.support.processes import eventually
 
 
 @pytest.fixture
-def heard() -> Iterator[None]:
+def heard():
     """Signals have handlers, even if the tests run under `nohup`."""
     before = {
         number: signal.signal(number, signal.default_int_handler)
@@ -58,7 +55,7 @@ def heard() -> Iterator[None]:
 def test_a_stopped_command_says_so_in_one_line(
     program, main, words, module, function, number, heard, monkeypatch, capsys
 ):
-    def work(*_: object) -> None:
+    def work(*_):
         signal.raise_signal(number)
         raise AssertionError("it was not stopped")
 
@@ -70,19 +67,19 @@ def test_a_stopped_command_says_so_in_one_line(
 
 
 def test_other_ways_to_be_stopped(heard, capsys):
-    def as_lightning_ends() -> int:
+    def as_lightning_ends():
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             sys.exit(1)
 
-    def in_a_thread() -> int:
+    def in_a_thread():
         thread = threading.Thread(target=lambda: codes.append(exit_code("x", lambda: 7)))
         thread.start()
         thread.join()
         return 0
 
-    codes: list[int] = []
+    codes = []
     assert exit_code("x", as_lightning_ends) == 130
     assert exit_code("x", in_a_thread) == 0
     assert codes == [7]
@@ -105,7 +102,7 @@ def test_a_forked_worker_ends_silently(number, heard, capfd):
 
 
 def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard):
-    heard_by_parent: list[int] = []
+    heard_by_parent = []
     signal.signal(signal.SIGINT, lambda number, _: heard_by_parent.append(number))
     with deaf_to_interrupts():
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

@@ -1,7 +1,5 @@
 """The page on applications: its service and its exported file, as a reader would use them."""
 
-from __future__ import annotations
-
 import configparser
 import json
 import re
@@ -11,7 +9,6 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -42,12 +39,11 @@ def test_a_file_is_deployed(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(tmp_path))
     (code,) = re.findall(r"```python\n(.*?)```", section("Deploy as one file"), re.DOTALL)
     Image.fromarray(astronaut()).save("ONE.jpg", format="PNG")  # without loss
-    known: dict[str, Any] = {}
+    known = {}
     capsys.readouterr()
     exec(code, known)
     outputs = known["outputs"]
     encoder, probe = load_encoder("hybrid"), load_probe("hybrid")
-    assert probe is not None
     np.testing.assert_allclose(known["landmarks"][:2], EYES)
     crop = align(astronaut(), known["landmarks"], encoder.input_size)
     image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None] / np.float32(255))
@@ -100,13 +96,13 @@ def test_the_service_answers_the_pages_requests(tmp_path):
 def test_the_unit_starts_a_command_that_exists(tmp_path, monkeypatch):
     (text,) = re.findall(r"```ini\n(.*?)```", section("Serve"), re.DOTALL)
     unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.optionxform = str
     unit.read_string(text)
     (tmp_path / "token").write_text("a-token-of-16-or-more\n")
     command = unit["Service"]["ExecStart"].replace("${CREDENTIALS_DIRECTORY}", str(tmp_path))
     program, verb, *words = shlex.split(command)
     assert (Path(program).name, verb) == ("ssl-faces", "serve")
-    ran: list[object] = []
+    ran = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args, **_: ran.append(args))
     serve(words)
     assert len(ran) == 1

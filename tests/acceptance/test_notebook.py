@@ -1,7 +1,5 @@
 """The tutorial notebook runs from the first cell to the last, outside the project's folder."""
 
-from __future__ import annotations
-
 import pytest
 
 from ssl_faces import load_encoder

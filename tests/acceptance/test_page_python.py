@@ -1,9 +1,6 @@
 """The Python of the pages, as it is written there, but with fewer steps and faces."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
 
 import pytest
 import torch
@@ -26,7 +23,7 @@ SMALLER = {
 }
 
 
-def blocks(page: str, heading: str) -> list[str]:
+def blocks(page, heading):
     """The Python of a section."""
     section = (ROOT / page).read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     found = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -37,11 +34,11 @@ def blocks(page: str, heading: str) -> list[str]:
 
 
 @pytest.fixture
-def shown(tmp_path, monkeypatch, faces) -> list[Any]:
+def shown(tmp_path, monkeypatch, faces):
     """The figures that are shown; the current folder is one that a reader may have."""
     import plotly.graph_objects as go
 
-    figures: list[Any] = []
+    figures = []
     monkeypatch.setattr(go.Figure, "show", lambda figure: figures.append(figure))
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     (tmp_path / "FOLDER").symlink_to(faces)
@@ -75,7 +72,7 @@ def test_training_from_python(shown, tmp_path):
 
 def test_probes_from_python(shown, capsys):
     (block,) = blocks("linear_probe/README.md", "From Python")
-    names: dict[str, Any] = {}
+    names = {}
     exec(block, names)
     assert len(shown) == 3
     assert set(names["frame"].task) == {"expression", "pose"}
@@ -84,7 +81,7 @@ def test_probes_from_python(shown, capsys):
 
 def test_embedding_from_python(shown, capsys):
     (block,) = blocks("ssl_faces/apps/README.md", "Embed, verify, edit")
-    names: dict[str, Any] = {}
+    names = {}
     exec(block, names)
     assert len(names["frame"]) == 2
     assert capsys.readouterr().out.startswith("PHOTOS/notes.txt ")
@@ -93,7 +90,7 @@ def test_embedding_from_python(shown, capsys):
 def test_the_hub_from_python(shown, hub):
     pytest.importorskip("huggingface_hub")
     (block,) = blocks("ssl_faces/apps/README.md", "Hugging Face hub")
-    names: dict[str, Any] = {}
+    names = {}
     exec(block, names)
     assert hub.private == {"OWNER/hybrid": True}
     assert names["encoder"].card == load_encoder("hybrid").card

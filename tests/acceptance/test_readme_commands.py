@@ -1,7 +1,5 @@
 """The commands that the README gives, run as a reader would run them."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -28,7 +26,7 @@ TRAINING = (ROOT / "ssl_faces/training/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
-def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(command, folder, **environment):
     return subprocess.run(
         command,
         cwd=folder,
@@ -40,7 +38,7 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
     )
 
 
-def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments, **environment):
     # `-o`: the environment that runs this test is the installed one.
     installed = f"{Path(sys.prefix)}/installed"
     return run(["make", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT, **environment)

@@ -1,11 +1,8 @@
 """The API reference is built without a warning, and documents every argument of the public API."""
 
-from __future__ import annotations
-
 import inspect
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 from docstring_parser import parse
@@ -18,12 +15,12 @@ from tests.support.fits import completed
 PUBLIC = [(p, name) for p in (ssl_faces, linear_probe) for name in p.__all__]
 
 
-def public(package: Any, name: str) -> Any:
+def public(package, name):
     value = getattr(package, name)
     return getattr(value, name, value)  # `methods` is a package and its function
 
 
-def build_pages(arguments: list[str]) -> int:
+def build_pages(arguments):
     build(Path(arguments[0]))
     return 0
 

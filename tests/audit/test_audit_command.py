@@ -1,10 +1,7 @@
 """`linear-probe audit`: its output, resuming, and bad input."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -45,18 +42,18 @@ _one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data(tmp_path_factory):
     return write_utkface(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> Path:
+def encoder(tmp_path_factory):
     torch.manual_seed(0)
     made = BackboneEncoder("resnet18", 16, 0.0625)
     return save_encoder(made, tmp_path_factory.mktemp("encoder"), {})
 
 
-def config(folder: Path, **more: Any) -> list[str]:
+def config(folder, **more):
     """The arguments of a small audit."""
     given = {
         **{"task": "attributes", "target": "gender", "space": "pooled", "bootstrap": 60},
@@ -72,7 +69,7 @@ def test_what_is_written_and_a_second_time_only_what_is_new(
     data, encoder, tmp_path, monkeypatch, capsys
 ):
     of = {"data": str(data), "encoder": str(encoder)}
-    compressed: list[str] = []
+    compressed = []
     real = _Audit._compressed
     monkeypatch.setattr(
         _Audit, "_compressed", lambda self, one: (compressed.append(one.name), real(self, one))[1]
@@ -105,7 +102,6 @@ def test_what_is_written_and_a_second_time_only_what_is_new(
             r for r in records if (r.probe, r.metric, r.condition) == (probe, "gender accuracy", {})
         ]
         shown = read_predictions(predictions_path(out, accuracy))
-        assert shown is not None
         assert set(shown.groups) == {"race", "age band"}
         expected = {part.part: part.value for part in by_group(shown, "race")}
         found = {
@@ -171,7 +167,7 @@ def test_a_trained_head_is_loaded_as_it_was(data, tmp_path):
     with torch.no_grad():
         whole = trained.head.predict(trained.head.prepare(subject.images[rows]))
     place = subject.target.label
-    goal: Any = trained.head.goal
+    goal = trained.head.goal
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
     words = config(tmp_path, head=str(folder), space=None, task=None)
     assert main(words) == 0
@@ -201,7 +197,7 @@ def test_a_trained_head_is_loaded_as_it_was(data, tmp_path):
 def test_every_head_can_be_written(name):
     """With a batch of another size than it was traced with; `exported` compares with one more."""
     torch.manual_seed(0)
-    small: dict[str, Any] = {
+    small = {
         "cvt": lambda g: CVT(g, width=0.0625, dim=8, depth=1, heads=2),
         "mafer": lambda g: MAFER(g, head=lambda g, e: _inception(g)),
         "multitask_lightweight": lambda g: MultitaskLightweight(
@@ -228,7 +224,7 @@ def test_every_head_can_be_written(name):
     torch.testing.assert_close(file(raw)["expression"], expected, rtol=1e-3, atol=1e-4)
 
 
-def _inception(goal: Categories) -> InceptionFER:
+def _inception(goal):
     return InceptionFER(goal, width=0.0625, hidden=(8, 8))
 
 
@@ -256,7 +252,7 @@ def test_groupings_that_say_nothing(data, tmp_path):
     task = Attributes(find_face_sets(data, "all"), replicates=5)
     target = target_of(task, "gender")
     records = np.arange(80)
-    message: list[str] = []
+    message = []
     assert set(groups_of(task.faces, target, records, None, message.append)) <= {"race", "age band"}
     with pytest.raises(InputError, match="groups: 'glasses'; beside gender UTKFace has race"):
         groups_of(task.faces, target, records, ["glasses"])
@@ -310,6 +306,6 @@ def test_missing_packages_are_told(data, encoder, tmp_path, monkeypatch, capsys)
 )
 def test_configs_can_be_read(path):
     reader = parser("audit")
-    ready: Any = reader.instantiate(reader.parse_args(["-c", str(path), "--out", "x"]))
+    ready = reader.instantiate(reader.parse_args(["-c", str(path), "--out", "x"]))
     names = [one.name for one in ready.compressions]
     assert len(set(names)) == len(names) > 5

@@ -1,7 +1,5 @@
 """What of a folder's records stands in an audit's tables, and by which draws."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -16,19 +14,19 @@ ROOT = Path(__file__).parents[2]
 COST = {"file_bytes": 9, "parameters": 100, "milliseconds": 1.0}
 
 
-def record(probe: str, value: float, seed: int = 0, sample: str = "s", **more: object) -> Record:
+def record(probe, value, seed=0, sample="s", **more):
     cost = {**COST, "compressed_bytes": 4096 if probe == AS_IT_IS else 1024, "nonzero": 50}
     chosen = {"classifier": f"of {seed}", "groups": ["race"], "cost": cost, "as_it_was": []}
     return Record(
         *("attributes", "UTKFace", "split", "hybrid", "expression", probe, "gender accuracy"),
         *(value, value - 1, value + 1, "%", True, 400, seed),
-        hyperparameters={**chosen, **more.pop("hyperparameters", {})},  # type: ignore[dict-item]
+        hyperparameters={**chosen, **more.pop("hyperparameters", {})},
         sample=sample,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
-def of_group(probe: str, value: float, group: str, seed: int = 0) -> Record:
+def of_group(probe, value, group, seed=0):
     return record(probe, value, seed, condition={"factor": "race", "level": group, "unit": ""})
 
 

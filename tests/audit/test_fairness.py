@@ -1,7 +1,5 @@
 """Fairness scores and gaps, against loops; groups that are too small, or alike."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -21,7 +19,7 @@ from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError
 
 
-def some(n: int = 400) -> Predictions:
+def some(n=400):
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, n)
     names = rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2])
@@ -35,7 +33,7 @@ def some(n: int = 400) -> Predictions:
     )
 
 
-def naive(targets: list[int], predicted: list[int], names: list[str], draws: list[int]) -> float:
+def naive(targets, predicted, names, draws):
     """The score of the rows that were drawn, each as often as it was."""
     of_group = []
     for group in sorted(set(names)):

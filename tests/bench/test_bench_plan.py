@@ -1,7 +1,5 @@
 """The benches of a step and of planning: counted memory, measured speed, arithmetic."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

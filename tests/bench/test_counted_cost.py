@@ -1,7 +1,5 @@
 """Counted arithmetic equals closed forms for any batch, precision and stage."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 IDENTITY = ["-c", str(ROOT / "configs/method/facecycle_identity_small.yaml")]
 
 
-def contrast(*more: str, pairs: int) -> int:
+def contrast(*more, pairs):
     return count([*MODEL, "--data.batch_size", str(pairs), *more]).flop
 
 
@@ -56,9 +54,9 @@ def test_batches_that_make_one_step():
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 5000))
 def test_a_large_batch_is_extrapolated_from_small_ones(a, b, c, pairs):
-    counted: list[int] = []
+    counted = []
 
-    def quadratic(sizes: tuple[int, ...]) -> list[int]:
+    def quadratic(sizes):
         counted.extend(sizes)
         return [a + b * n + c * n * n for n in sizes]
 

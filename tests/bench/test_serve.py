@@ -1,7 +1,5 @@
 """`ssl-faces bench serve`: two real servers, a few requests."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.benches import run_bench

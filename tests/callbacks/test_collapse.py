@@ -1,17 +1,12 @@
 """Effective rank, LiDAR and spread against naive loops, and warnings about collapsed features."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ssl_faces.callbacks.collapse import (
     LEAST_RANK,
@@ -27,11 +22,11 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def naive_rank(features: Tensor) -> float:
+def naive_rank(features):
     singular = np.linalg.svd(features.double().numpy(), compute_uv=False)
     entropy = 0.0
     for value in singular:
@@ -40,7 +35,7 @@ def naive_rank(features: Tensor) -> float:
     return math.exp(entropy)
 
 
-def naive_spread(features: Tensor) -> float:
+def naive_spread(features):
     rows = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in features.tolist()]
     total = 0.0
     for column in zip(*rows, strict=True):
@@ -57,7 +52,7 @@ def test_both_measures_are_those_of_a_naive_loop(count, dims, seed):
     assert spread(features) == pytest.approx(naive_spread(features), rel=1e-4)
 
 
-def naive_lidar(features: Tensor, delta: float) -> float:
+def naive_lidar(features, delta):
     """By the covariances in loops, and a square root of a matrix."""
     rows = features.double().numpy()
     count, views, dims = rows.shape
@@ -121,7 +116,6 @@ COLLAPSED = {
 def test_one_warning_about_collapsed_features(what):
     watch = CollapseWatch()
     _, first = watch.measure("code", COLLAPSED[what])
-    assert first is not None
     assert "'code' have collapsed" in first
     assert watch.measure("code", COLLAPSED[what])[1] is None
     assert watch.measure("other", COLLAPSED[what])[1] is not None
@@ -146,7 +140,7 @@ def test_at_most_so_many_rows_from_all_over_are_measured():
     assert result["rank"] == pytest.approx(naive_rank(features[::4]), rel=1e-4)
 
 
-def _facecycle(width: int, std: float) -> Callable[[Tensor], Tensor]:
+def _facecycle(width, std):
     encoder = FaceCycleEncoder(width=width, code_size=48, linear_std=std).eval()
     return lambda x: encoder(x, ["expression"])["expression"]
 
@@ -156,7 +150,7 @@ def test_untrained_networks_raise_no_alarm(kind):
     faces = RenderedFaces(count=96, people=48, part="all", size=48)
     images = faces.render_batch(range(96)).float() / 255
     torch.manual_seed(0)
-    make: dict[str, Any] = {
+    make = {
         "small": lambda: _facecycle(16, 0.04),
         "paper": lambda: _facecycle(64, 0.01),
         "resnet": lambda: BackboneEncoder("resnet18", 48).eval(),

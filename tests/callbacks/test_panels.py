@@ -1,16 +1,11 @@
 """Panels: layout, labels, flows in colour, and when they are written."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, panel
@@ -19,12 +14,12 @@ from ssl_faces.methods.method import Method, in_eval_mode
 SIDE = 16
 
 
-def flat(*levels: float, side: int = SIDE) -> Tensor:
+def flat(*levels, side=SIDE):
     """One flat grey picture a level, [N, 3, side, side]."""
     return torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 3, side, side)
 
 
-def cells(picture: Image.Image, rows: int, columns: int, left: int = 0) -> np.ndarray:
+def cells(picture, rows, columns, left=0):
     """The pictures in a grid with frames of 2 pixels: [rows, columns, SIDE, SIDE, 3]."""
     whole = np.asarray(picture).astype(int)
     step = SIDE + 2
@@ -46,7 +41,7 @@ def test_one_row_a_kind_and_one_column_a_face():
     assert (abs(result - expected[:, :, None, None, None]) <= 1).all()
 
 
-def ink_by_row(sheet: Image.Image, rows: int) -> list[int]:
+def ink_by_row(sheet, rows):
     """Dark pixels of the label of each row."""
     labels = np.asarray(sheet)[:, :LABEL_WIDTH]
     return [int((row < 128).all(-1).sum()) for row in np.split(labels, rows)]
@@ -97,38 +92,38 @@ class Grey(Method):
 
     name = "grey"
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.level = nn.Parameter(torch.tensor(0.2))
         self.draws: list[float] = []
         self.shown: list[float] = []
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch, batch_idx):
         self.draws.append(torch.rand(1).item())
         return (self.level - 1) ** 2
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self):
         return torch.optim.SGD([self.level], lr=0.1)
 
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def panels(self, batch):
         self.shown.append(torch.rand(1).item())
         return {"source": batch["pairs"][:, 0], "level": batch["pairs"][:, 1] * self.level}
 
 
 class Faces(pl.LightningDataModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.asked: list[int] = []
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        return DataLoader(torch.zeros(7, 1))  # type: ignore[arg-type]
+    def train_dataloader(self):
+        return DataLoader(torch.zeros(7, 1))
 
-    def sample(self, count: int) -> dict[str, Any]:
+    def sample(self, count):
         self.asked.append(count)
         return {"pairs": torch.ones(count, 2, 3, SIDE, SIDE), "seed": 0}
 
 
-def fit(*callbacks: pl.Callback) -> tuple[Grey, Faces]:
+def fit(*callbacks):
     torch.manual_seed(1)
     method, faces = Grey(), Faces()
     trainer = pl.Trainer(

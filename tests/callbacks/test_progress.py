@@ -1,14 +1,11 @@
 """The expected time of a run, its progress bar, and what `--help` must not import."""
 
-from __future__ import annotations
-
 import math
 import re
 import subprocess
 import sys
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -32,11 +29,11 @@ HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "t
 def test_the_expected_time(each, first, steps, line, monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    module: Any = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
     callback = ExpectedTime()
     for step in range(1, int(min(steps, 20)) + 1):
         now[0] += 50.0 if step == 1 else each
-        trainer: Any = SimpleNamespace(
+        trainer = SimpleNamespace(
             is_global_zero=True, global_step=first + step, estimated_stepping_batches=steps
         )
         callback.on_train_batch_end(trainer, module, None, None, step)
@@ -70,14 +67,14 @@ def test_help_imports_nothing_heavy(words):
     assert "usage" in done.stdout
 
 
-def drawn(text: str) -> list[tuple[int, int, int]]:
+def drawn(text):
     """Epoch, step and all steps of each drawing."""
     result = re.findall(r"epoch (\d+): +\d+%\|[^|]*\| (\d+)/(\d+) \[", text)
     return [(int(epoch), int(step), int(steps)) for epoch, step, steps in result]
 
 
 @pytest.fixture
-def _drawn_always(monkeypatch) -> None:
+def _drawn_always(monkeypatch):
     monkeypatch.setattr("ssl_faces.callbacks.progress.ELSEWHERE", 0.0)
 
 
@@ -114,7 +111,7 @@ def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
     monkeypatch, faces, tmp_path, capsys
 ):
     """Metrics are read when it is drawn, and not in each step."""
-    reads: list[int] = []
+    reads = []
     metrics = StepsBar.get_metrics
     monkeypatch.setattr(
         StepsBar,

@@ -1,13 +1,10 @@
 """The probes during training against naive loops."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.callbacks.online_probe import (
     NEIGHBOURS,
@@ -25,7 +22,7 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 CLASSES = 4
 
 
-def faces(count: int, seed: int, dims: int = 12) -> tuple[Tensor, Tensor]:
+def faces(count, seed, dims=12):
     """Features that tell their class (and their number) but for noise."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=draw)
@@ -33,12 +30,12 @@ def faces(count: int, seed: int, dims: int = 12) -> tuple[Tensor, Tensor]:
     return centres[labels] + 1.2 * torch.randn(count, dims, generator=draw), labels
 
 
-def scaled(bank: Tensor, queries: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def scaled(bank, queries):
     one, two = bank.double().numpy(), queries.double().numpy()
     return (one - one.mean(0)) / one.std(0), (two - one.mean(0)) / one.std(0)
 
 
-def naive_votes(bank: np.ndarray, labels: list[int], queries: np.ndarray) -> list[int]:
+def naive_votes(bank, labels, queries):
     result = []
     for query in queries:
         cosines = [float(query @ x / np.linalg.norm(query) / np.linalg.norm(x)) for x in bank]
@@ -50,7 +47,7 @@ def naive_votes(bank: np.ndarray, labels: list[int], queries: np.ndarray) -> lis
     return result
 
 
-def naive_ridge(bank: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def naive_ridge(bank, targets, queries):
     mean = targets.mean(0)
     gram = bank.T @ bank + RIDGE * len(bank) * np.eye(bank.shape[1])
     return queries @ np.linalg.solve(gram, bank.T @ (targets - mean)) + mean

@@ -1,10 +1,7 @@
 """Claims: what is trained and scored, and what is kept of it."""
 
-from __future__ import annotations
-
 import re
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +52,7 @@ def test_a_label_names_the_tasks_before(tmp_path):
 def test_equal_arms_share_a_folder_and_others_do_not(tmp_path):
     arm = claims().claims["better"].without
 
-    def out(arm: Arm, seeds: Sequence[int] = (0, 1), **common: object) -> Path:
+    def out(arm, seeds=(0, 1), **common):
         return arm.calls(common, seeds, tmp_path)[0].folder
 
     # Further seeds are added to those that are there.
@@ -73,7 +70,7 @@ def test_records_of_a_config_that_has_changed_are_not_used(tmp_path, monkeypatch
         {"command": "run", "fit": [{"configs": ["b.yaml"], "arguments": {"trainer.max_steps": 3}}]}
     )
 
-    def out() -> list[Path]:
+    def out():
         (call,) = fitted.calls({}, [0], Path("out"))
         return [
             *(arm.calls({}, [0], Path("out"))[0].folder for arm in (arms.idea, arms.without)),
@@ -118,7 +115,7 @@ def test_all_heads_are_in_one_page_with_their_curves(tmp_path):
 
 
 def test_without_data_the_row_says_so(tmp_path):
-    def lacking(verb: str, words: Sequence[str]) -> list[Record]:
+    def lacking(verb, words):
         raise MissingData("task expression needs FER-2013; add it to the data folder")
 
     table = run_all(claims(tried="nothing yet"), tmp_path, lacking)
@@ -133,7 +130,7 @@ def test_an_arm_that_fails_stops_no_other_claim(tmp_path, capsys):
     both.claims["later"] = both.claims["better"].model_copy(update={"idea": idea})
     runs = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
 
-    def fails(verb: str, words: Sequence[str]) -> list[Record]:
+    def fails(verb, words):
         if words[:3] == ["-c", "a.yaml", "--label=a"]:
             raise InputError("head.dim: 7; give a multiple of 8")
         return runs(verb, words)
@@ -170,10 +167,10 @@ def test_the_config_asks_for_what_there_is(monkeypatch):
 
 
 def test_a_head_is_trained_before_its_audit(tmp_path):
-    calls: list[tuple[str, Sequence[str]]] = []
+    calls = []
     head = {"configs": ["h.yaml"], "arguments": {"max_train": None}}
 
-    def arm(probe: str, **of_head: object) -> dict[str, object]:
+    def arm(probe, **of_head):
         return {
             "command": "audit",
             "configs": ["a.yaml"],
@@ -182,7 +179,7 @@ def test_a_head_is_trained_before_its_audit(tmp_path):
             "row": {"probe": probe},
         }
 
-    def verb(name: str, words: Sequence[str]) -> None:
+    def verb(name, words):
         calls.append((name, words))
         folder = Path(words[-1].removeprefix("--out="))
         if name == "head":
@@ -226,7 +223,7 @@ def test_notes_are_printed_whatever_the_verdict_is(tmp_path):
     assert not any("nothing" in note for note in table.notes)
 
 
-def bad_arm(**more: object) -> str:
+def bad_arm(**more):
     given = yaml.safe_load(yaml.safe_dump(BASE))
     given["claims"]["better"]["idea"] |= more
     return yaml.safe_dump(given)

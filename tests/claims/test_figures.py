@@ -1,9 +1,6 @@
 """Claims: which records are compared, and the verdicts."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +138,7 @@ def test_records_that_cannot_be_compared(tmp_path):
 def test_a_claim_is_about_one_record_of_a_seed(change, select, message, tmp_path):
     Runs([60.0, 50.0], [])("head", [f"--out={tmp_path}"])
     records = read_records(tmp_path / RECORDS_FILE)
-    more = dataclasses.replace(records[0], value=1.0, **change)  # type: ignore[arg-type]
+    more = dataclasses.replace(records[0], value=1.0, **change)
     write_records(tmp_path / RECORDS_FILE, [*records, more])
     claim, here = claims().claims["better"], [Call([], [], tmp_path, {})]
     with pytest.raises(InputError, match=message):
@@ -161,7 +158,7 @@ def test_each_seed_may_choose_its_feature_space(tmp_path):
 
 
 def test_of_several_metrics_the_mean_is_compared(tmp_path):
-    def run(verb: str, words: Sequence[str]) -> None:
+    def run(verb, words):
         records, replicates = [], {}
         noise = np.random.default_rng(0).normal(0, 0.01, 200)
         for metric, value, sign in (("CCC valence", 0.7, 1), ("CCC arousal", 0.5, -1)):
@@ -189,11 +186,11 @@ def test_of_several_metrics_the_mean_is_compared(tmp_path):
     ("size_of_idea", "verdict"), [(200, "supported"), (300, "contradicted"), (None, "")]
 )
 def test_a_claim_about_size_is_of_the_compressed_files(size_of_idea, verdict, tmp_path):
-    def cost(size: int) -> dict[str, int]:
+    def cost(size):
         half = {"float16_bytes": 600} if size == 1000 else {}
         return {"compressed_bytes": size, **half}
 
-    def audit(verb: str, words: Sequence[str]) -> None:
+    def audit(verb, words):
         folder = Path(words[-1].removeprefix("--out="))
         seed = int(words[-2].removeprefix("--seed="))
         earlier = read_records(folder / RECORDS_FILE) if seed else []

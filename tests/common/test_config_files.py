@@ -1,7 +1,5 @@
 """Configs by name: which file a name stands for, and the sentence for a name of none."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch) -> None:
+def _elsewhere(tmp_path, monkeypatch):
     """A folder without `configs`."""
     monkeypatch.chdir(tmp_path)
 

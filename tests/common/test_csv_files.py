@@ -1,7 +1,5 @@
 """CSV files without formulas, read back unchanged."""
 
-from __future__ import annotations
-
 import csv
 import io
 
@@ -18,7 +16,7 @@ from ssl_faces.data.tables import read_table
 FORMULAS = ("=cmd|' C'!A0", "+1+x", "-x", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''@x")
 
 
-def written(*rows: tuple[object, ...]) -> str:
+def written(*rows):
     text = io.StringIO()
     CsvWriter(text).writerows(rows)
     return text.getvalue()

@@ -1,7 +1,5 @@
 """Messages of errors: on one line, with a limited length."""
 
-from __future__ import annotations
-
 import pytest
 
 from ssl_faces.common.errors import reason_of, shorten

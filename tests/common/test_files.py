@@ -1,7 +1,5 @@
 """Files are written whole or not at all, and failures say what to do."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat
@@ -35,7 +33,7 @@ def test_the_name_goes_from_the_old_file_to_the_complete_new_one(tmp_path, monke
     path.write_bytes(b"old")
     rename = os.replace
 
-    def look(source: str, target: Path) -> None:
+    def look(source, target):
         renamed.append((Path(source).parent, Path(source).read_bytes(), Path(target).read_bytes()))
         rename(source, target)
 
@@ -56,7 +54,7 @@ def test_a_failure_or_an_interruption_leaves_the_old_file_and_nothing_else(
         path.write_bytes(b"old")
     error = KeyboardInterrupt() if number is None else OSError(number, os.strerror(number))
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise error
 
     monkeypatch.setattr(os, step, fail)

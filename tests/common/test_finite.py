@@ -1,10 +1,6 @@
 """NaN and infinity are refused in weights, features, outputs and metrics."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,16 +23,15 @@ from tests.support.facecycle import motion, save
 from tests.support.records import ONE
 from tests.support.refusals import message_of
 
-Spoil = Callable[[Path], None]
 BAD = [float("nan"), float("inf"), -float("inf")]
 
 
-def an_encoder(folder: Path) -> Path:
+def an_encoder(folder):
     torch.manual_seed(0)
     return save_encoder(BackboneEncoder("resnet18", 32, 0.0625), folder, {})
 
 
-def spoil_file(path: Path, value: float, name: str = "") -> None:
+def spoil_file(path, value, name=""):
     """Put a number into one tensor of a safetensors file."""
     state = {key: tensor.clone() for key, tensor in load_file(path).items()}
     key = next(k for k, t in sorted(state.items()) if name in k and t.is_floating_point())
@@ -44,7 +39,7 @@ def spoil_file(path: Path, value: float, name: str = "") -> None:
     save_file(state, path)
 
 
-def spoil_checkpoint(path: Path, value: float) -> None:
+def spoil_checkpoint(path, value):
     state = torch.load(path, weights_only=True)
     key = next(k for k, v in state["state_dict"].items() if v.is_floating_point())
     state["state_dict"][key].view(-1)[-1] = value

@@ -1,9 +1,6 @@
 """Outputs never replace an input, and other files only with `--overwrite`."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +17,8 @@ from tests.support.images import rendered, write_all, write_video
 
 __all__ = ["encoder_folder"]
 
-Command = Callable[[list[str]], int]
-
 # Every command that writes one file: the command, its words, and the file's ending.
-COMMANDS: dict[str, tuple[Command, str, str]] = {
+COMMANDS = {
     "embed": (ssl_faces, "embed {photo} --out", ".npz"),
     "embed's list": (ssl_faces, "embed {photo} --out", ".npz.skipped.csv"),
     "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
@@ -46,7 +41,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
 
 
 @pytest.fixture
-def places(tmp_path, encoder_folder) -> dict[str, Path]:
+def places(tmp_path, encoder_folder):
     (photo,) = write_all(tmp_path / "in", rendered(1))
     film = write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     (tmp_path / "in/about.json").write_text("{}")  # of an index

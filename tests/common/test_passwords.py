@@ -1,7 +1,5 @@
 """Passwords in addresses are found with any characters, and nothing else is."""
 
-from __future__ import annotations
-
 import pytest
 
 from ssl_faces.common.passwords import hidden, refuse_passwords
@@ -28,7 +26,7 @@ def test_passwords_of_users(address, secret):
     assert _without(address) in message
 
 
-def _without(address: str) -> str:
+def _without(address):
     return address.replace("{}", "***").replace("***@host.example:8080/x@2", "***@2")
 
 

@@ -1,7 +1,5 @@
 """Child processes run no code of the current folder."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -19,7 +17,7 @@ SHADOWS = ("argparse", "random", "signal", "struct", "torch")
 
 
 @pytest.fixture
-def ran(tmp_path, monkeypatch) -> Path:
+def ran(tmp_path, monkeypatch):
     """Written by the modules of the current folder, when they are imported."""
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('ran', 'a').write(__name__); raise SystemExit")

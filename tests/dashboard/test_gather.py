@@ -1,7 +1,5 @@
 """What is found in runs' folders, and what is made of broken ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from ssl_faces.training.logged import read_logged
 from tests.dashboard.conftest import PROBE, write_records, write_run
 
 
-def write_csv(run: Path, version: int, text: str) -> None:
+def write_csv(run, version, text):
     path = run / f"csv/version_{version}/metrics.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -1,12 +1,8 @@
 """The page: by its data always, and in headless Chromium where there is one."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,15 +14,15 @@ pytest.importorskip("plotly")
 EVIL = '<script>console.error("evil")</script>'
 
 
-def made(out: Path, *folders: Path, more: tuple[str, ...] = ()) -> str:
+def made(out, *folders, more=()):
     assert main(["dashboard", *map(str, folders), "--out", str(out), *more]) == 0
     return out.read_text(encoding="utf-8")
 
 
-def data_of(html: str) -> dict[str, Any]:
+def data_of(html):
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     assert found
-    data: dict[str, Any] = json.loads(found[1])
+    data = json.loads(found[1])
     return data
 
 
@@ -134,7 +130,7 @@ document.body.dataset.result = JSON.stringify(result);
 </script></body>"""
 
 
-def browsed(path: Path, profile: Path) -> tuple[dict[str, Any], list[str]]:
+def browsed(path, profile):
     """What the clicks found, and the lines of the console, but for 3D drivers."""
     assert CHROMIUM is not None
     # fmt: off

@@ -1,10 +1,6 @@
 """The W&B workspace, by what it would send: its panels name what our runs log."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +12,7 @@ pytest.importorskip("wandb_workspaces")
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")
 
 
-def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def sections(folder):
     from ssl_faces.apps.dashboard.workspace import workspace
 
     built = workspace(gather([folder]), "me", "faces")._to_model()
@@ -63,7 +59,7 @@ def test_it_is_sent_once(comparison, monkeypatch, capsys):
     monkeypatch.setattr(interface, "get_app_url", lambda api: "https://wandb.example")
     sent = []
 
-    def upsert(view: Any) -> Any:
+    def upsert(view):
         sent.append(view)
         return {"upsertView": {"view": {"name": "nw-x", "id": "1"}}}
 
@@ -72,7 +68,7 @@ def test_it_is_sent_once(comparison, monkeypatch, capsys):
     assert "workspace: https://wandb.example/me/faces?nw=" in capsys.readouterr().out
     assert len(sent) == 1
 
-    def refuse(view: Any) -> Any:
+    def refuse(view):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(internal, "upsert_view2", refuse)

@@ -1,14 +1,10 @@
 """Augmentation: mild, in range, alike for both frames where it must be, repeatable."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import (
     adjust_brightness,
@@ -23,28 +19,28 @@ from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, col
 SIZE = 32
 
 
-def plain(**kwargs: Any) -> PairAugmentation:
+def plain(**kwargs):
     """Crop and flip only, bar what is asked for."""
     return strengths(**{"jitter": 0.0, "hue": 0.0, "jitter_share": 0.0, **kwargs})
 
 
-def strengths(**kwargs: Any) -> PairAugmentation:
+def strengths(**kwargs):
     return PairAugmentation(SIZE, Augmentation(**kwargs))
 
 
-def twice(pictures: Tensor) -> Tensor:
+def twice(pictures):
     """Pairs of a picture and itself: [b, 3, S, S] to [b, 2, 3, S, S]."""
     return pictures[:, None].expand(-1, 2, -1, -1, -1).contiguous()
 
 
-def ramps(count: int) -> Tensor:
+def ramps(count):
     """Red rises from left to right and green from top to bottom, 0 to 1; blue is 0.5."""
     line = torch.linspace(0, 1, SIZE)
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack((x, y, torch.full_like(x, 0.5))).expand(count, -1, -1, -1)
 
 
-def flipped(frames: Tensor) -> Tensor:
+def flipped(frames):
     """Whether red falls from left to right."""
     return frames[..., 0, :, : SIZE // 2].mean((-2, -1)) > frames[..., 0, :, SIZE // 2 :].mean(
         (-2, -1)
@@ -132,7 +128,7 @@ def test_a_crop_of_one_leaves_the_picture():
     torch.testing.assert_close(upright, pairs, rtol=0, atol=1e-4)
 
 
-def flat(*rgb: float, count: int = 200) -> Tensor:
+def flat(*rgb, count=200):
     return torch.tensor(rgb).view(1, 3, 1, 1).expand(count, 3, SIZE, SIZE)
 
 
@@ -242,7 +238,7 @@ def test_boxes_are_torchvisions():
 # Views: each picture by itself -------------------------------------------------------------------
 
 
-def views(**kwargs: Any) -> PairAugmentation:
+def views(**kwargs):
     """The strong preset, with some settings changed."""
     return PairAugmentation(SIZE, replace(PRESETS["views"], **kwargs))
 

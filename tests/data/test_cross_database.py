@@ -1,7 +1,5 @@
 """Two face sets as one across databases: who is on which side, over which classes, and read how."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -31,7 +29,7 @@ from tests.support.layouts import (
 from tests.support.refusals import message_of
 
 
-def labels(faces: FaceSet, side: str) -> dict[str, str]:
+def labels(faces, side):
     """Class by key of the pictures of a side, by the joined set's own names."""
     names = faces.class_names["expression"]
     return {
@@ -41,7 +39,7 @@ def labels(faces: FaceSet, side: str) -> dict[str, str]:
     }
 
 
-def own_labels(faces: FaceSet) -> dict[str, str]:
+def own_labels(faces):
     names = faces.class_names["expression"]
     return {r.key: names[r.labels["expression"]] for r in faces.records if r.labels}
 
@@ -57,7 +55,6 @@ def test_fer2013_to_ckplus(tmp_path):
     assert labels(faces, "train") == own_labels(Fer2013(tmp_path / "fer", "train"))
     assert labels(faces, "test") == own_labels(ck), "what has no label is on neither side"
     test = faces.test_part()
-    assert test is not None
     assert keys(test) == [f"test/{key}" for key in own_labels(ck)]
     assert {r.person for r in test.records} == {f"test/{r.person}" for r in ck.records if r.labels}
     for i in (0, 6, 7, len(faces) - 1):
@@ -109,7 +106,7 @@ def test_classes_are_matched_by_name_and_others_left_out(tmp_path):
 
 
 def test_people_of_one_name_in_two_sets_are_two(tmp_path):
-    def faces(name: str) -> FaceSet:
+    def faces(name):
         paths = [put_picture(tmp_path / name / f"{k}.png", 20 * k) for k in range(2)]
         records = [FaceRecord(p.name, p, "Ann", {"expression": k}) for k, p in enumerate(paths)]
         return FaceSet(name, "all", records)

@@ -1,7 +1,5 @@
 """Damaged files of images decode whole, or are bad images."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -58,7 +56,7 @@ def test_bytes_behind_the_picture_are_no_harm():
         np.testing.assert_array_equal(decode_image(with_trailer), decode_image(WHOLE[kind]))
 
 
-def decodes_or_is_bad(data: bytes, at_least: int | None = None) -> None:
+def decodes_or_is_bad(data, at_least=None):
     """Any other exception fails the test."""
     try:
         pixels = decode_image(data, at_least=at_least)

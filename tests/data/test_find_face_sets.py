@@ -1,7 +1,5 @@
 """Which sets a folder has, by its contents."""
 
-from __future__ import annotations
-
 import logging
 import re
 

@@ -1,7 +1,5 @@
 """Folders of images: of a user's own classes, and without labels."""
 
-from __future__ import annotations
-
 import resource
 
 import pytest
@@ -46,12 +44,12 @@ def test_picture_folder_lists_nested_pictures_in_order(tmp_path):
 
 @pytest.mark.parametrize("people_from_folders", [True, False])
 def test_picture_folder_parts_are_disjoint_and_stay(tmp_path, people_from_folders):
-    def parts(people: range) -> dict[str, ImageFolder]:
+    def parts(people):
         for person in people:
             for i in range(3):
                 put_picture(tmp_path / f"p{person}" / f"{i}.jpg")
         names = ("train", "test", "all")
-        return {p: ImageFolder(tmp_path, people_from_folders, p) for p in names}  # type: ignore[arg-type]
+        return {p: ImageFolder(tmp_path, people_from_folders, p) for p in names}
 
     found = parts(range(40))
     listed = {part: set(keys(faces)) for part, faces in found.items()}
@@ -89,7 +87,7 @@ def test_file_names_that_are_no_unicode_are_listed(tmp_path):
     except OSError:
         pytest.skip("this file system takes Unicode names only")
     part = "test" if in_test_share("caf\udce9.jpg") else "train"
-    assert len(ImageFolder(tmp_path, part=part)[0]["image"]) == 3  # type: ignore[arg-type]
+    assert len(ImageFolder(tmp_path, part=part)[0]["image"]) == 3
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -118,7 +116,7 @@ def test_many_labelled_faces_go_to_a_loader_process(tmp_path):
     """With fewer open files allowed than there are label tensors."""
     rows = [made.youtube_row(f"P{p}_{i}.jpg", f"P{p}") for p in range(30) for i in range(10)]
     faces = YouTubeKeypoints(made.youtube(tmp_path, rows), "all")
-    loader = DataLoader(faces, batch_size=100, num_workers=1, multiprocessing_context="forkserver")  # type: ignore[arg-type]
+    loader = DataLoader(faces, batch_size=100, num_workers=1, multiprocessing_context="forkserver")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:

@@ -1,7 +1,5 @@
 """Random flows: bumps by a loop over positions, affine maps by closed forms."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -116,7 +114,7 @@ def test_strengths_that_can_not_be():
         ({"sigma": (0.0, 0.1)}, "model.local.sigma: 0; give a number above 0"),
     ):
         with pytest.raises(InputError, match=message):
-            LocalWarps(**settings_)  # type: ignore[arg-type]
+            LocalWarps(**settings_)
     with pytest.raises(InputError, match=r"model.affine.scale: 1; give a number from 0"):
         AffineMaps(scale=1.0)
     with pytest.raises(InputError, match=r"model.affine.turn: -3; give a number, 0 or more"):

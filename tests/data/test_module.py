@@ -1,22 +1,11 @@
 """The data module: what it leaves out, what it says of it, and the batches it makes."""
 
-from __future__ import annotations
-
 import logging
-from pathlib import Path
 
 import pytest
 import torch
 
-from ssl_faces.data import (
-    LFW,
-    FaceSet,
-    Fer2013,
-    ImageFolder,
-    UTKFace,
-    YouTubeKeypoints,
-    in_test_share,
-)
+from ssl_faces.data import LFW, Fer2013, ImageFolder, UTKFace, YouTubeKeypoints, in_test_share
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
 from tests.support.face_data import keys_of, ready
@@ -34,13 +23,13 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     """Packs of made-up faces go beside them, not to the user's cache."""
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(tmp_path):
     return four_sets(tmp_path / "data")
 
 
@@ -152,7 +141,7 @@ def test_everything_is_trained_on_when_asked(root):
 
 def test_test_parts_are_left_out_of_a_set_given_whole(root):
     """By content and by person, whatever part the set given is."""
-    sets: list[FaceSet] = [
+    sets = [
         Fer2013(root / "fer", "all"),
         LFW(root / "lfw", "all"),
         UTKFace(root / "utk", "all"),
@@ -213,7 +202,7 @@ def test_setting_up_twice_changes_nothing(root):
 # Sets given one by one, plain folders, rendered faces -------------------------------------------
 
 
-def album(root: Path, people: int = 5, each: int = 3) -> Path:
+def album(root, people=5, each=3):
     for person in range(people):
         for n in range(each):
             put_picture(root / f"p{person}" / f"{n}.png", 10 * person + n)
@@ -286,7 +275,7 @@ def test_fewer_pictures_than_a_batch(tmp_path):
 def test_pairs_cross_sets_by_name(root):
     """Person 1 has pictures in LFW and among the YouTube keypoints."""
     data = ready(root, batch_size=1, flip_share=0.0)
-    partners: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    partners = {}
     for epoch in range(12):
         loader = data.train_dataloader()
         loader.dataset.epoch = epoch
@@ -316,9 +305,9 @@ def test_augmentation_follows_the_batch_alone(root):
     for seed, given in ((0, batch), (1, batch), (0, {**batch, "seed": batch["seed"] + 1})):
         torch.manual_seed(seed)
         results.append(data.on_after_batch_transfer(given, 0))
-        results[-1]["draw"] = torch.rand(1).item()  # type: ignore[typeddict-unknown-key]
+        results[-1]["draw"] = torch.rand(1).item()
     torch.testing.assert_close(results[0]["pairs"], results[1]["pairs"], rtol=0, atol=0)
-    assert results[0]["draw"] == results[1]["draw"] != results[2]["draw"]  # type: ignore[typeddict-item]
+    assert results[0]["draw"] == results[1]["draw"] != results[2]["draw"]
     assert (results[0]["pairs"] - results[2]["pairs"]).abs().max() > 0.05
     assert results[0]["pairs"].shape == (4, 2, 3, 16, 16)
     assert results[0]["pairs"].dtype == torch.float32

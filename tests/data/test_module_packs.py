@@ -1,11 +1,7 @@
 """Training from packs: the same as from the pictures, in memory or not, whole or streamed."""
 
-from __future__ import annotations
-
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +11,6 @@ from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.pairs.module import FaceData
-from ssl_faces.pairs.pairing import PairBatch
 from tests.support.refusals import message_of
 from tests.support.waiting import eventually
 
@@ -23,18 +18,16 @@ SIZE, COUNT, SHARD = 8, 60, 12
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
 
 
-def pixels(number: int) -> np.ndarray:
+def pixels(number):
     return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def faces(
-    name: str = "noise", numbers: range = range(COUNT), tested: tuple[str, int] | None = None
-) -> FaceSet:
+def faces(name="noise", numbers=range(COUNT), tested=None):
     """Picture i shows person i // 3. Some tests hold out a person and one picture."""
     records = [FaceRecord(str(i), pixels(i), f"p{i // 3}") for i in numbers]
     if tested is None:
@@ -48,24 +41,24 @@ def faces(
 KNOWN = {pixels(i).transpose(2, 0, 1).tobytes(): i for i in range(COUNT)}
 
 
-def packed(folder: Path, *sets: FaceSet) -> Path:
+def packed(folder, *sets):
     pack_sets(sets, folder, SIZE, held_out=held_out_by(sets))
     return folder
 
 
 @pytest.fixture
-def pack(tmp_path) -> Path:
+def pack(tmp_path):
     """60 pictures in 5 shards."""
     return packed(tmp_path / "pack", faces())
 
 
-def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs: Any) -> Any:
+def ready(packs, rank=0, world_size=1, **kwargs):
     place = None if packs is None else str(packs)
     data = FaceData(packs=place, **{"batch_size": 4, "size": SIZE, **kwargs})
     data.prepare_data()
     data.setup()
     progress = SimpleNamespace(current=SimpleNamespace(processed=0))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
         current_epoch=0,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         world_size=world_size,
@@ -76,11 +69,11 @@ def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs
     return data
 
 
-def batches(data: FaceData) -> list[PairBatch]:
+def batches(data):
     return list(data.train_dataloader())
 
 
-def numbers(found: list[PairBatch]) -> list[tuple[int, int, bool]]:
+def numbers(found):
     """First picture, second picture, whether the second is mirrored."""
     rows = []
     for batch in found:
@@ -92,7 +85,7 @@ def numbers(found: list[PairBatch]) -> list[tuple[int, int, bool]]:
     return rows
 
 
-def same(ours: list[PairBatch], theirs: list[PairBatch]) -> bool:
+def same(ours, theirs):
     return len(ours) == len(theirs) and all(
         torch.equal(a["pairs"], b["pairs"]) and a["seed"] == b["seed"]
         for a, b in zip(ours, theirs, strict=True)
@@ -168,7 +161,7 @@ def test_pairs_gathered_on_the_device_are_the_same(pack):
 def test_ranks_and_workers_together_see_each_picture_once(pack, world_size, workers, streamed):
     """60 pictures, of which 3 ranks drop the last 60 - 4 * 15."""
     place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
-    seen: list[int] = []
+    seen = []
     for rank in range(world_size):
         data = ready(place, rank, world_size, num_workers=workers, batch_size=5, **more)
         assert data.streamed == streamed
@@ -176,7 +169,7 @@ def test_ranks_and_workers_together_see_each_picture_once(pack, world_size, work
     assert sorted(seen) == list(range(COUNT))
 
 
-def tight(pack: Path) -> dict[str, Any]:
+def tight(pack):
     """Settings with which four of the five shards can be kept: windows of two."""
     longest = max(path.stat().st_size for path in pack.glob("shard-*"))
     return {"cache_gb": (4 * longest + 1) / 1e9, "window": 2}
@@ -187,7 +180,7 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack, tmp_path):
     shards = {key: k for k, keys in enumerate(shard_keys(data)) for key in keys}
     orders = []
 
-    def kept_is_small() -> bool:
+    def kept_is_small():
         kept = (tmp_path / "cache" / "fetched").glob("*.npy")
         return sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
 
@@ -204,7 +197,7 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack, tmp_path):
     assert orders[0] != orders[1] != orders[2]
 
 
-def shard_keys(data: FaceData) -> list[list[str]]:
+def shard_keys(data):
     index = data.packs[0].index
     keys = index.images.key_list()
     return [keys[begin:end] for begin, end in pairwise(index.starts().tolist())]

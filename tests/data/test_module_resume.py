@@ -1,7 +1,5 @@
 """A resumed run goes through the rest of its epoch, and needs the images and settings of before."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,26 +7,25 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ssl_faces.pairs.module import FaceData
 from tests.support.face_data import keys_of, ready
 from tests.support.noise_sets import four_sets, put_picture
 from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(tmp_path):
     return four_sets(tmp_path / "data")
 
 
-def put_at(data: FaceData, epoch: int, batch: int) -> None:
+def put_at(data, epoch, batch):
     """Give `data` a trainer that has trained on so many epochs and batches."""
     progress = SimpleNamespace(current=SimpleNamespace(processed=batch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
         current_epoch=epoch,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         world_size=1,
@@ -69,7 +66,7 @@ def test_a_run_is_not_resumed_with_other_data(root, change, expected):
     assert "--out" in text
 
 
-def copied(root: Path, to: Path) -> Path:
+def copied(root, to):
     """The same files with other times, listed by the file system in another order."""
     for path in sorted(filter(Path.is_file, root.rglob("*")), reverse=True):
         place = to / path.relative_to(root)

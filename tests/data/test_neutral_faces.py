@@ -1,7 +1,5 @@
 """Neutral frontal faces of rendered people, beside the pairs that are trained on."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -19,12 +17,12 @@ FRAMES = 5
 
 
 @pytest.fixture(scope="module")
-def clips() -> RenderedClips:
+def clips():
     return RenderedClips(24, 12, FRAMES, size=SIZE, head="turn", neutral=True)
 
 
 @pytest.fixture(scope="module")
-def faces(clips, tmp_path_factory) -> StoredFaces:
+def faces(clips, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return StoredFaces([pack(s, SIZE, cache) for s in (clips, RenderedFaces(20, 10, size=SIZE))])
 

@@ -1,11 +1,6 @@
 """Pictures kept back for the online probe: which they are, and that training never sees them."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,22 +20,20 @@ SIZE = 16
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
-def picture(number: int) -> np.ndarray:
+def picture(number):
     """Noise that no other number gives."""
     return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
 
 
-def records(
-    numbers: Sequence[int], people: int = 0, label: str = "expression", first: int = 0
-) -> list[FaceRecord]:
+def records(numbers, people=0, label="expression", first=0):
     """Pictures with a label that is their number, of so many people in turn (0: of nobody)."""
     found = []
     for i in numbers:
-        value: Any = i % 7 if label == "expression" else torch.tensor([float(i), 0.0, 0.0])
+        value = i % 7 if label == "expression" else torch.tensor([float(i), 0.0, 0.0])
         person = f"p{i % people}" if people else None
         known = {label: value} if label else {}
         found.append(FaceRecord(f"{first + i}", picture(first + i), person, known))
@@ -50,21 +43,19 @@ def records(
 class WithTests(FaceSet):
     """A set with a part `test` of given pictures and people."""
 
-    def __init__(
-        self, name: str, train: list[FaceRecord], test: list[FaceRecord], people: list[str]
-    ) -> None:
+    def __init__(self, name, train, test, people):
         part = partial(FaceSet, name, "test", test)
         super().__init__(name, "train", train, held_out_people=frozenset(people), test=part)
 
 
-def ready(sets: list[FaceSet] | None = None, **more: Any) -> FaceData:
+def ready(sets=None, **more):
     data = FaceData(sets=sets, size=SIZE, batch_size=4, **more)
     data.prepare_data()
     data.setup()
     return data
 
 
-def numbers_of_kept(images: torch.Tensor, most: int) -> list[int]:
+def numbers_of_kept(images, most):
     by_bytes = {picture(i).tobytes(): i for i in range(most)}
     return [by_bytes[np.ascontiguousarray(x.permute(1, 2, 0).numpy()).tobytes()] for x in images]
 
@@ -135,7 +126,7 @@ def test_byte_identical_pictures_are_kept_back_once():
 
 
 def test_the_choice_changes_little_with_the_set():
-    def chosen(count: int) -> set[int]:
+    def chosen(count):
         faces = FaceSet("faces", "train", records(range(count)))
         return set(
             numbers_of_kept(keep_back([faces], HeldOut.of(), 120, SIZE).faces[0].images, count)
@@ -188,7 +179,7 @@ def test_off_by_default():
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path):
     """A folder of 650 pictures in two classes of expression."""
     from PIL import Image
 
@@ -213,7 +204,7 @@ def test_packs_need_a_labelled_set(folder, tmp_path):
     assert len(kept.images) == int(len(labelled) * 0.2)
     trained = {key for _, key, _ in data.trained_on()}
     assert len(trained) == 650 - len(kept.images)
-    tested = {record.key for record in labelled.test_part().records}  # type: ignore[union-attr]
+    tested = {record.key for record in labelled.test_part().records}
     for number, label in zip(
         numbers_of_kept(kept.images, 650), kept.targets["expression"], strict=True
     ):

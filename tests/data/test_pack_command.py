@@ -1,10 +1,7 @@
 """`ssl-faces pack`, and a run that trains from what it made."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +13,13 @@ from tests.support.fits import settings
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 @pytest.fixture
-def album(tmp_path) -> Path:
+def album(tmp_path):
     """Two pictures of each of six people, and a broken one."""
     draw = np.random.default_rng(0)
     for person in range(6):
@@ -34,7 +31,7 @@ def album(tmp_path) -> Path:
     return tmp_path / "album"
 
 
-def output_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def output_of(capsys, *arguments, code=0):
     """What the command printed; of a refused one the error, in one line."""
     assert main(["pack", *map(str, arguments)]) == code
     out, err = capsys.readouterr()
@@ -87,7 +84,6 @@ def test_what_a_folder_was_recognised_as(tmp_path, capsys):
         r"--include-tests packs them too",
         line,
     )
-    assert found is not None
     trained, kept = map(int, found.groups())
     assert 0 < kept < trained
     assert trained + kept == 30

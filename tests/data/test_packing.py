@@ -1,13 +1,10 @@
 """Packing: the right pixels, made once, resuming where it was killed, adding what is new."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools
 import os
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,24 +21,24 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(tmp_path):
     return noise_images(tmp_path / "faces")
 
 
 @pytest.fixture
-def cache(tmp_path) -> Path:
+def cache(tmp_path):
     return tmp_path / "cache"
 
 
 # Pixels -----------------------------------------------------------------------------------------
 
 
-def middle(pixels: np.ndarray) -> np.ndarray:
+def middle(pixels):
     """The centre square; an odd pixel too many is cut off at the end."""
     height, width = pixels.shape[:2]
     side = min(height, width)
@@ -91,7 +88,7 @@ def test_decoded_arrays_and_encoded_bytes_are_packed_too(cache):
     assert found["bytes"].sha256 == hashlib.sha256(data.getvalue()).hexdigest()
 
 
-def people_of(count: int, level: int = 0) -> FaceSet:
+def people_of(count, level=0):
     """Flat pictures; person i % 7, or nobody where i % 7 is 0."""
     records = [
         FaceRecord(
@@ -119,7 +116,7 @@ def test_pictures_of_a_person_share_a_shard(cache, monkeypatch):
     small_shards(monkeypatch, 25, 8)
     packed = pack(people_of(70), 8, cache)
     assert len(packed.index.shards) > 2
-    shards: dict[int, set[int]] = {}
+    shards = {}
     starts = packed.index.starts()
     for number, (first, last) in enumerate(itertools.pairwise(starts.tolist())):
         people = packed.index.images.people[first:last].tolist()
@@ -145,7 +142,7 @@ def test_a_person_with_more_pictures_than_a_shard_fills_several(cache, monkeypat
 def test_a_second_call_decodes_nothing(root, cache, monkeypatch):
     first = pack(ImageFolder(root), 16, cache)
 
-    def fail(*args: object, **kwargs: object) -> None:
+    def fail(*args, **kwargs):
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(FaceSet, "read", fail)

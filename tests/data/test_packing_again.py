@@ -1,13 +1,10 @@
 """Packing that was killed, broken packs, and packs that images are added to."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import itertools
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.store import packing
 from ssl_faces.data.store.held_out import HeldOut, number_of
 from ssl_faces.data.store.index import INDEX
-from ssl_faces.data.store.packing import Packed, pack, pack_sets
+from ssl_faces.data.store.packing import pack, pack_sets
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.packed import files_of, noise, noise_images, save, small_shards, stored
@@ -28,38 +25,38 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(tmp_path):
     return noise_images(tmp_path / "faces")
 
 
 @pytest.fixture
-def cache(tmp_path) -> Path:
+def cache(tmp_path):
     return tmp_path / "cache"
 
 
 # Never half-made --------------------------------------------------------------------------------
 
 
-def pack_until_killed(source: Path, out: Path, allowed: int) -> None:
+def pack_until_killed(source, out, allowed):
     """Pack, and `kill -9` this process before the rename after so many."""
     packing.SHARD_BYTES = 3 * 3 * 16 * 16
     renamed, rename = itertools.count(), os.replace
 
-    def counted(temporary: str, path: Path) -> None:
+    def counted(temporary, path):
         if next(renamed) == allowed:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(temporary, path)
 
-    os.replace = counted  # type: ignore[assignment]
+    os.replace = counted
     pack_sets([ImageFolder(source)], out, 16)
 
 
-def killed(source: Path, out: Path, allowed: int) -> None:
+def killed(source, out, allowed):
     """Begin a pack that is killed before the rename after so many."""
     process = begin(pack_until_killed, source, out, allowed)
     process.join()
@@ -67,7 +64,7 @@ def killed(source: Path, out: Path, allowed: int) -> None:
 
 
 @pytest.fixture
-def eleven(tmp_path) -> Path:
+def eleven(tmp_path):
     """Eleven noise pictures, one of them broken."""
     folder = tmp_path / "eleven"
     for i in range(11):
@@ -83,10 +80,10 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(eleven, tmp_path, renamed, m
     left = list((tmp_path / "cut").glob("shard-*.rows"))
     assert len(left) == min(renamed // 2, 4)
     assert not (tmp_path / "cut" / INDEX).exists()
-    read: list[int] = []
+    read = []
     original = FaceSet.read
 
-    def counted(self: FaceSet, index: int, at_least: int | None = None) -> np.ndarray:
+    def counted(self, index, at_least=None):
         read.append(index)
         return original(self, index, at_least)
 
@@ -111,7 +108,7 @@ def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(eleven, tmp_
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_full_disk_leaves_nothing_half_made(root, cache, monkeypatch, step):
-    def full(*args: object) -> None:
+    def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
@@ -123,7 +120,7 @@ def test_a_full_disk_leaves_nothing_half_made(root, cache, monkeypatch, step):
     assert len(stored(pack(ImageFolder(root), 16, cache))) == 4, "it resumes"
 
 
-def flip(path: Path, at: float = 0.5) -> None:
+def flip(path, at=0.5):
     data = bytearray(path.read_bytes())
     data[int(at * len(data))] ^= 1
     path.write_bytes(data)
@@ -205,7 +202,7 @@ def test_files_with_other_times_are_the_same_pictures(eleven, tmp_path):
     assert all(after[name] == data for name, data in before.items() if name.startswith("shard"))
 
 
-def add(folder: Path, out: Path, size: int = 16, held_out: HeldOut | None = None) -> Packed:
+def add(folder, out, size=16, held_out=None):
     return pack_sets([ImageFolder(folder)], out, size, held_out=held_out)
 
 
@@ -216,10 +213,10 @@ def test_only_new_pictures_are_decoded(eleven, tmp_path, monkeypatch):
     before = files_of(out)
     for i in range(20, 25):
         save(noise(16, 16, i), eleven / f"{i}.png")
-    read: list[str] = []
+    read = []
     original = FaceSet.read
 
-    def counted(self: FaceSet, index: int, at_least: int | None = None) -> np.ndarray:
+    def counted(self, index, at_least=None):
         read.append(self.records[index].key)
         return original(self, index, at_least)
 

@@ -1,15 +1,12 @@
 """Opened packs: broken ones are refused in one sentence; remote ones are fetched and kept."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -32,22 +29,22 @@ Change = Callable[[Path], object]
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
 
 
-def pixels(number: int) -> np.ndarray:
+def pixels(number):
     return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def faces() -> FaceSet:
+def faces():
     records = [FaceRecord(str(i), pixels(i), f"p{i // 3}") for i in range(COUNT)]
     return FaceSet("noise", "all", records)
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path):
     """A pack of 60 noise pictures in 5 shards, not known as verified."""
     pack_sets([faces()], tmp_path / "made", SIZE)
     shutil.copytree(tmp_path / "made", tmp_path / "pack")
@@ -57,7 +54,7 @@ def folder(tmp_path) -> Path:
 # Reading ----------------------------------------------------------------------------------------
 
 
-def by_number(pack: Pack) -> list[np.ndarray]:
+def by_number(pack):
     """Every stored picture, by its key."""
     return [pixels(int(key)).transpose(2, 0, 1) for key in pack.index.images.key_list()]
 
@@ -128,7 +125,7 @@ def test_copies_are_those_with_a_test_pictures_hash(ours, tested):
 # Broken packs -----------------------------------------------------------------------------------
 
 
-def first(folder: Path) -> Path:
+def first(folder):
     return folder / Pack(folder).index.shards[0].file
 
 
@@ -157,10 +154,10 @@ def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder):
     assert message_of(Pack(folder).verify, True) == text
 
 
-def edited(change: Callable[[dict[str, Any]], object], valid: bool = False) -> Change:
+def edited(change, valid=False):
     """Change the index; also its check, as somebody makes one by hand."""
 
-    def edit(folder: Path) -> None:
+    def edit(folder):
         index = folder / "index.json"
         about = json.loads(index.read_text())
         change(about)
@@ -172,25 +169,25 @@ def edited(change: Callable[[dict[str, Any]], object], valid: bool = False) -> C
     return edit
 
 
-def claim(**fields: object) -> Change:
+def claim(**fields):
     """Claims about the first shard."""
     return edited(lambda about: about["shards"][0].update(fields), valid=True)
 
 
-def written(pattern: str, change: Callable[[bytes], bytes]) -> Change:
-    def write(folder: Path) -> None:
+def written(pattern, change):
+    def write(folder):
         (path,) = folder.glob(pattern)
         path.write_bytes(change(path.read_bytes()))
 
     return write
 
 
-def gone(pattern: str) -> Change:
+def gone(pattern):
     return lambda folder: next(folder.glob(pattern)).unlink()
 
 
 INDEX, TABLE, BROKEN = "index.json", "images-*", "a broken index of a pack"
-CHANGES: list[tuple[Change, str]] = [
+CHANGES = [
     (claim(file="../../other"), "no name of a shard"),
     (claim(pictures=11), "not the shard that the index lists"),
     (edited(lambda about: about["sets"].clear()), BROKEN),
@@ -220,10 +217,10 @@ def test_a_folder_that_is_not_there(tmp_path):
 class Touch:
     """Unpickled, it makes a file."""
 
-    def __init__(self, marker: Path) -> None:
+    def __init__(self, marker):
         self.marker = marker
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce__(self):
         return (Path.touch, (self.marker,))
 
 
@@ -246,7 +243,7 @@ def test_a_file_that_is_no_shard(folder, tmp_path, kind):
 
 
 @pytest.fixture
-def remote(folder) -> Iterator[str]:
+def remote(folder):
     """The pack in fsspec's store in memory."""
     files = fsspec.filesystem("memory")
     for path in folder.iterdir():
@@ -255,7 +252,7 @@ def remote(folder) -> Iterator[str]:
     files.store.clear()
 
 
-def kept(cache: Path) -> list[Path]:
+def kept(cache):
     return sorted((cache / "fetched").glob("*.npy"))
 
 
@@ -320,7 +317,7 @@ def test_a_connection_that_fails_is_tried_again(remote, tmp_path, monkeypatch):
     opened = fsspec.open
     failures = [2]
 
-    def unreliable(url: str, mode: str) -> Any:
+    def unreliable(url, mode):
         if failures[0]:
             failures[0] -= 1
             raise ConnectionError("reset")
@@ -336,7 +333,7 @@ def test_a_connection_that_fails_is_tried_again(remote, tmp_path, monkeypatch):
 def test_a_full_disk_while_fetching(remote, tmp_path, monkeypatch):
     pack = Pack(remote, tmp_path / "fetching")
 
-    def full(*args: object) -> None:
+    def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:

@@ -1,7 +1,5 @@
 """Pairs: whom each picture meets, and that all follows from seed, epoch and rank alone."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np
@@ -75,7 +73,7 @@ def test_pictures_of_a_person_meet_that_persons_others():
         for epoch in range(20)
         for row in pairs_of(list(batches_of(24, PEOPLE, epoch, flip_share=0.0)))
     ]
-    partners: dict[int, set[int]] = {}
+    partners = {}
     for first, second, mirrored in rows:
         partners.setdefault(first, set()).add(second)
         alone = PEOPLE.count(PEOPLE[first]) == 1 or PEOPLE[first] == -1
@@ -140,13 +138,12 @@ def test_an_epoch_of_clips_is_one_pair_a_person(strangers):
 @pytest.mark.parametrize("strangers", [False, True])
 def test_epochs_of_clips_resume_and_are_shared_among_ranks(strangers):
     settings = {"people": PEOPLE, "epoch": 1, "by_clip": True, "strangers": strangers}
-    whole = list(batches_of(24, batch_size=4, **settings))  # type: ignore[arg-type]
-    tail = batches_of(24, batch_size=4, **settings)  # type: ignore[arg-type]
+    whole = list(batches_of(24, batch_size=4, **settings))
+    tail = batches_of(24, batch_size=4, **settings)
     tail.start = 1
     assert_same(list(DataLoader(tail, batch_size=None, num_workers=1)), whole[1:])
     ranks = [
-        list(batches_of(24, batch_size=2, rank=rank, world_size=2, **settings))  # type: ignore[arg-type]
-        for rank in range(2)
+        list(batches_of(24, batch_size=2, rank=rank, world_size=2, **settings)) for rank in range(2)
     ]
     for batch, *parts in zip(whole, *ranks, strict=True):
         assert torch.equal(torch.cat([part["pairs"] for part in parts]), batch["pairs"])
@@ -158,7 +155,7 @@ MIXED = [0] * 2 + [1] * 4 + [-1] * 16 + [2, 3]
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
 def test_different_share_is_the_share_of_two_images_of_one_person(share):
-    firsts: Counter[int] = Counter()
+    firsts = Counter()
     different = 0
     for epoch in range(100):
         rows = pairs_of(list(batches_of(24, MIXED, epoch, flip_share=1.0, different_share=share)))
@@ -259,9 +256,9 @@ def test_a_later_start_gives_the_tail(start, share):
 def test_ranks_together_form_the_one_process_batch(world_size, share):
     each = 6 // world_size
     settings = {"people": PEOPLE, "epoch": 1, "different_share": share}
-    whole = list(batches_of(24, batch_size=6, **settings))  # type: ignore[arg-type]
+    whole = list(batches_of(24, batch_size=6, **settings))
     ranks = [
-        list(batches_of(24, batch_size=each, rank=rank, world_size=world_size, **settings))  # type: ignore[arg-type]
+        list(batches_of(24, batch_size=each, rank=rank, world_size=world_size, **settings))
         for rank in range(world_size)
     ]
     assert {len(batches) for batches in ranks} == {len(whole)} == {4}
@@ -285,7 +282,7 @@ def test_loader_processes_change_nothing(start, workers, share):
 )
 def test_ranks_and_workers_together_see_each_picture_once(world_size, workers, window):
     """But for the fewer than one batch of all ranks at the end; 23 is a multiple of none."""
-    seen: list[int] = []
+    seen = []
     for rank in range(world_size):
         batches = batches_of(
             23, batch_size=2, rank=rank, world_size=world_size, epoch=1, window=window

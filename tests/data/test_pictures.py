@@ -1,13 +1,9 @@
 """Any picture becomes upright uint8 RGB, and anything else is a `BadImage`."""
 
-from __future__ import annotations
-
 import io
 import time
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Image siz
 HEIGHT, WIDTH = 24, 40
 
 
-def colour_picture() -> np.ndarray:
+def colour_picture():
     """Smooth uint8 [24, 40, 3], different in every corner and channel."""
     y, x = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
     return np.stack([255 * x, 255 * y, 255 * (1 - x) * y], axis=2).round().astype(np.uint8)
@@ -33,7 +29,7 @@ COLOUR = colour_picture()
 GREY = np.asarray(Image.fromarray(COLOUR).convert("L"))
 
 
-def as_rgb(grey: np.ndarray) -> np.ndarray:
+def as_rgb(grey):
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -120,7 +116,7 @@ def test_pixels_of_unknown_range_are_refused(values):
         decode_image(encoded(np.full((9, 9), values), "TIFF"))
 
 
-def transparent(mode: str) -> bytes:
+def transparent(mode):
     """A picture of `mode`: red (or grey 76) left half, opaque; right half fully transparent."""
     picture = Image.new("RGBA", (20, 10), (255, 0, 0, 255))
     picture.paste((0, 0, 0, 0), (10, 0, 20, 10))
@@ -173,7 +169,7 @@ def test_half_transparent_is_half_the_background():
 
 
 # From the EXIF standard: which way the stored rows and columns lie in the upright picture.
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+UPRIGHT = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -281,7 +277,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     at_work, most = [0, 0], [0, 0]
     original = BmpImageFile.load
 
-    def load(self: BmpImageFile) -> Any:
+    def load(self):
         kind = int(self.size[0] > 32)
         at_work[kind] += 1
         most[kind] = max(most[kind], at_work[kind])

@@ -1,20 +1,16 @@
 """What a pair is: two pictures of a person, or one picture twice; and how they are counted."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
-from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.store.selection import only_paired
 from ssl_faces.data.store.stored_faces import StoredFaces
-from ssl_faces.pairs.module import FaceData, Positives
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import check
 from tests.support.fits import ROOT
@@ -27,7 +23,7 @@ PAIRED = {"Ann", "Bob", "Cleo"}
 
 
 @pytest.fixture
-def sets(tmp_path, monkeypatch) -> list[FaceSet]:
+def sets(tmp_path, monkeypatch):
     """Two sets of known people, and five pictures of nobody known."""
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
     youtube(tmp_path / "first", FIRST)
@@ -40,15 +36,15 @@ def sets(tmp_path, monkeypatch) -> list[FaceSet]:
     ]
 
 
-def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceData:
-    settings: dict[str, Any] = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
+def ready(sets, positives, **more):
+    settings = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
     data = FaceData(sets=sets, positives=positives, **settings)
     data.prepare_data()
     data.setup()
     return data
 
 
-def person_of(key: str) -> str:
+def person_of(key):
     """`Ann_0.png` is of Ann, `Bob/Bob_0001.png` of Bob; UTKFace's, named by numbers, of nobody."""
     name = Path(key).name.partition("_")[0]
     return name if name.isalpha() else ""
@@ -57,12 +53,12 @@ def person_of(key: str) -> str:
 def test_only_people_of_two_pictures_are_kept(sets):
     """Against a loop over all pictures."""
     packs = ready(sets, "frames").packs
-    listed: list[tuple[int, int, str]] = []
+    listed = []
     for k, one in enumerate(packs):
         keys = one.index.images.key_list()
         listed += [(k, row, person_of(key)) for row, key in enumerate(keys)]
     assert len(listed) == 14
-    expected: list[list[int]] = [[], [], []]
+    expected = [[], [], []]
     alone = [0, 0, 0]
     for k, row, person in listed:
         others = [x for x in listed if x[2] == person and x[:2] != (k, row)]
@@ -158,7 +154,7 @@ def test_the_card_counts_what_was_left_out_for_having_no_partner(sets):
 
 @pytest.mark.parametrize("positives", ["frames", "person"])
 def test_rendered_people_are_no_identity_labels(positives, sets):
-    rendered: list[FaceSet] = [RenderedFaces(40, 10, "all", size=16)]
+    rendered = [RenderedFaces(40, 10, "all", size=16)]
     data = ready(rendered, positives)
     assert data.has_people
     assert not data.uses_identity_labels

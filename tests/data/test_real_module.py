@@ -1,7 +1,5 @@
 """The data module on the real faces: none of them is in a test."""
 
-from __future__ import annotations
-
 import csv
 
 import pytest
@@ -12,7 +10,7 @@ from tests.support.noise_sets import digest
 
 
 @pytest.fixture(scope="module")
-def real(real_data) -> FaceData:
+def real(real_data):
     data = FaceData(real_data)
     data.prepare_data()
     data.setup()
@@ -23,7 +21,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(real_data, real):
     """Against the test parts as the owners' files give them, read without the face sets."""
     rows = real.trained_on()
     hashes = {row[2] for row in rows}
-    keys: dict[str, set[str]] = {}
+    keys = {}
     for name, key, _ in rows:
         keys.setdefault(name, set()).add(key)
     assert set(keys) == {"cfp", "fer2013", "lfw", "utkface", "youtube_keypoints"}

@@ -1,19 +1,17 @@
 """The adapters on the real archives: exact counts, true labels, parts that never overlap."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from ssl_faces.data import EXPRESSIONS, LFW, FaceSet, Fer2013, UTKFace, YouTubeKeypoints
+from ssl_faces.data import EXPRESSIONS, LFW, Fer2013, UTKFace, YouTubeKeypoints
 
 SETS = {"fer2013": Fer2013, "lfw": LFW, "UTKFace": UTKFace, "youtube_keypoints": YouTubeKeypoints}
 
 
 @pytest.fixture(scope="module")
-def parts(real_data) -> dict[str, dict[str, FaceSet]]:
+def parts(real_data):
     """Every set in its three parts."""
     return {
         name: {part: kind(real_data / name, part) for part in ("train", "test", "all")}

@@ -1,9 +1,6 @@
 """`ssl-faces render`: sets on disk that are whole, resumable and true, and sheets."""
 
-from __future__ import annotations
-
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,23 +17,23 @@ COUNT, PEOPLE, SIZE = 90, 30, 24
 SETTINGS = ["--count", str(COUNT), "--people", str(PEOPLE), "--size", str(SIZE), "--seed", "2"]
 
 
-def render(out: Path, *more: str) -> int:
+def render(out, *more):
     return run("render", "--out", out, *SETTINGS, *more)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder):
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory) -> Path:
+def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("rendered") / "set"
     assert render(out, "--nuisances", "all", "--counterparts", "neutral,frontal") == 0
     return out
 
 
-def expected() -> RenderedFaces:
+def expected():
     return RenderedFaces(COUNT, PEOPLE, "all", SIZE, 2, "all", ("neutral", "frontal"))
 
 
@@ -86,7 +83,7 @@ def test_an_interrupted_run_leaves_no_table_and_resumes(written, tmp_path, monke
     out, more = tmp_path / "set", ("--nuisances", "all", "--counterparts", "neutral,frontal")
     write, left = writing.replace_file, 50
 
-    def stop_after_some(path: Path, data: bytes, durable: bool = True) -> None:
+    def stop_after_some(path, data, durable=True):
         nonlocal left
         left -= 1
         if left < 0:

@@ -1,7 +1,5 @@
 """Rendered faces: reproducible pixels, and labels that agree with them."""
 
-from __future__ import annotations
-
 import pickle
 import tracemalloc
 from collections import Counter
@@ -32,12 +30,12 @@ __all__ = ["one_thread"]
 
 
 @pytest.fixture(scope="module")
-def everyone() -> RenderedFaces:
+def everyone():
     return RenderedFaces(count=2000, people=200, part="all", size=32)
 
 
 def test_memory_does_not_grow_with_the_set():
-    def held(count: int) -> int:
+    def held(count):
         tracemalloc.start()
         try:
             faces = RenderedFaces(count, 50, "train")
@@ -53,7 +51,7 @@ def test_memory_does_not_grow_with_the_set():
 def test_pixels_do_not_depend_on_workers():
     faces = RenderedFaces(count=24, people=8, part="all", size=24, nuisances="all")
     whole = faces.render_batch(range(24))
-    loader = DataLoader(faces, batch_size=None, num_workers=2)  # type: ignore[arg-type]
+    loader = DataLoader(faces, batch_size=None, num_workers=2)
     samples = list(loader)
     assert [sample["key"] for sample in samples] == [record.key for record in faces.records]
     assert torch.equal(torch.stack([sample["image"] for sample in samples]), whole)
@@ -79,10 +77,10 @@ def test_listing_in_any_order_computes_no_labels(monkeypatch):
     in_order = [(record.key, record.person, record.source) for record in faces.records]
     shuffled = np.random.default_rng(0).permutation(len(faces)).tolist()
     age = faces.records[2999].labels["age"]
-    computed: list[int] = []
+    computed = []
     labels_at = RenderedRecords._labels_at
 
-    def counted(self: RenderedRecords, places: np.ndarray) -> list[dict[str, object]]:
+    def counted(self, places):
         computed.append(len(places))
         return labels_at(self, places)
 
@@ -151,7 +149,7 @@ def test_every_label_is_there_and_well_spread(everyone):
 
 
 def test_people_have_several_pictures_with_several_expressions(everyone):
-    of_person: dict[str, list[int]] = {}
+    of_person = {}
     for record in everyone.records:
         of_person.setdefault(record.person or "", []).append(record.labels["expression"])
     assert len(of_person) == 200
@@ -176,7 +174,7 @@ def test_pairs_are_balanced_and_their_folds_share_no_person():
     person = {record.key: record.person for record in test.records}
     assert len(set(test.pairs)) == len(test.pairs) > 500
     assert {pair.fold for pair in test.pairs} == set(range(FOLDS))
-    people: dict[int, set[str | None]] = {fold: set() for fold in range(FOLDS)}
+    people = {fold: set() for fold in range(FOLDS)}
     for pair in test.pairs:
         assert pair.first != pair.second
         assert pair.same == (person[pair.first] == person[pair.second])

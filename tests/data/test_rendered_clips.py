@@ -1,7 +1,5 @@
 """Rendered clips: neutral, an expression, neutral again; one person, one scene, a moving head."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np
@@ -22,11 +20,11 @@ FRAMES = 25
 
 
 @pytest.fixture(scope="module")
-def clips() -> RenderedClips:
+def clips():
     return RenderedClips(12, 12, FRAMES, 12.5, "all", size=32)
 
 
-def of_clip(clips: RenderedClips, clip: int) -> dict[str, torch.Tensor]:
+def of_clip(clips, clip):
     return clips.factors(range(clip * FRAMES, (clip + 1) * FRAMES))
 
 
@@ -118,7 +116,6 @@ def test_turning_heads_go_through_independent_poses():
     keys = {clips.records[i].key for i in range(9)}
     assert not keys & {RenderedClips(count, count, 9, 4.0, "all", size=16).records[0].key}
     test = RenderedClips(40, 40, 4, head="turn").test_part()
-    assert isinstance(test, RenderedClips)
     assert test.records.head == "turn"
 
 
@@ -146,7 +143,6 @@ def test_parts_share_no_person_and_keep_whole_clips():
     assert torch.equal(test.render_batch(chosen), everything.render_batch(where))
     assert train.held_out_people == frozenset(test.people)
     found = train.test_part()
-    assert found is not None
     assert [r.key for r in found.records] == [r.key for r in test.records]
 
 

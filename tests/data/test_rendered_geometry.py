@@ -1,10 +1,7 @@
 """Pose, landmarks and expressions of rendered faces lie where their labels say."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssl_faces.rendered import (
     ACTION_UNITS,
@@ -23,7 +20,7 @@ __all__ = ["one_thread"]
 def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise():
     nose, eyes, chin = 30, slice(36, 48), 8
 
-    def points(**pose: float) -> Tensor:
+    def points(**pose):
         return project_landmarks(drawn(20, **(FRONTAL | pose)), 100)
 
     straight, left = points(), points(yaw=40.0)
@@ -53,14 +50,14 @@ def test_landmarks_mirror_with_the_picture():
         assert (ours[:, ours_at] - theirs[:, theirs_at]).abs().max() < 1e-3
 
 
-def changed(factors: dict[str, Tensor], size: int, **change: Tensor | float) -> Tensor:
+def changed(factors, size, **change):
     """Weight [N, S, S] of the pixels that a change of factors changes."""
     values = {k: torch.as_tensor(v).expand(len(factors["yaw"])) for k, v in change.items()}
     other = render_faces(factors | values, size).float()
     return (render_faces(factors, size).float() - other).abs().sum(1)
 
 
-def centroid(weight: Tensor) -> Tensor:
+def centroid(weight):
     """Weighted mean pixel (x, y) of each [S, S]: [N, 2]."""
     grid = torch.arange(weight.shape[-1], dtype=torch.float32)
     total = weight.sum((1, 2))
@@ -137,12 +134,12 @@ def test_expression_changes_the_mouth_and_not_who_it_is():
 
 
 def test_smiles_lift_the_corners_and_surprise_opens_the_mouth():
-    def points(name: str) -> Tensor:
+    def points(name):
         factors = drawn(20, **FRONTAL, **dict.fromkeys(ACTION_UNITS, 0.0))
         units = {unit: torch.full((20,), value) for unit, value in EXPRESSION_UNITS[name].items()}
         return project_landmarks(factors | units, 64)
 
-    def corner_drop(p: Tensor) -> Tensor:
+    def corner_drop(p):
         return p[:, [48, 54], 1].mean(1) - p[:, [62, 66], 1].mean(1)
 
     neutral = points("neutral")

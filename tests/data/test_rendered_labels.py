@@ -1,7 +1,5 @@
 """Labels of rendered faces, and their visibility in the images."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -16,7 +14,6 @@ from ssl_faces.rendered import (
     FACTORS,
     GROUPS,
     OCCLUDERS,
-    Nuisances,
     RenderedFaces,
     affect,
     groups,
@@ -28,7 +25,7 @@ from tests.support.rendered import plain
 
 
 @pytest.fixture(scope="module")
-def faces() -> RenderedFaces:
+def faces():
     return RenderedFaces(700, 350, "all", size=32, nuisances="all", counterparts=("neutral",))
 
 
@@ -114,7 +111,7 @@ def test_people_change_between_their_pictures_with_wide_nuisances():
 
 def test_nuisances_grow_from_level_to_level_and_leave_people_and_expressions():
     number = np.arange(600)
-    levels: tuple[Nuisances, ...] = ("none", "mild", "all")
+    levels = ("none", "mild", "all")
     drawn = {k: sample_factors(1, number % 60, number // 60, number % 7, k) for k in levels}
     kept = [n for n, factor in FACTORS.items() if factor.of == "person"] + list(ACTION_UNITS)
     for level in levels:

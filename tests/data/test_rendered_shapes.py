@@ -1,10 +1,7 @@
 """Where rays meet the head's round shapes, held against rays followed one by one."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssl_faces.rendered import sample_factors
 from ssl_faces.rendered.paint import edge_, saw_, strip_, wave
@@ -14,12 +11,12 @@ from ssl_faces.rendered.stage import Stage
 SIZE = 24
 
 
-def stage_of(count: int) -> Stage:
+def stage_of(count):
     number = np.arange(count)
     return Stage(sample_factors(3, number, 0 * number, number % 7, "all").factors, SIZE)
 
 
-def rays_of(stage: Stage) -> Rays:
+def rays_of(stage):
     """From each pixel's place in the plane through the head's centre, away from the camera."""
     rotation, distance = stage.head.rotation.double(), stage.head.distance.double()[..., 0]
     camera = rotation[:, 2] * distance
@@ -28,10 +25,10 @@ def rays_of(stage: Stage) -> Rays:
         + stage.down[:, :, None, None] * rotation[:, None, None, 1]
     )
     step = (place - camera[:, None, None]) / distance[..., None, None]
-    return Rays(place.unbind(-1), step.unbind(-1))  # type: ignore[arg-type]
+    return Rays(place.unbind(-1), step.unbind(-1))
 
 
-def frames_of(stage: Stage) -> list[Frame]:
+def frames_of(stage):
     head = stage.head
     return [*head.muzzle(), *head.nose(), *head.ears(), head.hair()]
 
@@ -42,7 +39,7 @@ def test_a_pixels_forms_are_those_of_its_place():
     one, other = torch.randn(2, 4, 3, 3, generator=draw)
     grid = Grid(across, down)
 
-    def plane(k: int, terms: Tensor, i: int, y: int, x: int) -> Tensor:
+    def plane(k, terms, i, y, x):
         a, b, c = terms[k, i]
         return a * across[i, x] + b * down[i, y] + c
 
@@ -59,8 +56,8 @@ def test_solids_are_hit_and_lit_where_their_rays_say():
     grid, rays = stage.pixels(), rays_of(stage)
     for frame, solid in zip(frames_of(stage), stage.solids(*frames_of(stage)), strict=True):
         precise = Frame(
-            tuple(v.double() for v in frame.centre),  # type: ignore[arg-type]
-            tuple(v.double() for v in frame.radii),  # type: ignore[arg-type]
+            tuple(v.double() for v in frame.centre),
+            tuple(v.double() for v in frame.radii),
             frame.tilt and (frame.tilt[0].double(), frame.tilt[1].double()),
         )
         start, step = precise.rays(rays)

@@ -1,7 +1,5 @@
 """The exact labels of rendered faces, compared with independent computations."""
 
-from __future__ import annotations
-
 import math
 
 import cv2
@@ -9,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS
@@ -17,7 +14,6 @@ from ssl_faces.rendered import (
     ACTION_UNITS,
     COUNTERPARTS,
     FACTORS,
-    Nuisances,
     camera,
     counterpart,
     landmarks_3d,
@@ -39,9 +35,7 @@ __all__ = ["one_thread"]
 FRONTAL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
 
 
-def drawn(
-    count: int, nuisances: Nuisances = "all", expression: int | None = None, **fixed: float
-) -> dict[str, Tensor]:
+def drawn(count, nuisances="all", expression=None, **fixed):
     shown = np.arange(count) % 7 if expression is None else np.full(count, expression)
     return drawn_faces(count, 1, nuisances, shown, **fixed)
 
@@ -216,8 +210,8 @@ def test_windows_hold_all_of_their_parts(monkeypatch):
     windowed = render_faces(factors, 48)
     window = Stage.window
 
-    def everything(self: Stage, *place: Tensor | float) -> Window:
-        top = window(self, *place).top  # type: ignore[arg-type]
+    def everything(self, *place):
+        top = window(self, *place).top
         return Window(0 * top, 0 * top, self.size)
 
     monkeypatch.setattr(Stage, "window", everything)

@@ -1,7 +1,5 @@
 """What is special of each data set."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -79,12 +77,12 @@ def test_ferplus_with_fer2013_is_two_sets_that_pretraining_sees_once(tmp_path):
     assert {record.labels["expression"] for record in fer.records} == {EXPRESSIONS.index("happy")}
     # The images are alike but for their brightness.
     more = {"cache": tmp_path / "cache", "leave_out_near_copies": False}
-    module = FaceData(tmp_path, size=16, batch_size=2, **more)  # type: ignore[arg-type]
+    module = FaceData(tmp_path, size=16, batch_size=2, **more)
     module.setup()
     assert [(d["name"], d["pictures"]) for d in module.description] == [("fer2013", 12)]
 
 
-def owners_majority(counts: list[int]) -> int | None:
+def owners_majority(counts):
     """The owner's code (`_process_data`, mode majority, and what is then read), by numbers."""
     raw = [0.0 if count < 1.0 + 1e-9 else float(count) for count in counts]
     emotion = [0.0] * 10
@@ -159,7 +157,7 @@ def test_pretraining_leaves_out_what_is_all_test(tmp_path):
 def test_lfw_pairs(tmp_path):
     made.lfw(tmp_path, made.TWO_FOLDS)
     for part in ("train", "test", "all"):
-        faces = LFW(tmp_path, part)  # type: ignore[arg-type]
+        faces = LFW(tmp_path, part)
         assert faces.held_out_people == {"Ann", "Ben", "Cem", "Eve"}
         assert faces.pairs == [
             FacePair("Ann/Ann_0001.jpg", "Ann/Ann_0003.jpg", same=True, fold=0),
@@ -238,7 +236,7 @@ def test_cfp_pairs_in_tables(tmp_path):
 @pytest.mark.parametrize("kind", [UTKFace, ClassFolders])
 def test_copies_of_one_image_are_in_one_part(kind, tmp_path):
     make = made.utkface if kind is UTKFace else made.class_folders
-    make(tmp_path)  # type: ignore[operator]
+    make(tmp_path)
     for i, original in enumerate(sorted(tmp_path.rglob("*.[jp][pn]g"))):
         name = f"{99 - i}_0_0_20180101{i:09d}.jpg.chip.jpg"
         original.with_name(name).write_bytes(original.read_bytes())

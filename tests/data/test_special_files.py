@@ -1,13 +1,8 @@
 """Pipes, sockets, devices and links to them are never opened: reading them may never end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import pytest
@@ -34,10 +29,10 @@ NOT_REGULAR = "a pipe, a socket or a device"
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(tmp_path, monkeypatch) -> Iterator[None]:
+def no_waiting(tmp_path, monkeypatch):
     """A test that waits for a pipe fails."""
 
-    def fail(number: int, frame: FrameType | None) -> None:
+    def fail(number, frame):
         raise TimeoutError("it waits")
 
     before = signal.signal(signal.SIGALRM, fail)
@@ -48,15 +43,15 @@ def no_waiting(tmp_path, monkeypatch) -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def pipe(path: Path) -> None:
+def pipe(path):
     os.mkfifo(path)
 
 
-def device(path: Path) -> None:
+def device(path):
     path.symlink_to("/dev/zero")
 
 
-def socket_at(path: Path) -> None:
+def socket_at(path):
     # Bound by a short name: addresses are 108 bytes at most.
     here = os.open(path.parent, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as bound:
@@ -68,8 +63,8 @@ KINDS = {"pipe": pipe, "device": device, "socket": socket_at}
 
 
 @pytest.fixture(params=KINDS)
-def special(request) -> Callable[[Path], Path]:
-    def make(path: Path) -> Path:
+def special(request):
+    def make(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         KINDS[request.param](path)
         return path
@@ -77,7 +72,7 @@ def special(request) -> Callable[[Path], Path]:
     return make
 
 
-def save(path: Path, level: int) -> None:
+def save(path, level):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((16, 16, 3), level, np.uint8)).save(path)
 
@@ -107,7 +102,7 @@ def test_images_of_labelled_sets_are_skipped(special, tmp_path):
         everything.content_hash(place)
 
 
-READERS: dict[str, Callable[[Path], object]] = {
+READERS = {
     "table.csv": lambda path: list(read_table(path, ["image"])),
     "settings.yaml": lambda path: read_yaml(path, "configs"),
     "last.ckpt": lambda path: read_checkpoint(path),

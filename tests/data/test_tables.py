@@ -1,9 +1,6 @@
 """Tables as spreadsheets and colleagues write them: read, or refused by what is wrong."""
 
-from __future__ import annotations
-
 import codecs
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +10,7 @@ from tests.support.refusals import message_of
 ROWS = [["Müller 1.png", "0.5", "a"], ["b/2.png", "-1", ""]]
 
 
-def save(path: Path, separator: str, encoding: str, header: str = "image,yaw,Note") -> Path:
+def save(path, separator, encoding, header="image,yaw,Note"):
     lines = [header.split(","), *ROWS]
     text = "".join(
         separator.join(f'"{c}"' if " " in c else c for c in row) + "\r\n" for row in lines

@@ -1,7 +1,5 @@
 """Windows of shards: the order of images of packs that are read shard by shard."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

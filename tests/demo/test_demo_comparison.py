@@ -1,7 +1,5 @@
 """The comparison of two faces equals the output of encoder, probe and method."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np
@@ -11,13 +9,11 @@ from torchvision.utils import flow_to_image
 
 from ssl_faces import InputError, embed, load_encoder, load_method
 from ssl_faces.apps.demo.comparison import FaceComparison
-from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
-from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from tests.support.demo import CLASSES, a_probe
 from tests.support.images import as_images, photo, rendered
 
 
-def assert_shown(panel: tuple[np.ndarray, np.ndarray], expected: torch.Tensor) -> None:
+def assert_shown(panel, expected):
     values = expected.permute(0, 2, 3, 1).numpy() * 255
     assert np.abs(np.stack(panel).astype(float) - values).max() <= 0.51
 
@@ -48,7 +44,6 @@ def test_stage_2_shows_every_panel(comparison, run_of):
     pictures = rendered(2)
     panels = comparison(pictures[0], pictures[1]).panels
     method = load_method(run_of("facecycle_identity"))
-    assert isinstance(method, FaceCycleIdentity)
     x = as_images(pictures)
     assert list(panels) == ["neutral face", "mean face", "flow", "translation"]
     assert_shown(panels["neutral face"], method.neutral_face(x))
@@ -71,7 +66,6 @@ def test_the_hybrid_shows_what_it_has(with_probe, run_of):
     comparison = FaceComparison(with_probe, run)
     panels = comparison(pictures[0], pictures[1]).panels
     method = load_method(run)
-    assert isinstance(method, FaceCycleContrast)
     x = as_images(pictures)
     assert list(panels) == ["neutral face", "flow", "translation"]
     assert_shown(panels["neutral face"], method.neutral_face(x))

@@ -1,14 +1,10 @@
 """The page without a browser: answers, refusals, and nothing from elsewhere."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io
 import re
 import socket
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +22,7 @@ HOME = "http://127.0.0.1:7860"
 
 
 @pytest.fixture
-def client(comparison) -> Iterator[Any]:
+def client(comparison):
     from starlette.testclient import TestClient
 
     from ssl_faces.apps.demo.app import build_app
@@ -35,7 +31,7 @@ def client(comparison) -> Iterator[Any]:
         yield client
 
 
-def request(*files: bytes | None, whole: bool = False) -> dict[str, Any]:
+def request(*files, whole=False):
     images = [None if data is None else base64.b64encode(data).decode() for data in files]
     return {"images": images, "whole": whole}
 
@@ -95,10 +91,10 @@ def test_wrong_pictures_get_one_sentence_on_the_page(comparison, capsys):
     capsys.readouterr()
 
     class Broken:
-        def __call__(self, *given: object, **more: object) -> None:
+        def __call__(self, *given, **more):
             raise RuntimeError("<secret>")
 
-    text = answer(Broken(), LIMITS, face, face)  # type: ignore[arg-type]
+    text = answer(Broken(), LIMITS, face, face)
     assert "these pictures could not be compared" in text.lower()
     assert "secret" not in html.unescape(text)
 
@@ -109,7 +105,7 @@ def test_two_faces_are_compared(client, tmp_path):
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "http" not in policy
-    assert re.search(r"'nonce-([^']+)'", policy)[1] in page.text  # type: ignore[index]
+    assert re.search(r"'nonce-([^']+)'", policy)[1] in page.text
     assert not re.search(r'(src|href)="(?!data:)', page.text)
     files = list(map(encoded, rendered(2)))
     answered = client.post("/compare", json=request(*files, whole=True))
@@ -146,8 +142,8 @@ def test_a_port_in_use(with_probe, capsys):
 
 
 def test_a_public_host_gives_a_warning(with_probe, monkeypatch, capsys):
-    served: list[tuple[Any, ...]] = []
-    built: list[tuple[Any, ...]] = []
+    served = []
+    built = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args: served.append(args))
     monkeypatch.setattr("ssl_faces.apps.demo.app.build_app", lambda *args: built.append(args))
     assert run("demo", "--encoder", with_probe) == 0

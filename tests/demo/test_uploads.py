@@ -1,7 +1,5 @@
 """Uploads within the limits, and one sentence on each that is refused."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,11 +1,8 @@
 """Encoders: images to features, saving and loading, and invalid files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pickle
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
 
 import ssl_faces
 from ssl_faces.encoders import encoder
@@ -38,33 +34,33 @@ from tests.support.refusals import message_of as refusal
 CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
 
 
-def made(seed: int = 0, width: int = 4) -> FaceCycleEncoder:
+def made(seed=0, width=4):
     torch.manual_seed(seed)
     return FaceCycleEncoder(width, code_dim=8, code_size=32, identity=True).eval()
 
 
 @pytest.fixture
-def saved(tmp_path) -> Path:
+def saved(tmp_path):
     return save_encoder(made(), tmp_path / "saved", CARD)
 
 
 @pytest.fixture(scope="module")
-def images() -> Tensor:
+def images():
     return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(9))
 
 
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+def assert_same(one, other):
     assert set(one) == set(other)
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=0, atol=0)
 
 
-def differ(one: FaceEncoder, other: FaceEncoder, images: Tensor) -> bool:
+def differ(one, other, images):
     ours, theirs = one(images), other(images)
     return all((ours[name] - theirs[name]).abs().max() > 0 for name in ours)
 
 
-def message_of(path: Path, **kwargs: object) -> str:
+def message_of(path, **kwargs):
     """The text of the InputError of loading; one sentence, on one line, with a mend."""
     text = refusal(load_encoder, path, **kwargs)
     assert ";" in text
@@ -79,11 +75,11 @@ class Pixels(FaceEncoder):
 
     encoder_name = "pixels"
 
-    def __init__(self, input_size: int) -> None:
+    def __init__(self, input_size):
         super().__init__(input_size, {})
         self.feature_dims = {"pixels": 3 * input_size**2}
 
-    def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+    def features(self, x, spaces):
         return {"pixels": x.flatten(1)}
 
 
@@ -194,7 +190,7 @@ def test_nothing_to_load(tmp_path, name):
     assert "give the folder that a run saved its encoder to" in text
 
 
-def edited(card: Path, **changes: object) -> None:
+def edited(card, **changes):
     card.write_text(json.dumps({**json.loads(card.read_text()), **changes}))
 
 

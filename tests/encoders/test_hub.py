@@ -1,7 +1,5 @@
 """Encoders on the Hugging Face hub, with a stand-in for its server."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest
@@ -30,8 +28,7 @@ def test_a_released_encoder_comes_back_with_its_probe(hub):
     for name, value in original.state_dict().items():
         torch.testing.assert_close(encoder.state_dict()[name], value, rtol=0, atol=0)
     probe = load_probe(encoder.place)
-    assert probe is not None
-    assert probe.classes == load_probe("hybrid").classes  # type: ignore[union-attr]
+    assert probe.classes == load_probe("hybrid").classes
 
     page = files["README.md"].decode()
     assert page.startswith("---\nlicense: other\n")
@@ -49,7 +46,6 @@ def test_an_encoder_in_memory_and_changed_weights(hub):
     # Pickled weights are not even fetched.
     hub.repositories["me/odd"] = {**hub.repositories["me/new"], "pytorch_model.bin": b"pickle"}
     place = from_pretrained("me/odd").place
-    assert place is not None
     assert {path.name for path in place.iterdir()} == {"card.json", "encoder.safetensors"}
     weights = bytearray(hub.repositories["me/new"]["encoder.safetensors"])
     weights[-1] ^= 1

@@ -1,7 +1,5 @@
 """Releases of encoders: small, in half precision, with figures in their cards."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -25,7 +23,7 @@ SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs
 
 
 @pytest.fixture(name="trained")
-def _trained(tmp_path) -> Path:
+def _trained(tmp_path):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 16})
     return save_encoder(
@@ -58,7 +56,7 @@ def test_half_the_bytes_and_nearly_the_same_features(tmp_path, trained, capsys):
 
 
 def test_refusals(tmp_path, trained, capsys, monkeypatch):
-    def release(source: Path, name: str, out: Path, *more: str) -> str:
+    def release(source, name, out, *more):
         return refusal(capsys, "release", source, "--name", name, "--out", out, *more)
 
     new = tmp_path / "all"
@@ -79,7 +77,6 @@ def test_refusals(tmp_path, trained, capsys, monkeypatch):
         "MB in half precision, and a released encoder has at most 0.1; train a narrower" in message
     )
     encoder = load_encoder(trained)
-    assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
     save_encoder(encoder, trained, {})
     message = release(trained, "a", new)

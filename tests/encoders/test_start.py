@@ -1,16 +1,12 @@
 """`fit --model.encoder.weights`: training continues from an encoder's weights."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.encoders.trained_images import load_trained_images
@@ -24,14 +20,14 @@ STILL = ("--model.optimizer.peak_learning_rate", "0", "--model.optimizer.weight_
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory) -> Path:
+def first(tmp_path_factory):
     """A run of SimCLR."""
     folder = tmp_path_factory.mktemp("first")
     fit(*method_run("simclr", "resnet18", folder, folder / "run"))
     return folder / "run"
 
 
-def parameters(encoder: Any) -> dict[str, Tensor]:
+def parameters(encoder):
     return {name: value.detach() for name, value in encoder.named_parameters()}
 
 
@@ -53,8 +49,6 @@ def test_another_method_continues(place, first, tmp_path):
     # Overlaps with test images count those that the first was trained on.
     both = load_trained_images(tmp_path / "run")
     earlier = load_trained_images(first)
-    assert both is not None
-    assert earlier is not None
     assert len(both.mean) == 2 * len(earlier.mean) == 2
     assert {bytes(row) for row in earlier.exact} < {bytes(row) for row in both.exact}
 

@@ -1,10 +1,7 @@
 """Exported files: torch's features for any batch, a card inside, 8 bits and their loss."""
 
-from __future__ import annotations
-
 import json
 import sys
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
 from linear_probe.sources.onnx_file import OnnxSource
@@ -98,10 +95,10 @@ def test_wrong_features_are_not_written(tmp_path, capsys, monkeypatch):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     right = formats.onnx_features
 
-    def wrong(data: bytes, spaces: list[str]) -> parity.Features:
+    def wrong(data, spaces):
         features = right(data, spaces)
 
-        def shifted(images: Tensor) -> dict[str, Tensor]:
+        def shifted(images):
             found = features(images)
             if len(images) == 3:  # in one batch only
                 found["pooled"][1, 0] += 0.01
@@ -139,7 +136,7 @@ def test_cosine_errors_are_of_centred_features():
 
 
 class _Sizes(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         small = F.interpolate(x, size=(10, 6), mode="bilinear", antialias=True)
         pooled = F.adaptive_avg_pool2d(F.adaptive_avg_pool2d(small, (7, 4)), (1, 1))
         return torch.cat([small.flatten(1), pooled.flatten(1)], 1)
@@ -156,13 +153,13 @@ def test_resizing_and_pooling_are_torchs(opset):
 class _Resized(nn.Module):
     """A network that resizes its input."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         small = F.interpolate((x - 0.5) / 0.2, size=(8, 8), mode="bilinear", antialias=True)
-        found: Tensor = self.linear(self.conv(small).mean((2, 3)))
+        found = self.linear(self.conv(small).mean((2, 3)))
         return found
 
 
@@ -188,7 +185,7 @@ def test_pictures_are_resized_in_32_bits(in_float):
 
 
 class _NotInOnnx(BackboneEncoder):
-    def features(self, x: Tensor, spaces: Any) -> dict[str, Tensor]:
+    def features(self, x, spaces):
         return {k: torch.linalg.qr(v)[0] for k, v in super().features(x, spaces).items()}
 
 

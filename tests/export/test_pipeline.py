@@ -1,10 +1,6 @@
 """`ssl-faces export --pipeline`: one file from aligned crops to codes and probabilities."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,7 +11,6 @@ from PIL import Image
 from ssl_faces import load_encoder, load_probe
 from ssl_faces.apps.export.faces import some_faces
 from ssl_faces.apps.export.pipeline import as_crops
-from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.encoders.saved_probe import save_probe
 from ssl_faces.prepare import numpy_alignment
 from tests.support.commands import refusal, run
@@ -26,25 +21,24 @@ from tests.support.small_sets import write_fer2013
 
 
 @pytest.fixture(name="folder")
-def _folder(tmp_path) -> Path:
+def _folder(tmp_path):
     """An encoder with a probe of a space of 16."""
     folder = saved(tmp_path, "resnet")
     save_probe(folder, a_probe("identity", 16))
     return folder
 
 
-def opened(path: Path) -> Any:
+def opened(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def card_in(session: Any, key: str) -> Any:
+def card_in(session, key):
     return json.loads(session.get_modelmeta().custom_metadata_map[key])
 
 
-def expected(encoder: FaceEncoder, folder: Path, crops: np.ndarray) -> dict[str, torch.Tensor]:
+def expected(encoder, folder, crops):
     codes = encoder(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255)
     probe = load_probe(folder)
-    assert probe is not None
     return codes | {"expression_probabilities": probe(codes["identity"])}
 
 
@@ -105,7 +99,6 @@ def test_8_bits_leave_the_probe_alone(folder, tmp_path, capsys):
     crops = as_crops(some_faces(str(data), "test", 48, 40).images).numpy()
     codes, probabilities = session.run(None, {"crops": crops})
     probe = load_probe(folder)
-    assert probe is not None
     # In 32 bits, of the codes of 8 bits.
     np.testing.assert_allclose(probe(torch.from_numpy(codes)), probabilities, atol=1e-5)
     exact = expected(load_encoder(folder), folder, crops)["expression_probabilities"].numpy()

@@ -1,7 +1,5 @@
 """Crops, mirror images and shifts against slices."""
 
-from __future__ import annotations
-
 import torch
 
 from linear_probe.heads.crops import (

@@ -1,7 +1,5 @@
 """CVT: patterns against scikit-image, fusion against a loop, every variant."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -12,13 +10,12 @@ from linear_probe.heads.cvt import CVT, AttentionalFusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
 from ssl_faces import InputError, load_encoder
-from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 
 
-def small(**settings: object) -> CVT:
+def small(**settings):
     torch.manual_seed(0)
-    return CVT(Categories(7), picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)  # type: ignore[arg-type]
+    return CVT(Categories(7), picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)
 
 
 def test_patterns_are_scikit_images():
@@ -66,8 +63,7 @@ def test_branches_start_from_a_trained_encoder_up_to_a_map_of_enough_words():
     assert head.words(images).shape[1] == 36
     # Both start from the encoder's third stage, and are trained apart.
     encoder = load_encoder("hybrid").eval()
-    assert isinstance(encoder, BackboneEncoder)
-    seen: list[torch.Tensor] = []
+    seen = []
     encoder.network.layer3.register_forward_hook(lambda _, __, output: seen.append(output))
     for shown, found in zip(
         (images, lbp_maps(images).expand(-1, 3, -1, -1)), head.maps(images), strict=True
@@ -84,14 +80,14 @@ def test_branches_start_from_a_trained_encoder_up_to_a_map_of_enough_words():
         ({"trunk": "hybrid", "encoder": encoder}, r"head\.trunk: an encoder makes the maps"),
     ):
         with pytest.raises(InputError, match=message):
-            CVT(Categories(7), **settings)  # type: ignore[arg-type]
+            CVT(Categories(7), **settings)
 
 
 def test_without_attention_places_are_exchangeable():
     for aggregation, same in (("average", True), ("attention", False)):
         head = small(aggregation=aggregation).eval()
         words = torch.rand(2, 4, 16)
-        head.words = lambda images: images  # type: ignore[method-assign]
+        head.words = lambda images: images
         torch.manual_seed(1)
         turned = words[:, [1, 0, 3, 2]]
         assert torch.allclose(head(words), head(turned), atol=1e-6) == same

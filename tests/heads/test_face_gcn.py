@@ -1,7 +1,5 @@
 """Face-GCN: graphs, convolutions and node features against what they are by definition."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,7 @@ from tests.support.refusals import error_of
 ROOT = Path(__file__).parents[2]
 
 
-def face(seed: int = 0) -> np.ndarray:
+def face(seed=0):
     return np.random.default_rng(seed).normal(size=(68, 3))
 
 
@@ -86,7 +84,7 @@ def test_a_graph_convolution_is_a_sum_over_edges():
 
 def test_the_papers_stack():
     head = FaceGCN(Categories(9), 3, adjacency(edges_of("delaunay", face()), face()))
-    shapes = [tuple(unit.time[2].weight.shape) for unit in head.units]  # type: ignore[union-attr, index]
+    shapes = [tuple(unit.time[2].weight.shape) for unit in head.units]
     widths = [64] * 4 + [128] * 3 + [256] * 3
     assert [s[0] for s in shapes] == widths
     assert {s[2:] for s in shapes} == {(9, 1)}
@@ -196,8 +194,8 @@ def test_people_are_told_apart_and_written_down(tmp_path, capsys):
 
 def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for():
     sizes = {"people": 3, "clips": 2, "frames": 4}
-    exact = RenderedLandmarks(**sizes, noise=0).clips()  # type: ignore[arg-type]
-    inexact = RenderedLandmarks(**sizes, noise=3).clips()  # type: ignore[arg-type]
+    exact = RenderedLandmarks(**sizes, noise=0).clips()
+    inexact = RenderedLandmarks(**sizes, noise=3).clips()
     assert exact.folds.tolist() == [0] * 3 + [1] * 3  # of three people, one after another
     assert exact.faces is not None
     assert exact.frames is not None
@@ -207,7 +205,7 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for():
     errors = np.concatenate([a - b for a, b in zip(exact.points, inexact.points, strict=True)])
     assert errors.std() == pytest.approx(0.03 * height, rel=0.05)
     # An error that stays is the same in all frames of a clip, and another in the next clip.
-    biased = RenderedLandmarks(**sizes, noise=0, bias=3).clips()  # type: ignore[arg-type]
+    biased = RenderedLandmarks(**sizes, noise=0, bias=3).clips()
     stays = np.stack([a - b for a, b in zip(exact.points, biased.points, strict=True)])
     assert np.allclose(stays, stays[:, :1])
     assert stays[:, 0].std() == pytest.approx(0.03 * height, rel=0.1)
@@ -219,7 +217,7 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for():
 def test_texture_is_taken_where_the_erroneous_landmarks_lie():
     """Against the renderer's own camera, which projects any points of the head's frame."""
     sizes = {"people": 2, "clips": 2, "frames": 4}
-    noisy = RenderedLandmarks(**sizes, noise=2, bias=3).clips()  # type: ignore[arg-type]
+    noisy = RenderedLandmarks(**sizes, noise=2, bias=3).clips()
     assert noisy.faces is not None
     assert noisy.frames is not None
     assert noisy.places is not None
@@ -233,7 +231,7 @@ def test_texture_is_taken_where_the_erroneous_landmarks_lie():
         assert np.abs(64 * noisy.places[clip] - seen).mean() < 0.1 * moved
 
 
-def written(root: Path, frames: int = 3) -> Path:
+def written(root, frames=3):
     """Two people with two clips of BU-4DFE's layout, the one in `.bnd`, the other in CSV."""
     for person, ending in (("F001", "bnd"), ("M002", "csv")):
         for number, clip in enumerate(("Angry", "Happy")):

@@ -1,7 +1,5 @@
 """Hallucination and recognition: what is seen, what each loss reaches, how people are verified."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +25,10 @@ from tests.support.by_heart import learn_by_heart
 ROOT = Path(__file__).parents[2]
 
 
-def small(**settings: object) -> Hallucination:
+def small(**settings):
     torch.manual_seed(0)
     sizes = {"picture_size": 32, "width": 0.125, "dim": 16, "channels": 8, "blocks": 1}
-    return Hallucination(Categories(4), **{**sizes, **settings})  # type: ignore[arg-type]
+    return Hallucination(Categories(4), **{**sizes, **settings})
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
@@ -68,7 +66,7 @@ def test_the_distance_to_the_centres_is_half_the_squared_one():
     assert layer.distance(features, labels).item() == pytest.approx(total / 4, rel=1e-5)
 
 
-def reached(head: Hallucination, *names: str) -> set[str]:
+def reached(head, *names):
     """Which parts get gradients from these terms."""
     found = head.losses(torch.rand(4, 3, 32, 32), torch.arange(4) % 4)
     torch.stack([found[name] for name in names]).sum().backward()
@@ -105,7 +103,7 @@ def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth():
         Categories(8), picture_size=32, width=0.25, dim=32, channels=16, blocks=2, scale=2
     )
 
-    def learnt() -> bool:
+    def learnt():
         # Still in training mode: running statistics lag behind after so few steps.
         made = (head.hallucinated(images) - images).square().mean()
         plain = (enlarged(head.made_small(images), 2) - images).square().mean()
@@ -147,7 +145,7 @@ def test_panels_show_each_step():
     )
 
 
-def people(root: Path) -> Path:
+def people(root):
     """LFW in small: eight people, of whom four are in pairs."""
     draw = np.random.default_rng(0)
     for person in range(8):

@@ -1,13 +1,10 @@
 """`linear-probe head`: trains, resumes, scores; bad input is reported in one sentence."""
 
-from __future__ import annotations
-
 import json
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,9 +32,9 @@ from tests.support.refusals import error_of
 ROOT = Path(__file__).parents[2]
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
+def weights(out):
     (path,) = out.glob("heads/*/seed0/last.ckpt")
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    state = torch.load(path, weights_only=True)["state_dict"]
     return state
 
 
@@ -79,7 +76,7 @@ def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path):
 
 
 def test_where_a_checkpoint_goes_on_and_where_not(tmp_path, capsys):
-    def folder(name: str, level: int) -> str:
+    def folder(name, level):
         for i in range(40):
             for part in ("train", "test"):
                 path = tmp_path / name / part / ("happy", "sad")[i % 2] / f"{i}.png"
@@ -89,7 +86,7 @@ def test_where_a_checkpoint_goes_on_and_where_not(tmp_path, capsys):
                 Image.fromarray(pixels).save(path)
         return str(tmp_path / name)
 
-    def refused(*more: str) -> str:
+    def refused(*more):
         return error_of(main, capsys, [*words, *more])
 
     words = [*SMALL, "--task", "expression", "--out", str(tmp_path / "out")]
@@ -174,7 +171,7 @@ def test_across_databases(tmp_path):
 
 
 def test_batches_follow_from_seed_and_epoch_and_are_shared_out():
-    def epoch(number: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+    def epoch(number, rank=0, world=1):
         order = EpochBatches(23, 4, 7, rank, world)
         order.set_epoch(number)
         return list(order)
@@ -208,7 +205,7 @@ def test_bad_input(more, message, tmp_path, capsys):
 
 
 @pytest.fixture
-def _few_rendered(monkeypatch) -> None:
+def _few_rendered(monkeypatch):
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
@@ -233,7 +230,7 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(tmp_path,
 def test_a_loss_that_is_not_finite_after_some_epochs(tmp_path, capsys, monkeypatch):
     losses, steps = InceptionFER.losses, 0
 
-    def bad_at_last(*arguments: Any) -> dict[str, torch.Tensor]:
+    def bad_at_last(*arguments):
         nonlocal steps
         steps += 1
         return {n: x * (torch.nan if steps > 3 else 1) for n, x in losses(*arguments).items()}
@@ -249,7 +246,7 @@ def test_a_loss_that_is_not_finite_after_some_epochs(tmp_path, capsys, monkeypat
 def test_two_that_train_in_one_folder_take_turns(tmp_path, caplog):
     trained = threading.Event()
 
-    def train() -> None:
+    def train():
         with _exclusive(tmp_path):
             trained.set()
 
@@ -270,7 +267,7 @@ def test_two_that_train_in_one_folder_take_turns(tmp_path, caplog):
 def test_stopped_while_it_learns(number, tmp_path, capsys, monkeypatch):
     losses = InceptionFER.losses
 
-    def stopping(*arguments: Any) -> dict[str, torch.Tensor]:
+    def stopping(*arguments):
         signal.raise_signal(number)
         return losses(*arguments)
 
@@ -293,7 +290,7 @@ def test_weights_decay_and_vectors_do_not():
     class Trainer:
         estimated_stepping_batches = 10
 
-    module._trainer = Trainer()  # type: ignore[assignment]
+    module._trainer = Trainer()
     groups = module.configure_optimizers()["optimizer"].param_groups
     assert [g["weight_decay"] for g in groups] == [0.3, 0.0]
     assert {p.ndim for p in groups[1]["params"]} == {1}

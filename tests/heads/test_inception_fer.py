@@ -1,18 +1,15 @@
 """The network of the fact sheet, and what it is compared with."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from linear_probe.heads.crops import ten_crops
 from linear_probe.heads.goals import Categories
-from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import Inception, InceptionFER, PlainFER
 
 
-def flop(head: Head) -> int:
+def flop(head):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         head.eval()(torch.rand(1, 3, 48, 48))
     return int(counter.get_total_flops())
@@ -20,7 +17,7 @@ def flop(head: Head) -> int:
 
 def test_layers_are_the_papers():
     head = InceptionFER(Categories(7))
-    shapes: list[tuple[int, ...]] = []
+    shapes = []
     for layer in head.features.children():
         layer.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape[1:])))
     head.eval()(torch.rand(2, 3, 48, 48))

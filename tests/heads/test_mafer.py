@@ -1,46 +1,41 @@
 """MAFER: when the teacher is made, what is made small, what is matched."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from linear_probe.cli import main
-from linear_probe.heads.goals import Categories, Goal
-from linear_probe.heads.head import Head
+from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.records.record import RECORDS_FILE, read_records
-from ssl_faces import FaceEncoder
 from ssl_faces.rendered import RenderedFaces
 
 ROOT = Path(__file__).parents[2]
 
 
-def inner(goal: Goal, encoder: FaceEncoder | None) -> Head:
+def inner(goal, encoder):
     return InceptionFER(goal, encoder, width=0.0625, hidden=(8, 8), dropout=0.0, margin=0)
 
 
-def wider(goal: Goal, encoder: FaceEncoder | None) -> Head:
+def wider(goal, encoder):
     return InceptionFER(goal, encoder, width=0.25, hidden=(64, 32), dropout=0.0, margin=0)
 
 
-def made(**settings: float) -> MAFER:
+def made(**settings):
     torch.manual_seed(0)
-    return MAFER(Categories(5), None, inner, **settings).train()  # type: ignore[arg-type]
+    return MAFER(Categories(5), None, inner, **settings).train()
 
 
-def moved(head: Head) -> None:
+def moved(head):
     with torch.no_grad():
         for p in head.parameters():
             p.add_(0.01 * torch.randn_like(p))
 
 
-def same(a: Head, b: Head) -> bool:
+def same(a, b):
     return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
 
 
@@ -112,7 +107,7 @@ def test_the_probability_grows_from_0_to_its_most():
     for done, expected in ((0.2, 0.0), (0.5, 0.0), (0.75, 0.4), (1.0, 0.8)):
         head.begin_step(done)
         assert head.probability == pytest.approx(expected)
-    images: Tensor = torch.rand(400, 3, 16, 16)
+    images = torch.rand(400, 3, 16, 16)
     head.probability = 0.4
     found = head.made_small(images)
     changed = int((found != images).flatten(1).any(1).sum())

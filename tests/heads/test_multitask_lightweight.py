@@ -1,7 +1,5 @@
 """Lightweight networks: the paper's sizes, what one stage hands to the next, what is reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +41,7 @@ def test_a_map_of_small_pictures_keeps_its_size():
     for keep in (True, False):
         head = MultitaskLightweight(Categories(7), backbone=SMALLEST, keep_size=keep).eval()
         with torch.no_grad():
-            sides[keep] = head.backbone.encoder.last_map(torch.rand(1, 3, 48, 48)).shape[-1]  # type: ignore[union-attr, operator]
+            sides[keep] = head.backbone.encoder.last_map(torch.rand(1, 3, 48, 48)).shape[-1]
     assert sides == {True: 3, False: 2}
 
 
@@ -70,11 +68,11 @@ def test_cost_counts_what_is_scored():
     assert found.macs > first.out_channels * 27 * 48 * 48
 
 
-def faces_of_all_kinds(root: Path) -> Path:
+def faces_of_all_kinds(root):
     """UTKFace, people and expressions in one folder of data, as small as can be."""
     draw = np.random.default_rng(0)
 
-    def picture(path: Path) -> None:
+    def picture(path):
         write_picture(path, draw.integers(0, 256, (20, 20, 3), dtype=np.uint8))
 
     for number in range(150):

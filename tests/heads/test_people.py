@@ -1,8 +1,5 @@
 """Whose picture is it: who is a class, who is left out, what is kept back."""
 
-from __future__ import annotations
-
-import numpy as np
 import pytest
 import torch
 
@@ -12,12 +9,12 @@ from ssl_faces.data import FaceRecord, FaceSet
 
 
 class Named(FaceSet):
-    def __init__(self, name: str, people: list[str | None], held_out: set[str] | None = None):
+    def __init__(self, name, people, held_out=None):
         records = [FaceRecord(f"{i}.jpg", b"", p) for i, p in enumerate(people)]
         super().__init__(name, "all", records, held_out_people=frozenset(held_out or ()))
 
 
-def decode(faces: FaceSet, indices: np.ndarray) -> Decoded:
+def decode(faces, indices):
     # The image's value is its record.
     values = torch.from_numpy(indices).to(torch.uint8)[:, None, None, None]
     return Decoded(values.expand(-1, 3, 2, 2).clone(), indices, [])

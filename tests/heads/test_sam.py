@@ -1,14 +1,12 @@
 """Sharpness-aware minimisation against the same step written out."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from linear_probe.heads.sam import SAMAdamW
 
 
-def loss_at(w: torch.Tensor) -> torch.Tensor:
+def loss_at(w):
     return (w[0] ** 4 + 3 * (w[1] - 1) ** 2 + w[0] * w[1]).sum()
 
 
@@ -21,7 +19,7 @@ def test_a_step_is_adamw_on_the_gradient_where_the_loss_is_worse():
     for _ in range(3):
         calls = []
 
-        def closure(calls: list[float] = calls) -> torch.Tensor:
+        def closure(calls=calls):
             optimizer.zero_grad()
             value = loss_at(w)
             value.backward()

@@ -1,7 +1,5 @@
 """THIN: the tree against a recursion, losses against loops, what is frozen, the test beds."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -32,13 +30,13 @@ from tests.support.refusals import error_of
 ROOT = Path(__file__).parents[2]
 
 
-def on_codes(**settings: object) -> THIN:
+def on_codes(**settings):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 16, 0.0625, {"identity": 8, "expression": 6})
-    return THIN(Categories(7), encoder, dim=12, depth=2, hidden=4, **settings)  # type: ignore[arg-type]
+    return THIN(Categories(7), encoder, dim=12, depth=2, hidden=4, **settings)
 
 
-def recursion(left: list[float], node: int, leaves_from: int) -> list[float]:
+def recursion(left, node, leaves_from):
     """Probabilities of the leaves below a node, from left to right."""
     if node >= leaves_from:
         return [1.0]
@@ -139,13 +137,13 @@ def test_the_endogenous_representation_is_what_dispelling_changes():
 
 def test_both_networks_start_from_the_exogenous_one():
     torch.manual_seed(0)
-    earlier = ExogenousNetwork(Categories(6), **SMALL_THIN)  # type: ignore[arg-type]
-    head = THIN(Categories(10), **SMALL_THIN)  # type: ignore[arg-type]
+    earlier = ExogenousNetwork(Categories(6), **SMALL_THIN)
+    head = THIN(Categories(10), **SMALL_THIN)
     head.take_over(earlier)
     for name, value in earlier.trunk.state_dict().items():
         assert torch.equal(head.exogenous.state_dict()[name], value)
         assert torch.equal(head.endogenous.state_dict()[name], value)
-    again = THIN(Categories(3), **SMALL_THIN)  # type: ignore[arg-type]
+    again = THIN(Categories(3), **SMALL_THIN)
     again.take_over(head)
     assert again.informed
     assert torch.equal(again.exogenous.state_dict()[name], value)
@@ -154,8 +152,8 @@ def test_both_networks_start_from_the_exogenous_one():
 
 def test_it_says_several_things_too():
     torch.manual_seed(0)
-    head = THIN(Goal({"age": AGES, "valence": 1}), **SMALL_THIN)  # type: ignore[arg-type]
-    head.take_over(ExogenousNetwork(Categories(6), **SMALL_THIN))  # type: ignore[arg-type]
+    head = THIN(Goal({"age": AGES, "valence": 1}), **SMALL_THIN)
+    head.take_over(ExogenousNetwork(Categories(6), **SMALL_THIN))
     labels = torch.tensor([[30.0, 0.5], [40.0, -0.5]])
     assert set(head.losses(torch.rand(2, 3, 16, 16), labels)) == {"age", "valence", "dispelling"}
 
@@ -175,7 +173,7 @@ def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it():
 
 @pytest.mark.parametrize("kind", [RotatedDigits, ScaledShapes])
 def test_test_beds(kind):
-    whole, train, test = kind(), kind("train"), kind("test")  # type: ignore[call-arg]
+    whole, train, test = kind(), kind("train"), kind("test")
     assert len(whole) == len(train) + len(test)
     assert 0.15 < len(test) / len(whole) < 0.25
     assert not {r.person or r.key for r in train.records} & {
@@ -195,7 +193,7 @@ def test_test_beds(kind):
 def test_angles_and_scales_are_those_of_the_labels():
     digits = RotatedDigits()
     ones = [r for r in digits.records if r.labels["category"] == 1]
-    slants = {0: [], 5: []}  # type: ignore[var-annotated]
+    slants = {0: [], 5: []}
     for record in ones:
         if record.labels["exogenous"] in slants:
             y, x = np.nonzero(np.asarray(record.source) > 128)
@@ -242,7 +240,7 @@ TINY = [
 ]
 
 
-def before(width: float = 0.0625) -> str:
+def before(width=0.0625):
     kind = "linear_probe.heads.thin.ExogenousNetwork"
     settings = f"{{picture_size: 16, width: {width}, augment: false}}"
     return (

@@ -1,17 +1,12 @@
 """2Att-2Mt: both attentions and the loss against loops, stages, and runs from end to end."""
 
-from __future__ import annotations
-
 import csv
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.heads.goals import Categories, Goal
@@ -27,15 +22,15 @@ from tests.support.layouts import put_picture
 
 ROOT = Path(__file__).parents[2]
 AFFECT = Goal({"expression": 7, "valence": 1, "arousal": 1})
-SMALL: dict[str, Any] = {"picture_size": 32, "width": 0.0625, "dim": 8}
+SMALL = {"picture_size": 32, "width": 0.0625, "dim": 8}
 
 
-def small(goal: Goal = AFFECT, encoder: Any = None, **settings: Any) -> TwoLevelAttention:
+def small(goal=AFFECT, encoder=None, **settings):
     torch.manual_seed(0)
     return TwoLevelAttention(goal, encoder, **(SMALL | settings))
 
 
-def stirred(head: TwoLevelAttention) -> TwoLevelAttention:
+def stirred(head):
     """With queries that don't weigh all alike, as after training."""
     with torch.no_grad():
         for name, weight in head.named_parameters():
@@ -44,7 +39,7 @@ def stirred(head: TwoLevelAttention) -> TwoLevelAttention:
     return head
 
 
-def labels_of(faces: RenderedFaces) -> Tensor:
+def labels_of(faces):
     names = ("expression", "valence", "arousal")
     return torch.tensor([[float(r.labels[n]) for n in names] for r in faces.records])
 
@@ -74,7 +69,7 @@ def test_layers_are_those_of_the_fact_sheet():
     sides = [(64, 24, 24), (128, 12, 12), (256, 6, 6), (512, 3, 3)]
     assert [tuple(m.shape[1:]) for m in maps] == sides
     assert head.recurrent.bidirectional
-    head.maps = lambda images: maps  # type: ignore[method-assign]
+    head.maps = lambda images: maps
     assert head.states(maps).shape == (1, 4, 128)
     features = head.embed(images)
     assert features.shape == (1, 2 * 128)
@@ -139,7 +134,7 @@ def test_maps_are_those_at_the_end_of_each_stage():
 def test_blocks_of_vits_lie_evenly_apart():
     encoder = BackboneEncoder("vit_tiny", 32).eval()
     x = torch.randn(1, 3, 32, 32)
-    blocks: list[Tensor] = []
+    blocks = []
     for number in (3, 7, 11):
         encoder.network.blocks[number].register_forward_hook(
             lambda module, args, out: blocks.append(out)
@@ -286,14 +281,14 @@ def test_an_encoder_without_maps_is_refused():
     class Codes(FaceEncoder):
         encoder_name = "codes"
 
-        def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+        def features(self, x, spaces):
             return {"code": x.flatten(1)}
 
     with pytest.raises(InputError, match="maps of several layers are needed, and codes gives none"):
         small(encoder=Codes(32, {}))
 
 
-def head_words(out: Path, *more: str) -> list[str]:
+def head_words(out, *more):
     words = ["head", "-c", str(ROOT / "configs/head/two_level_attention.yaml"), "--out", str(out)]
     for name, value in SMALL.items():
         words += [f"--head.init_args.{name}", str(value)]
@@ -307,7 +302,7 @@ def test_it_runs_on_affectnets_layout_on_an_encoder(tmp_path):
     rng = np.random.default_rng(0)
     header = ["subDirectory_filePath", "expression", "valence", "arousal"]
     for table, count in (("training.csv", 120), ("validation.csv", 24)):
-        rows: list[list[object]] = [list(header)]
+        rows = [list(header)]
         for i in range(count):
             key, values = f"{table[:3]}/{i}.png", rng.uniform(-1, 1, 2).round(3)
             put_picture(images / key, level=(i * 2) % 250)

@@ -1,10 +1,7 @@
 """A trained head on the user's images, as ONNX, and its curves in W&B."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -35,7 +32,7 @@ from tests.support.wandb_server import logged
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory):
     """A head of two epochs, logged by W&B offline."""
     out = tmp_path_factory.mktemp("heads")
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +59,7 @@ def test_it_predicts_without_its_data(trained, tmp_path, capsys, monkeypatch):
     paths = write_all(tmp_path / "in", crops)
     expected = head_outputs(head, torch.from_numpy(crops).permute(0, 3, 1, 2)).softmax(1)
 
-    def no_data(*_: object, **__: object) -> None:
+    def no_data(*_, **__):
         raise AssertionError("reads the training data")
 
     monkeypatch.setattr("linear_probe.heads.loading.tasks_of", no_data)

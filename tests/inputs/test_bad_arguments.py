@@ -1,9 +1,6 @@
 """Bad values for every argument of every command: used, or refused in one sentence."""
 
-from __future__ import annotations
-
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.inputs.bad import (
     BAD_FILES,
     COMMANDS,
-    Case,
     cases,
     names_it,
     outcome,
@@ -33,12 +29,12 @@ ALL = [(program, command) for program, commands in COMMANDS.items() for command 
 
 
 @cache
-def cases_of(program: str, command: str) -> list[Case]:
+def cases_of(program, command):
     return list(cases(program, command))
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory) -> dict[str, str]:
+def places(tmp_path_factory):
     """Valid files and folders for the other arguments."""
     root = tmp_path_factory.mktemp("good")
     torch.manual_seed(0)
@@ -62,11 +58,11 @@ def places(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_work(monkeypatch) -> None:
+def _no_work(monkeypatch):
     stop_before_work(monkeypatch)
 
 
-def check(case: Case, places: dict[str, str], folder: Path) -> None:
+def check(case, places, folder):
     bad = folder / "bad"
     here = folder / "here"
     here.mkdir(parents=True)

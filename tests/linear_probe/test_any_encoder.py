@@ -1,11 +1,8 @@
 """Networks of the user's own code, their layers and tokens, and files of weights of any kind."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe.records.naming import shown_names
 from linear_probe.records.record import read_records
@@ -26,7 +23,6 @@ from ssl_faces.encoders.state_files import load_state, read_state
 from tests.support.images import astronaut
 from tests.support.probing import SMALL_TIMM, only_source, run_probe
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 MODULE = """
 import torch
@@ -58,12 +54,12 @@ OWN = "module:own_nets:Net"
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch) -> Path:
+def own(tmp_path, monkeypatch):
     """A folder on the module path with `own_nets.py`."""
     return write_module(tmp_path, monkeypatch, factor=1)
 
 
-def write_module(folder: Path, monkeypatch: Patch, factor: int) -> Path:
+def write_module(folder, monkeypatch, factor):
     (folder / "own_nets.py").write_text(MODULE.replace("FACTOR", str(factor)))
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "own_nets", raising=False)
@@ -71,8 +67,8 @@ def write_module(folder: Path, monkeypatch: Patch, factor: int) -> Path:
     return folder
 
 
-def network(name: str = "Net") -> Any:
-    import own_nets  # type: ignore[import-not-found]
+def network(name="Net"):
+    import own_nets
 
     torch.manual_seed(3)
     return getattr(own_nets, name)()
@@ -90,13 +86,13 @@ def test_a_network_with_weights_of_a_file(own, prefix, ending):
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         expected = net((images - 0.5) / torch.tensor([0.5, 0.25, 0.5]).view(3, 1, 1))
-    torch.testing.assert_close(source(images)["pooled"], expected)  # type: ignore[operator]
+    torch.testing.assert_close(source(images)["pooled"], expected)
 
 
 def test_outputs_and_layers_are_feature_spaces(own):
     name = "module:own_nets:both?size=8"
     assert only_source(name).dims == {"maps": 5, "logits": 4}
-    source: Any = only_source(f"{name}&features=logits,body.0,body@2x2")
+    source = only_source(f"{name}&features=logits,body.0,body@2x2")
     assert source.dims == {"logits": 4, "body.0": 5, "body@2x2": 20}
     images = torch.rand(2, 3, 8, 8)
     net = source.encoder.network
@@ -122,7 +118,7 @@ def test_fingerprints_follow_weights_and_code(own, monkeypatch):
 
 def test_the_untrained_twin_has_no_weights_of_the_file(own):
     torch.save(network().state_dict(), own / "a.pth")
-    shown: list[str] = []
+    shown = []
     sources = encoder_sources([f"mine={OWN}?weights={own}/a.pth&size=16"], say=shown.append)
     assert [s.name for s in sources] == ["mine, untrained", "mine"]
     assert sources[0].fingerprint != sources[1].fingerprint
@@ -208,7 +204,7 @@ def test_weights_of_another_network_are_named():
 def test_tokens_of_vits(name):
     """Against the tokens before the network's own head."""
     block = "blocks.1" if name.startswith("timm") else "encoder.layers.encoder_layer_1"
-    source: Any = only_source(f"{name}?random&features=pooled,class_token,patches_mean,{block}")
+    source = only_source(f"{name}?random&features=pooled,class_token,patches_mean,{block}")
     encoder = source.encoder
     net, images = encoder.network, torch.rand(1, 3, encoder.input_size, encoder.input_size)
     with torch.inference_mode():
@@ -227,11 +223,11 @@ def test_tokens_of_vits(name):
 
 
 def test_layers_of_timm_and_torchvision():
-    source: Any = only_source(f"timm:{SMALL_TIMM}?random&features=layer2,layer4@2x2")
+    source = only_source(f"timm:{SMALL_TIMM}?random&features=layer2,layer4@2x2")
     assert source.dims == {"layer2": 48, "layer4@2x2": 384}
-    swin: Any = only_source("timm:swin_tiny_patch4_window7_224?random&features=layers.1")
+    swin = only_source("timm:swin_tiny_patch4_window7_224?random&features=layers.1")
     assert swin.dims == {"layers.1": 192}  # of channels, which come last there
-    resnet: Any = only_source("torchvision:resnet18?random&features=layer3")
+    resnet = only_source("torchvision:resnet18?random&features=layer3")
     net = torchvision.models.feature_extraction.create_feature_extractor(
         resnet.encoder.network, {"layer3": "layer3"}
     )
@@ -249,7 +245,7 @@ def test_a_network_as_an_object():
     assert not net.training
     images = torch.rand(2, 3, 64, 64)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
-    expected: Tensor = net((images - mean) / std)
+    expected = net((images - mean) / std)
     torch.testing.assert_close(encoder(images)["pooled"], expected)
     assert set(encoder(images, ["pooled"])) == {"pooled"}
     # Images of other sides are resized.
@@ -350,7 +346,7 @@ def test_the_pages_python(tmp_path, monkeypatch):
     for name in ("one.jpg", "other.jpg"):
         Image.fromarray(astronaut()).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    found: dict[str, Any] = {}
+    found = {}
     exec(block, found)
     assert {space: tuple(x.shape) for space, x in found["codes"].items()} == {
         "pooled": (2, 512),

@@ -1,9 +1,6 @@
 """Probes from Python: objects in, a frame, differences and figures out."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +8,6 @@ import pytest
 import torch
 
 from linear_probe import (
-    Scores,
     compare,
     plot_confusion,
     plot_labels,
@@ -25,17 +21,17 @@ from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.fits import SIZE
 
-QUICK: dict[str, Any] = {"replicates": 50, "device": "cpu", "spaces": ["pooled"]}
+QUICK = {"replicates": 50, "device": "cpu", "spaces": ["pooled"]}
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Any:
+def encoder():
     torch.manual_seed(1)
     return new_encoder(EncoderSettings("resnet18", SIZE, 0.125))
 
 
 @pytest.fixture(scope="module")
-def scores(encoder, tmp_path_factory) -> Scores:
+def scores(encoder, tmp_path_factory):
     faces = RenderedFaces(160, 16, "all", size=SIZE)
     return probe(
         {"mine": encoder},
@@ -137,7 +133,7 @@ def test_data_sets_of_hugging_face_are_probed(encoder, tmp_path):
         image=datasets.Image(), label=datasets.ClassLabel(names=["calm", "loud"])
     )
 
-    def part(rows: range) -> Any:
+    def part(rows):
         columns = {"image": [images[i] for i in rows], "label": [moods[i] for i in rows]}
         return datasets.Dataset.from_dict(columns, features=features)
 

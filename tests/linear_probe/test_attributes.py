@@ -1,9 +1,5 @@
 """Attributes of UTKFace: what is learnt, on which pictures, and figures that are right."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +13,7 @@ from tests.support.small_sets import noise, save_grey
 
 
 @pytest.fixture
-def root(tmp_path) -> Path:
+def root(tmp_path):
     """Age is how bright the top is, gender the middle, race which of five columns is bright."""
     rng = np.random.default_rng(0)
     for i in range(260):
@@ -30,8 +26,8 @@ def root(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def prepared(root: Path, **more: int) -> tuple[Attributes, Features, Pictures]:
-    task = Attributes(find_face_sets(root, "all"), replicates=50, **more)  # type: ignore[arg-type]
+def prepared(root, **more):
+    task = Attributes(find_face_sets(root, "all"), replicates=50, **more)
     pictures = Pictures(task.faces, task.indices)
     cache, source = FeatureCache(root / "features"), PixelSource(12)
     cache.fill([source], pictures)

@@ -1,10 +1,7 @@
 """Backbones of timm and torchvision: the right features, or one clear sentence."""
 
-from __future__ import annotations
-
 import sys
 import urllib.error
-from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -85,7 +82,7 @@ def test_weights_of_a_local_file(library, with_classifier, tmp_path):
     save_file(state, file)
     found = load_backbone(BackboneName(library, name, weights=str(file)))
     images = torch.rand(1, 3, found.input_size, found.input_size)
-    assert whole.fc.in_features == found.feature_dims["pooled"]  # type: ignore[union-attr]
+    assert whole.fc.in_features == found.feature_dims["pooled"]
     whole.fc = nn.Identity()
     with torch.no_grad():
         expected = whole.eval()((images - found.mean) / found.std)
@@ -108,7 +105,7 @@ def test_the_untrained_twin(monkeypatch, tmp_path):
     torch.manual_seed(5)
     save_file(timm.create_model(SMALL_TIMM).state_dict(), file)
     name = f"timm:{SMALL_TIMM}?weights={file}"
-    shown: list[str] = []
+    shown = []
     sources = encoder_sources([name, f"timm:{SMALL_TIMM}?random"], seed=3, say=shown.append)
     assert [s.name for s in sources] == [f"{name}, untrained", name, f"timm:{SMALL_TIMM}?random"]
     assert len({s.fingerprint for s in sources}) == 3
@@ -123,7 +120,7 @@ def test_weights_that_torchvision_has_on_disk(monkeypatch, tmp_path):
     """Weights in torchvision's own folder serve without a network, and as the baseline."""
     place, url = resnet18_weights()
     assert tmp_path in place.parents
-    shown: list[str] = []
+    shown = []
     table = tmp_path / "t.npz"
     np.savez(table, keys=np.array(["a"]), features=np.ones((1, 2)))
     assert [s.name for s in encoder_sources([str(table)], say=shown.append)] == [str(table)]
@@ -139,10 +136,10 @@ def test_weights_that_torchvision_has_on_disk(monkeypatch, tmp_path):
     source, _ = encoder_sources([str(table)], ["features"], say=shown.append)
     assert isinstance(source, EncoderSource)
     assert source.name == RESNET18
-    network.fc = nn.Identity()  # type: ignore[assignment]
+    network.fc = nn.Identity()
     images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
-        expected = network.eval()((images - source.encoder.mean) / source.encoder.std)  # type: ignore[attr-defined]
+        expected = network.eval()((images - source.encoder.mean) / source.encoder.std)
     torch.testing.assert_close(source(images)["pooled"], expected, rtol=1e-4, atol=1e-5)
     assert len(encoder_sources([str(table)], baselines=False)) == 1
     # Named by the user it stands once, by that name.
@@ -158,7 +155,7 @@ def test_weights_that_torchvision_has_on_disk(monkeypatch, tmp_path):
     assert "not a whole weights file" in shown[-1]
 
 
-def no_network(*_: Any, **__: Any) -> NoReturn:
+def no_network(*_, **__):
     raise urllib.error.URLError("no network")
 
 

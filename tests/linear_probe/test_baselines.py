@@ -1,28 +1,25 @@
 """Pixels, HOG and LBP: against loops and closed forms."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from skimage.feature import local_binary_pattern
-from torch import Tensor
 
-from linear_probe.sources.baselines import BASELINES, Baseline, HogSource, LbpSource, PixelSource
+from linear_probe.sources.baselines import BASELINES, HogSource, LbpSource, PixelSource
 
 
-def grey(levels: np.ndarray) -> Tensor:
+def grey(levels):
     """Pictures [N, 3, S, S] of grey levels 0 to 255 [N, S, S]."""
     return torch.from_numpy(levels)[:, None].expand(-1, 3, -1, -1).float() / 255
 
 
-def features(source: Baseline, images: Tensor) -> Tensor:
+def features(source, images):
     (found,) = source(images).values()
     return found
 
 
 @pytest.fixture
-def levels() -> np.ndarray:
+def levels():
     return np.random.default_rng(0).integers(0, 256, (3, 33, 33)).astype(np.uint8)
 
 

@@ -1,7 +1,5 @@
 """Confusions, recalls and groups from kept predictions, against scikit-learn."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +16,7 @@ from ssl_faces import InputError
 from tests.support.records import ONE
 
 
-def some(n: int = 200) -> Predictions:
+def some(n=200):
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, n)
     targets[targets == 2] = 3  # no row of class 2

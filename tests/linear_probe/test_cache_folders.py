@@ -1,7 +1,5 @@
 """Frozen features on the disk: listed, capped by last use, and removed."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -16,17 +14,17 @@ from tests.support.probing import CountingEncoder, all_of
 DAY = 86_400
 
 
-def source(gain: float) -> EncoderSource:
+def source(gain):
     return EncoderSource(f"gain {gain}", CountingEncoder(gain))
 
 
-def age(folder: Path, days: int) -> None:
+def age(folder, days):
     """Features are as if last used so many days earlier."""
     for entry in entries(folder):
         os.utime(entry.path, (entry.used - days * DAY,) * 2)
 
 
-def filled(cache: Path, pictures: Path, gain: float) -> FeatureCache:
+def filled(cache, pictures, gain):
     made = FeatureCache(cache)
     made.fill([source(gain)], all_of(pictures))
     return made

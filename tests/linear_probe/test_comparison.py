@@ -1,12 +1,8 @@
 """The table of a comparison, from made-up records whose means and winners are known."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,20 +12,19 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.records.replicates import REPLICATES_FILE
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table, write_comparison
-from linear_probe.reports.text_tables import Cell
 from linear_probe.stats.intervals import few_people_note
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
 from tests.support.comparisons import a_method, a_run, outcome, save, scored
 
 
-def cells(folder: Path) -> dict[str, dict[str, str]]:
+def cells(folder):
     """The table's cells by row and heading."""
     table = as_table(comparison(folder))
     return {row[0]: dict(zip(table.header, map(marked, row), strict=True)) for row in table.cells}
 
 
-def marked(cell: Cell) -> str:
+def marked(cell):
     return f"**{cell}**" if cell.best else str(cell)
 
 
@@ -159,7 +154,7 @@ def test_spaces_are_chosen_on_the_validation_split(tmp_path):
 
 def test_validation_scores_choose_between_short_runs(tmp_path, capsys):
     """The best space of each run on the validation split; errors are negative; folds are none."""
-    pose: dict[str, Any] = {"task": "pose", "metric": "MAE yaw", "unit": "degrees"}
+    pose = {"task": "pose", "metric": "MAE yaw", "unit": "degrees"}
     pose["higher_is_better"] = False
     rows = [
         scored("out/a-0", "code", outcome(0.9), validation={"accuracy": 30.0}),
@@ -193,7 +188,7 @@ def test_each_fold_of_pairs_chooses_by_the_others(tmp_path):
     cosine = {"task": "identity", "probe": "cosine similarity"}
     white = {"task": "identity", "probe": WHITENED}
 
-    def folds(*reached: float) -> dict[str, Any]:
+    def folds(*reached):
         return {"hyperparameters": {"other folds": {"accuracy": list(reached)}}}
 
     rows = [
@@ -220,7 +215,7 @@ def test_what_earlier_comparisons_left_is_no_row(tmp_path):
 
 
 def test_bad_input(tmp_path, capsys):
-    def refused() -> str:
+    def refused():
         assert main(["comparison", str(tmp_path)]) == 2
         message = capsys.readouterr().err
         assert message.count("\n") == 1

@@ -1,9 +1,5 @@
 """Across databases: learnt on one set, scored on all of another, from the command line."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -89,7 +85,7 @@ def test_data_that_do_not_serve(tiny, tmp_path, capsys):
     write_lfw(tmp_path / "two")
     given = ("--encoder", tiny, "--out", tmp_path / "out", "--data", fer)
 
-    def refusal(*more: str | Path) -> str:
+    def refusal(*more):
         return refused(capsys, run(*given, *more))
 
     assert "--test-data has no set with the label expression (found: LFW); give" in refusal(

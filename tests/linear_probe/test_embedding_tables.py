@@ -1,10 +1,6 @@
 """Embedding tables as sources: rows found by key, and errors for files that are none."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +15,7 @@ from ssl_faces.data import FaceRecord, FaceSet, JoinedFaces
 from tests.support.probing import only_source
 
 
-def faces_of(keys: list[str], name: str = "lfw") -> Pictures:
+def faces_of(keys, name="lfw"):
     pixels = np.random.default_rng(0).integers(0, 255, (len(keys), 8, 8, 3)).astype(np.uint8)
     records = [FaceRecord(key, x) for key, x in zip(keys, pixels, strict=True)]
     return Pictures(FaceSet(name, "all", records), np.arange(len(keys)))
@@ -29,7 +25,7 @@ KEYS = [f"person/{i}.png" for i in range(10)]
 VALUES = np.random.default_rng(1).normal(size=(10, 4)).astype(np.float32)
 
 
-def save_table(path: Path, keys: list[str] = KEYS, values: np.ndarray = VALUES) -> str:
+def save_table(path, keys=KEYS, values=VALUES):
     if path.suffix == ".npz":
         np.savez(path, keys=np.array(keys, dtype=str), one=values, other=2 * values[:, :2])
     else:
@@ -44,7 +40,7 @@ def save_table(path: Path, keys: list[str] = KEYS, values: np.ndarray = VALUES) 
 
 
 @pytest.fixture(params=["t.npz", "t.parquet"])
-def table_path(request, tmp_path) -> Path:
+def table_path(request, tmp_path):
     return tmp_path / str(request.param)
 
 
@@ -99,7 +95,7 @@ def test_a_key_of_two_sets_is_refused(table_path):
 
 def test_a_parquet_file_of_plain_columns(tmp_path):
     path = tmp_path / "t.parquet"
-    columns: dict[str, Any] = {f"f{i}": VALUES[:, i] for i in range(4)}
+    columns = {f"f{i}": VALUES[:, i] for i in range(4)}
     columns |= {"key": KEYS, "label": ["x"] * 10, "__index_level_0__": np.arange(10)}
     parquet.write_table(pa.table(columns), path)
     source = EmbeddingTable(str(path))
@@ -107,14 +103,14 @@ def test_a_parquet_file_of_plain_columns(tmp_path):
     np.testing.assert_array_equal(source.read(faces_of(KEYS), "features").values, VALUES)
 
 
-def on_disk(root: Path, names: list[str]) -> list[FaceRecord]:
+def on_disk(root, names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (len(name), 0, 0)).save(root / name)
     return [FaceRecord(name, root / name) for name in names]
 
 
-def joined(train: list[FaceRecord], test: list[FaceRecord]) -> Pictures:
+def joined(train, test):
     """As `linear-probe run --train-csv --test-csv` has them: keys `train/…` and `test/…`."""
     sides = (FaceSet("own_table", "all", side) for side in (train, test))
     faces = JoinedFaces(*sides, "own_table", "t", "s")
@@ -168,7 +164,7 @@ def test_a_key_that_may_be_of_two_pictures_is_refused(tmp_path):
         moved.missing(joined(one, two))
 
 
-def spoilt(row: int, value: float) -> np.ndarray:
+def spoilt(row, value):
     values = VALUES.copy()
     values[row:, 1] = value
     return values
@@ -200,7 +196,7 @@ def test_wrong_rows(table_path):
     ],
 )
 def test_wrong_npz(arrays, shown, tmp_path):
-    np.savez(tmp_path / "t.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "t.npz", **arrays)
     with pytest.raises(InputError, match=shown):
         only_source(str(tmp_path / "t.npz"))
 
@@ -237,8 +233,8 @@ def test_broken_tables(table_path):
 
 def test_a_pickle_in_a_table_is_never_run(tmp_path):
     class Evil:
-        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-            return Path.touch, (tmp_path / "run",)  # type: ignore[return-value]
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "run",)
 
     evil = np.array([Evil()] * 10, dtype=object)
     np.savez(tmp_path / "t.npz", keys=np.array(KEYS), features=evil)

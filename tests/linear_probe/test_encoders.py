@@ -1,9 +1,5 @@
 """Encoders from ONNX files, and all kinds of `--encoder` in one command."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -21,13 +17,8 @@ from tests.support.probing import SMALL_TIMM, only_source, run_probe
 
 
 def save_onnx(
-    path: Path,
-    shape: list[int | str | None] | None = None,
-    outputs: tuple[str, ...] = ("mean", "twice"),
-    keep: bool = False,
-    kind: int = TensorProto.FLOAT,
-    inputs: int = 1,
-) -> Path:
+    path, shape=None, outputs=("mean", "twice"), keep=False, kind=TensorProto.FLOAT, inputs=1
+):
     """A network whose outputs are the mean colour, and that twice; `keep`: as [B, 3, 1, 1]."""
     shape = ["B", 3, 16, 16] if shape is None else shape
     values = [helper.make_tensor_value_info(f"in{i}", kind, shape) for i in range(inputs)]
@@ -156,7 +147,7 @@ def test_all_kinds_in_one_table(small_data, tmp_path, capsys):
     code, printed, error = run_probe(capsys, "--encoder", table, "--encoder", backbone, *common)
     assert code == 0, error
     assert f"{RESNET18} is left out" in printed
-    rows: dict[str, list[float]] = {}
+    rows = {}
     for record in read_records(tmp_path / "out" / "records.jsonl"):
         rows.setdefault(record.encoder, []).append(record.value)
     assert {str(network), str(table), backbone, f"{backbone}, untrained"} <= set(rows)

@@ -1,9 +1,6 @@
 """ROC curves and mistakes against naive loops; and predictions that can't be used."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +8,15 @@ from sklearn.metrics import roc_auc_score
 
 from linear_probe.records.collect import find_records
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
+from linear_probe.records.record import RECORDS_FILE, write_records
+from linear_probe.reports.evidence import gather, mistakes, roc
 from linear_probe.reports.tables import task_figures
 from tests.support.records import ONE
 
 CLASSES = ["angry", "happy", "sad"]
 
 
-def classified(n: int = 90, seed: int = 0) -> Predictions:
+def classified(n=90, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.dirichlet(np.ones(3), n)
     return Predictions(
@@ -29,7 +26,7 @@ def classified(n: int = 90, seed: int = 0) -> Predictions:
     )
 
 
-def verified(n: int = 1000) -> Predictions:
+def verified(n=1000):
     rng = np.random.default_rng(1)
     same = rng.integers(0, 2, n)
     scores = (same + rng.normal(0, 1, n))[:, None]
@@ -47,7 +44,6 @@ def test_largest_errors_come_first():
 def test_roc():
     found = verified()
     curve = roc(found)
-    assert curve is not None
     false, true, area = curve
     assert area == pytest.approx(roc_auc_score(found.targets, found.scores[:, 0]))
     assert len(false) <= 200
@@ -82,9 +78,7 @@ def test_most_confident_mistakes():
     assert pairs[0].confidence == pytest.approx(max(different))
 
 
-def kept(
-    folder: Path, record: Record, predictions: Predictions
-) -> tuple[list[Evidence], list[str]]:
+def kept(folder, record, predictions):
     write_records(folder / RECORDS_FILE, [record])
     write_predictions(predictions_path(folder, record), predictions)
     found = find_records([folder])

@@ -1,16 +1,12 @@
 """The pipeline of extraction: what runs ahead and behind, and what its bench says."""
 
-from __future__ import annotations
-
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from linear_probe.features import frozen
 from linear_probe.features.extraction import _AHEAD, Chunk, cut, extract
@@ -25,19 +21,19 @@ from tests.support.probing import CountingEncoder, all_of
 class Grey(FaceSet):
     """`count` grey pictures, each of its own brightness; some can't be read. Counts its reads."""
 
-    def __init__(self, count: int, bad: frozenset[int] = frozenset()) -> None:
+    def __init__(self, count, bad=frozenset()):
         super().__init__("grey", "all", [FaceRecord(f"{i}.png", b"") for i in range(count)])
         self.bad = bad
         self.asked = 0
 
-    def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+    def read(self, index, at_least=None):
         self.asked += 1
         if index in self.bad:
             raise BadImage("broken")
         return np.full((16, 16, 3), index, dtype=np.uint8)
 
 
-def chunks_of(source: EncoderSource, count: int, size: int) -> list[Chunk]:
+def chunks_of(source, count, size):
     return [Chunk(images, 16, [source]) for images in cut(range(count), size)]
 
 
@@ -51,7 +47,7 @@ def chunks_of(source: EncoderSource, count: int, size: int) -> list[Chunk]:
 )
 def test_each_picture_once_in_order(count, piece, batch, bad, draw):
     order = np.arange(count)
-    draw.shuffle(order)  # type: ignore[attr-defined]
+    draw.shuffle(order)
     source = EncoderSource("counting", CountingEncoder(), ["colour"])
     kept = list(extract(Grey(count, bad), order, chunks_of(source, count, piece), batch, "cpu"))
     assert [chunk.images for chunk, _ in kept] == cut(range(count), piece)
@@ -68,7 +64,7 @@ def test_no_more_is_decoded_ahead_than_memory_is_for():
     faces, most = Grey(40), []
 
     class Watching(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             most.append(faces.asked - 2 * self.calls)  # beyond the batches of two that came before
             return super().__call__(images)
 
@@ -82,13 +78,13 @@ def test_the_next_batches_are_decoded_while_the_encoder_works():
     decoded = threading.Event()
 
     class Telling(Grey):
-        def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+        def read(self, index, at_least=None):
             if index == 2:
                 decoded.set()
             return super().read(index, at_least)
 
     class Waiting(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             assert decoded.wait(30)
             return super().__call__(images)
 
@@ -99,10 +95,10 @@ def test_the_next_batches_are_decoded_while_the_encoder_works():
 def test_an_error_of_writing_stops_the_run_and_keeps_the_finished_chunks(
     folder, tmp_path, monkeypatch
 ):
-    def full(path: Path, *arguments: object) -> None:
+    def full(path, *arguments):
         if path.name.startswith("4-"):
             raise InputError("the disk is full")
-        write_features(path, *arguments)  # type: ignore[arg-type]
+        write_features(path, *arguments)
 
     monkeypatch.setattr(frozen, "_PIECE", 2)
     monkeypatch.setattr(frozen, "write_features", full)

@@ -1,17 +1,12 @@
 """Features are computed in chunks: interrupted, damaged, and by two processes at once."""
 
-from __future__ import annotations
-
 import threading
 import time
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.features import frozen as module
 from linear_probe.features.frozen import EncoderSource, FeatureCache
@@ -43,11 +38,11 @@ def test_many_sources_in_small_pieces(folder, tmp_path, monkeypatch):
 class Killed(CountingEncoder):
     """Stops the run in the middle."""
 
-    def __init__(self, calls: int, gain: float = 1.0) -> None:
+    def __init__(self, calls, gain=1.0):
         super().__init__(gain)
         self.most = calls
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images):
         if self.calls == self.most:
             raise KeyboardInterrupt
         return super().__call__(images)
@@ -116,11 +111,11 @@ def test_one_encoder_by_two_names_is_computed_once(folder, tmp_path):
 class Slow(CountingEncoder):
     """Rests in its second call until there is a file `go on`; leaves a file for each call."""
 
-    def __init__(self, calls: Path) -> None:
+    def __init__(self, calls):
         super().__init__()
         self.place = calls
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images):
         found = super().__call__(images)
         (self.place / f"call {self.calls}").touch()
         if self.calls == 2:
@@ -128,12 +123,12 @@ class Slow(CountingEncoder):
         return found
 
 
-def fill_slowly(folder: Path, features: Path, calls: Path) -> None:
+def fill_slowly(folder, features, calls):
     module._PIECE = 2
     FeatureCache(features, batch_size=2).fill([EncoderSource("x", Slow(calls))], all_of(folder))
 
 
-def start_another(folder: Path, tmp_path: Path) -> BaseProcess:
+def start_another(folder, tmp_path):
     """Another process that fills the cache and rests in its second of four chunks."""
     calls, features = tmp_path / "calls", tmp_path / "features"
     calls.mkdir()
@@ -154,7 +149,7 @@ def test_the_second_of_two_processes_waits_and_takes_the_firsts(
     source = EncoderSource("y", encoder)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
 
-    def release() -> None:
+    def release():
         while "another process" not in caplog.text:
             time.sleep(0.02)
         (tmp_path / "calls" / "go on").touch()
@@ -173,7 +168,7 @@ def test_what_no_other_process_is_at_is_computed_before_waiting(folder, tmp_path
     process = start_another(folder, tmp_path)
 
     class Other(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             if self.calls == 3:  # the last chunk: all is computed while the other process rests
                 assert not (tmp_path / "calls" / "call 3").exists()
                 (tmp_path / "calls" / "go on").touch()

@@ -1,19 +1,15 @@
 """Frozen features: right, computed once, and what happens to pictures that are none."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.features.files import write_features
-from linear_probe.features.frozen import EncoderSource, FeatureCache, Precision
+from linear_probe.features.frozen import EncoderSource, FeatureCache
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data.pictures import square
@@ -46,8 +42,8 @@ def test_a_saved_encoders_features(folder, tmp_path, save_tiny):
 
 def test_features_in_bf16_are_near_and_kept_apart(folder, tmp_path, save_tiny):
     pictures, encoder = all_of(folder), load_encoder(save_tiny(tmp_path / "e"))
-    precisions: tuple[Precision, ...] = ("32", "bf16", "32")
-    found: dict[Precision, Tensor] = {}
+    precisions = ("32", "bf16", "32")
+    found = {}
     for precision in precisions:
         cache = FeatureCache(tmp_path / "features")
         source = EncoderSource("tiny", encoder, None, precision)
@@ -147,11 +143,11 @@ def test_features_are_memory_mapped(folder, tmp_path):
 class Wrong(CountingEncoder):
     """Gives what `change` makes of its features."""
 
-    def __init__(self, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    def __init__(self, change):
         super().__init__()
         self.change = change
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images):
         return self.change(super().__call__(images))
 
 
@@ -182,7 +178,7 @@ def test_other_features_than_it_says(change, shown, folder, tmp_path):
 def test_features_that_are_no_numbers(bad, folder, tmp_path):
     (folder / "0.png").write_bytes(b"")  # so that row and record differ
 
-    def spoil(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def spoil(features):
         features["corner"][[2, 4], 1] = bad
         return features
 
@@ -216,7 +212,7 @@ def test_spaces_of_like_names_are_kept_apart(folder, tmp_path):
     class Alike(CountingEncoder):
         feature_dims = {"a/b": 3, "a.b": 3}  # noqa: RUF012
 
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             return dict(zip(self.feature_dims, super().__call__(images).values(), strict=True))
 
     cache, source = FeatureCache(tmp_path / "features"), EncoderSource("x", Alike())

@@ -1,15 +1,9 @@
 """Frontal faces of profiles, judged against photographs: on people made of two colours."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.experiments import edits
@@ -25,7 +19,6 @@ from linear_probe.experiments.frontal.run import (
     score,
 )
 from linear_probe.experiments.settings import FrontalSettings
-from linear_probe.records.measured import Measured
 from linear_probe.records.record import read_records
 from linear_probe.records.runner import run_experiment
 from linear_probe.sources.baselines import PixelSource
@@ -35,13 +28,13 @@ from tests.support.refusals import message_of
 PEOPLE, SIDE = 12, 16
 
 
-def put(path: Path, pixels: np.ndarray) -> None:
+def put(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.astype(np.uint8)).save(path)
 
 
 @pytest.fixture
-def cfp(tmp_path) -> Path:
+def cfp(tmp_path):
     """A person's frontal images are one random pattern with a little noise; profiles are noise."""
     random = np.random.default_rng(0)
     rows = ["first,second,same,fold"]
@@ -74,43 +67,43 @@ class Method:
 
     picture_size = SIDE
 
-    def __init__(self, edit: Any) -> None:
+    def __init__(self, edit):
         self.edit = edit
 
-    def edits(self) -> dict[str, Any]:
+    def edits(self):
         return {FRONTAL: self.edit} if self.edit else {}
 
-    def to(self, device: str) -> Method:
+    def to(self, device):
         return self
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self):
         return {}
 
 
 class Oracle:
     """Gives the person's third frontal image, which no pair has."""
 
-    def __init__(self, pairs: ProfilePairs) -> None:
+    def __init__(self, pairs):
         of = pairs.people_of[pairs.frontal]
         third = np.array([pairs.frontal[of == who][2] for who in np.unique(of)])
         self.answers = pairs.images(third[pairs.people_of[pairs.profile]], SIDE)
         self.done = 0
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images):
         self.done += len(images)
         return self.answers[self.done - len(images) : self.done]
 
 
-def values(rows: list[Measured]) -> dict[tuple[str, str], float]:
+def values(rows):
     return {(row.encoder, f.metric): f.value for row in rows for f in row.figures}
 
 
 @pytest.fixture
-def pairs(cfp) -> ProfilePairs:
+def pairs(cfp):
     return ProfilePairs.of(CFP(cfp, "test"))
 
 
-def scored(pairs: ProfilePairs, methods: dict[str, Any]) -> dict[tuple[str, str], float]:
+def scored(pairs, methods):
     judge = Judge(PixelSource(SIDE), pairs, 7, "cpu")
     rows, shown = score(pairs, judge, SIDE, methods, replicates=50)
     assert all(f.low <= f.value <= f.high or f.n == 0 for row in rows for f in row.figures)
@@ -163,9 +156,9 @@ def test_one_face_for_everybody_is_at_chance(pairs):
 
 
 def test_the_whole_command(cfp, tmp_path, monkeypatch, capsys):
-    kinds: list[bool] = []
+    kinds = []
 
-    def load(run: str, *, untrained: bool, seed: int) -> Method:
+    def load(run, *, untrained, seed):
         kinds.append(untrained)
         return Method(lambda x: x / 2 if untrained else x)
 
@@ -212,7 +205,7 @@ def test_what_can_not_be_judged(cfp, tmp_path, pairs):
 
 def test_the_panel_has_what_a_method_makes_of_the_frontal_photographs(pairs):
     class Editor(Method):
-        def edits(self) -> dict[str, Any]:
+        def edits(self):
             return {
                 FRONTAL: lambda images: images,
                 NEUTRAL: lambda images: 1 - images,

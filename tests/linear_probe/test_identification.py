@@ -1,7 +1,5 @@
 """Identification: rates against all galleries and naive loops, and what the scored half teaches."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +15,7 @@ from linear_probe.tasks.identification import FALSE_POSITIVES, Identification, r
 from ssl_faces.rendered import RenderedFaces
 
 
-def some_codes(people: int, each: int, spread: float = 1.0) -> tuple[torch.Tensor, list[str]]:
+def some_codes(people, each, spread=1.0):
     draw = torch.Generator().manual_seed(3)
     centres = torch.randn(people, 1, 6, generator=draw)
     codes = centres + spread * torch.randn(people, each, 6, generator=draw)
@@ -84,7 +82,7 @@ def test_the_rand_index_is_scikit_learns():
 
 
 @pytest.fixture(scope="module")
-def task() -> Identification:
+def task():
     return Identification([RenderedFaces(1400, 140, "all", size=32)], replicates=20)
 
 

@@ -1,7 +1,5 @@
 """Bootstrap intervals: what is drawn together, and that they cover."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

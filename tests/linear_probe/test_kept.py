@@ -1,9 +1,6 @@
 """Records that are kept for the pages, and comparisons whose tables are made of them again."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ from tests.support.comparisons import a_method, a_run, outcome, save, scored
 from tests.support.records import ONE
 
 
-def a_comparison(folder: Path) -> Path:
+def a_comparison(folder):
     """Two seeds of one method and one of another, one that failed, a baseline, an untrained one;
     one figure is tied with the best, one chosen at the edge of its grid."""
     pairs = {"task": "identity", "data_set": "LFW", "split": "pairs"}
@@ -56,7 +53,7 @@ def a_comparison(folder: Path) -> Path:
     return save(folder, rows, methods)
 
 
-def kept(tmp_path: Path) -> Path:
+def kept(tmp_path):
     file = tmp_path / "kept/some.jsonl.gz"
     words = ["--out", str(file), "--overwrite"]
     assert main(["keep", str(a_comparison(tmp_path)), *words]) == 0

@@ -1,7 +1,5 @@
 """The neighbours' vote against a naive loop."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

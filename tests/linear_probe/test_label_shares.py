@@ -1,9 +1,5 @@
 """Shares of the training labels, counted by a loop; targets that can't be learnt."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +11,7 @@ from linear_probe.tasks.classification import class_predictions
 from ssl_faces.data.sets.discover import find_face_sets
 
 
-def prepared(root: Path, seed: int = 0) -> tuple[Expression, Features, Pictures]:
+def prepared(root, seed=0):
     """Features that tell the class but for some noise, without decoding a picture."""
     task = Expression(find_face_sets(root, "all"), seed=seed, replicates=20)
     noise = torch.randn(len(task.labels), 7, generator=torch.Generator().manual_seed(0))
@@ -28,7 +24,6 @@ def test_of_each_class_that_share_and_every_test_row(small_data):
     kept = {}
     for percent in (1, 25, 50, 100):
         fewer = share_of_labels(task, features, percent)
-        assert fewer is not None
         kept[percent] = set(fewer.records.tolist())
         for name in range(7):
             for test in (False, True):
@@ -43,7 +38,6 @@ def test_of_each_class_that_share_and_every_test_row(small_data):
     assert kept[1] < kept[25] < kept[50] < kept[100] == set(task.indices.tolist())
     other, _, _ = prepared(small_data, seed=1)
     drawn = share_of_labels(other, features, 25)
-    assert drawn is not None
     assert set(drawn.records.tolist()) != kept[25]
 
 
@@ -52,7 +46,6 @@ def test_only_pictures_of_the_task_count(small_data):
     half = np.flatnonzero(~task.is_test)[::2]
     task.indices = np.sort(np.concatenate([half, np.flatnonzero(task.is_test)]))
     fewer = share_of_labels(task, features, 50)
-    assert fewer is not None
     fitted = fewer.records[np.isin(fewer.records, half)]
     assert len(fitted) == pytest.approx(len(half) / 2, abs=4)
 
@@ -60,7 +53,7 @@ def test_only_pictures_of_the_task_count(small_data):
 def test_figures_by_share(small_data):
     task, features, pictures = prepared(small_data)
     whole = task.score(features, pictures)
-    warnings: list[str] = []
+    warnings = []
     found = list(scores_by_share(task, features, pictures, [100, 50, 1], whole, warnings.append))
     assert [condition["level"] for condition, _ in found] == [1, 50, 100]
     assert found[2][1] == whole
@@ -74,7 +67,6 @@ def test_poses_by_share_and_no_shares_of_pairs(small_data):
     pose = Pose(sets)
     features = Features(torch.zeros(len(pose.indices), 1), pose.indices)
     fewer = share_of_labels(pose, features, 20)
-    assert fewer is not None
     assert (~pose.is_test[fewer.records]).sum() == round(0.2 * (~pose.is_test).sum())
     identity = Identity(sets)
     assert share_of_labels(identity, features, 20) is None

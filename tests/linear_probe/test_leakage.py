@@ -1,16 +1,13 @@
 """The leakage matrix from records, by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.leakage import leakage, scores
 from ssl_faces import InputError
 from tests.support.records import ONE
@@ -18,13 +15,13 @@ from tests.support.records import ONE
 ANGLES = np.array([-30.0, 0.0, 10.0, 50.0, 20.0])  # median 10; mean distance 20
 
 
-def keep(folder: Path, record: Record, targets: np.ndarray, kind: str) -> None:
+def keep(folder, record, targets, kind):
     n = len(targets)
-    predictions = Predictions(kind, [""] * n, targets, targets, np.zeros((n, 0)))  # type: ignore[arg-type]
+    predictions = Predictions(kind, [""] * n, targets, targets, np.zeros((n, 0)))
     write_predictions(predictions_path(folder, record), predictions)
 
 
-def some(folder: Path, space: str, recall: float, error: float, area: float, seed: int = 0) -> list:
+def some(folder, space, recall, error, area, seed=0):
     base = replace(ONE, feature_space=space, seed=seed, n=5)
     expression = [
         replace(base, value=70.0),

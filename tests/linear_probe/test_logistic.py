@@ -1,20 +1,17 @@
 """The logistic probe against scikit-learn, and what it may not see."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from linear_probe.probes import logistic_solver
 from linear_probe.probes.linear import Standardiser
 from linear_probe.probes.logistic import L2_GRID, fit_logistic, fit_splits, solve
 
 
-def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+def data(n=240, d=12, classes=4, seed=0):
     """Correlated features of very unequal scale, and noisy classes."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) * 10.0 ** rng.uniform(-3, 3, d) + 5
@@ -23,7 +20,7 @@ def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Te
     return torch.from_numpy(x), torch.from_numpy(y)
 
 
-def validation_of(n: int) -> np.ndarray:
+def validation_of(n):
     return np.arange(n) % 10 == 0
 
 

@@ -1,10 +1,5 @@
 """Tasks on sets of their owners' layouts: folds, pose across sets, valence and arousal, pairs."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -28,7 +23,6 @@ from linear_probe.tasks import (
 from linear_probe.tasks.affect import concordance
 from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.light import Light
-from linear_probe.tasks.task import Task
 from ssl_faces import InputError
 from ssl_faces.data import (
     CPLFW,
@@ -54,7 +48,7 @@ from tests.support.layouts import (
 from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw
 
 
-def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -> Features:
+def made_up(task, signal, noise=1.0, seed=0):
     """Features of the task's pictures: [records, D] `signal`, and noise."""
     draw = np.random.default_rng(seed)
     values = signal[task.indices] + noise * draw.standard_normal(
@@ -63,15 +57,15 @@ def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -
     return Features(torch.from_numpy(values).float(), task.indices)
 
 
-def one_hot(labels: np.ndarray, classes: int = 7) -> np.ndarray:
+def one_hot(labels, classes=7):
     return np.eye(classes)[np.maximum(labels, 0)]
 
 
-def pictures_of(task: Task) -> Pictures:
+def pictures_of(task):
     return Pictures(task.faces, task.indices)
 
 
-def titles(kind: type[Task], face_sets: Sequence[FaceSet]) -> list[tuple[str, str]]:
+def titles(kind, face_sets):
     tasks = [kind([faces]) for faces in kind.serving(face_sets)]
     return [(task.data_set, task.split) for task in tasks]
 
@@ -162,7 +156,7 @@ def test_landmarks_of_rendered_faces():
 
 
 @pytest.fixture
-def two_folds(monkeypatch) -> None:
+def two_folds(monkeypatch):
     """Fewer fits."""
     monkeypatch.setattr(CKPlus, "fold_count", 2)
 
@@ -240,7 +234,7 @@ def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path):
     assert "bootstrap over pictures" in task.protocol
 
 
-def affect_faces(root: Path, count: int = 160) -> FaceSet:
+def affect_faces(root, count=160):
     draw = np.random.default_rng(3)
 
     class Faces(FaceSet):

@@ -1,7 +1,5 @@
 """Near-copies of test images are left out of a probe's training, and figures without them lead."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,12 +15,12 @@ COPIES = 6
 
 
 @pytest.fixture(scope="module")
-def people(real_data) -> list[Image.Image]:
+def people(real_data):
     return [first for first, _ in photographs_of_people(real_data)]
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch) -> None:
+def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
 
 
@@ -53,7 +51,6 @@ def test_they_are_in_neither_the_probe_nor_the_bank(people, tmp_path):
     ]
     originals = task.originals(features.records[rows.test])
     predicted = figures[1].predictions
-    assert predicted is not None
     correct = predicted.predicted == predicted.targets
     assert figures[0].value == pytest.approx(100 * correct[originals].mean())
     assert figures[1].value == pytest.approx(100 * correct.mean())

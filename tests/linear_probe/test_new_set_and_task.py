@@ -1,13 +1,8 @@
 """A new data set, task, probe, kind of encoder or loader of a method is one file, and nothing else
 is touched."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Iterator
 from importlib import import_module
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -161,12 +156,12 @@ def load(source, untrained):
 
 
 @pytest.fixture
-def drop(tmp_path, monkeypatch) -> Iterator[Callable[..., ModuleType]]:
+def drop(tmp_path, monkeypatch):
     """Puts a file beside the modules of a package, whose registry forgets it after the test."""
-    dropped: list[str] = []
-    before: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    dropped = []
+    before = []
 
-    def put(package: ModuleType, name: str, text: str, registry: dict[Any, Any]) -> ModuleType:
+    def put(package, name, text, registry):
         folder = tmp_path / package.__name__
         folder.mkdir()
         (folder / f"{name}.py").write_text(text)

@@ -1,7 +1,5 @@
 """Means over training seeds: intervals and tests against closed forms."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +14,7 @@ from linear_probe.stats.paired import difference
 from tests.support.records import ONE
 
 
-def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> Estimate:
+def scored(values, noise=0.0, seed=0):
     """Figures whose test rows stray by `noise`, alike for all seeds."""
     rows = noise * np.random.default_rng(seed).standard_normal(4000)
     return Estimate(np.array(values), np.array(values)[:, None] + rows)

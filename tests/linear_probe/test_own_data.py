@@ -1,10 +1,7 @@
 """A user's own folders and tables: what is scored, and what stops a run."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ from linear_probe.records.record import read_records
 from linear_probe.tasks import Affect, Attributes, Classes, Expression, Pose
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.own_table import joined_tables, table_faces
-from ssl_faces.data import EXPRESSIONS, FaceSet
+from ssl_faces.data import EXPRESSIONS
 from tests.support.probing import refused, run_own
 from tests.support.refusals import message_of
 from tests.support.small_sets import noise, save_grey
@@ -22,7 +19,7 @@ from tests.support.small_sets import noise, save_grey
 # Class folders ----------------------------------------------------------------------------------
 
 
-def folders(root: Path, names: Sequence[str] = ("cat", "dog", "owl"), count: int = 12) -> list[str]:
+def folders(root, names=("cat", "dog", "owl"), count=12):
     rng = np.random.default_rng(4)
     for side, number in (("train", count), ("test", count // 3)):
         for i, name in enumerate(names):
@@ -108,7 +105,7 @@ def test_arguments(arguments, message, tmp_path, capsys):
     assert message in refused(capsys, code)
 
 
-def rows_of(kind: type, faces: FaceSet) -> object:
+def rows_of(kind, faces):
     """The rows of a task, with features of nothing."""
     import torch
 
@@ -125,7 +122,7 @@ LABELS = ["expression", "yaw", "pitch", "roll", "age", "gender", "race", "valenc
 HEADER = ["image", "person", *LABELS]
 
 
-def table(root: Path, side: str, people: range, change: dict[str, str] | None = None) -> str:
+def table(root, side, people, change=None):
     """Yaw is how bright the left half is, valence the right one; four pictures a person."""
     rng = np.random.default_rng(people.start)
     rows = []
@@ -276,7 +273,7 @@ def test_malformed_tables(lines, message, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("\n".join(lines) + "\n")
     for one, other in ((bad, good), (good, bad)):
-        text = message_of(lambda one=one, other=other: table_faces(one, other))  # type: ignore[misc]
+        text = message_of(lambda one=one, other=other: table_faces(one, other))
         assert message in text or "column expression is missing" in text or "column roll" in text
         assert str(bad) in text
 

@@ -1,10 +1,7 @@
 """Pairs of your own images, in CSV or LFW's format."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from tests.support.refusals import message_of
 from tests.support.small_sets import save_grey
 
 
-def people(root: Path, count: int = 12) -> Path:
+def people(root, count=12):
     rng = np.random.default_rng(5)
     for person in range(count):
         face = rng.integers(0, 200, (48, 48))
@@ -29,7 +26,7 @@ def people(root: Path, count: int = 12) -> Path:
     return root / "images"
 
 
-def pairs_csv(path: Path, count: int = 12, folds: int | None = None, size: int = 4) -> Path:
+def pairs_csv(path, count=12, folds=None, size=4):
     """People in rings of `size`: each with itself, and with the next one of the ring."""
     rows = []
     for person in range(count):
@@ -121,12 +118,12 @@ def test_pairs_that_contradict_each_other(text, message, tmp_path):
 def test_official_pairs_that_contradict_or_repeat(order, small_data):
     """In any set with pairs, whatever its file says."""
     (faces,) = (one for one in find_face_sets(small_data, "all") if one.name == "lfw")
-    pair = faces.pairs[0]  # type: ignore[attr-defined]
+    pair = faces.pairs[0]
     first, second = pair[:2][::order]
-    faces.pairs.append(pair._replace(first=first, second=second))  # type: ignore[attr-defined]
+    faces.pairs.append(pair._replace(first=first, second=second))
     task = Identity([faces], replicates=10)
-    assert (task.doubled, len(task.pairs)) == (1, len(faces.pairs) - 1)  # type: ignore[attr-defined]
-    faces.pairs.append(pair._replace(first=first, second=second, same=not pair.same))  # type: ignore[attr-defined]
+    assert (task.doubled, len(task.pairs)) == (1, len(faces.pairs) - 1)
+    faces.pairs.append(pair._replace(first=first, second=second, same=not pair.same))
     assert "listed both as one person and as two" in message_of(lambda: Identity([faces]))
 
 

@@ -1,7 +1,5 @@
 """Tables in LaTeX and figures for a paper."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -34,7 +32,7 @@ EVIL = [
 ]
 
 
-def printed(latex: str) -> str:
+def printed(latex):
     """An oracle: reads LaTeX from left to right as TeX does, the longest token first."""
     text = ""
     tokens = sorted(PRINTED, key=len, reverse=True)

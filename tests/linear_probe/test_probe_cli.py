@@ -1,7 +1,5 @@
 """`linear-probe` end to end, and what it says of input it can't use."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -52,7 +50,7 @@ def test_rendered_end_to_end(tiny, tmp_path, capsys):
 
 
 def test_same_seed_same_records_and_nothing_twice(small_data, tiny, tmp_path, monkeypatch):
-    def without_seconds(folder: str) -> list[dict[str, object]]:
+    def without_seconds(folder):
         lines = (tmp_path / folder / "records.jsonl").read_text().splitlines()
         return [json.loads(line) | {"seconds": 0} for line in lines]
 

@@ -1,10 +1,7 @@
 """Figures and verdicts in the prose of the pages are those of archived records."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,14 +37,14 @@ UNARCHIVED = {
 VERDICTS = "supported|no effect of interest|inconclusive|contradicted"
 
 
-def figures(text: str) -> Iterator[tuple[str, ...]]:
+def figures(text):
     for line in text.splitlines():
         if not line.lstrip().startswith("|"):  # tables are checked by `linear-probe readme`
             yield from (match.groups() for match in FIGURE.finditer(line))
 
 
 @pytest.fixture(scope="module")
-def archived() -> set[tuple[str, ...]]:
+def archived():
     """Each archived figure with 1 to 3 digits."""
     numbers = []
     for path in ROOT.glob("checkpoints/**/*.jsonl*"):
@@ -85,7 +82,6 @@ def test_counts_in_prose_are_those_of_the_table():
     table = (ROOT / "checkpoints/claims/claims.md").read_text()
     page = (ROOT / "configs/head/README.md").read_text()
     tested = re.search(r"(\d+) claims were tested.*?(\d+\.\d) verdicts", table)
-    assert tested is not None
     assert f"for {tested[1]} claims at once" in page
     assert f"of which {tested[2]} are expected by chance" in page
     after = re.findall(rf"^\| \w+ \|[^|]*\| [^|]+ \| ({VERDICTS}) \|", table, re.MULTILINE)

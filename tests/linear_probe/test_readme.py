@@ -1,12 +1,9 @@
 """Pages whose tables are made from kept records, and that are as those records say."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -76,11 +73,11 @@ def test_a_changed_figure_of_ours_is_found(table, page, tmp_path):
             fill(tmp_path / "checkpoints/tables.yaml", check=True)
 
 
-def _another(found: re.Match[str]) -> str:
+def _another(found):
     return f"{(int(found[1]) + 1) % 10}{found[2]}"
 
 
-def copied(folder: Path) -> None:
+def copied(folder):
     """The project's pages and records; the pictures of faces are left out, as drawing takes
     seconds."""
     for page in PAGES:
@@ -93,7 +90,7 @@ def copied(folder: Path) -> None:
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
+def project(tmp_path):
     """A project of one page with a table of two rows, one of which has a record."""
     folder = tmp_path / "kept"
     folder.mkdir()
@@ -118,11 +115,11 @@ def project(tmp_path) -> Path:
     return tmp_path
 
 
-def readme(project: Path, *more: str) -> int:
+def readme(project, *more):
     return main(["readme", "-c", str(project / "kept/tables.yaml"), *more])
 
 
-def changed(project: Path, **more: Any) -> None:
+def changed(project, **more):
     path = project / "kept/tables.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["tables"]["one"] |= more

@@ -1,7 +1,5 @@
 """Probes of real faces: figures that others got from the same pictures."""
 
-from __future__ import annotations
-
 import pytest
 
 from linear_probe.experiments.probe import run_probes

@@ -1,7 +1,5 @@
 """Records: written whole, read back as they were, refused where they are no records."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 
@@ -113,4 +111,4 @@ def test_new_records_replace_those_of_the_same_key():
     newer, other = replace(ONE, value=6.0, seconds=9.0), replace(ONE, metric="MAE roll")
     assert merged([ONE, other], [newer]) == [newer, other]
     for change in ({"encoder": "b"}, {"seed": 1}, {"split": "x"}, {"feature_space": "y"}):
-        assert len(merged([ONE], [replace(ONE, **change)])) == 2  # type: ignore[arg-type]
+        assert len(merged([ONE], [replace(ONE, **change)])) == 2

@@ -1,16 +1,13 @@
 """Tables from records."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from linear_probe.records.collect import read_folders
-from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.command import table
 from linear_probe.reports.tables import task_figures
 from ssl_faces import InputError
@@ -155,7 +152,7 @@ def test_probes_are_told_apart_where_a_metric_has_several():
     ]
 
 
-def point(factor: str, level: float, value: float, **more: Any) -> Record:
+def point(factor, level, value, **more):
     condition = {"factor": factor, "level": level, "unit": "px"}
     return replace(ACCURACY, condition=condition, value=value, **more)
 
@@ -176,7 +173,7 @@ def test_points_of_curves_are_in_no_table_but_their_own():
     assert "31.00 ± 1.41" in seeds
     assert "35.00" not in table([ACCURACY, *blur], validation=True)
     # A level that is no number has no place on a curve.
-    assert "blur" not in table([ACCURACY, point("blur", "much", 1.0)])  # type: ignore[arg-type]
+    assert "blur" not in table([ACCURACY, point("blur", "much", 1.0)])
 
 
 def test_the_best_is_bold_and_what_is_tied_with_it_is_marked():

@@ -1,13 +1,10 @@
 """Markdown, CSV and W&B reports, plots, and what runs leave for reports."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +30,7 @@ RECORDS = [replace(ONE, hyperparameters={"l2": 0.1}), replace(ONE, seed=1, value
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path):
     write_records(tmp_path / RECORDS_FILE, RECORDS)
     RunFolder(tmp_path).add_command(["run", "--encoder", "my run"])
     return tmp_path
@@ -45,7 +42,7 @@ def test_csv_has_every_field_of_every_record(folder):
         rows = list(csv.DictReader(stream))
     read = []
     for row in rows:
-        fields: dict[str, object] = dict(row)
+        fields = dict(row)
         for field in dataclasses.fields(Record):
             text = row[field.name]
             if str(field.type) in ("float", "int"):
@@ -54,7 +51,7 @@ def test_csv_has_every_field_of_every_record(folder):
                 fields[field.name] = text == "True"
             elif str(field.type).startswith("dict"):
                 fields[field.name] = json.loads(text)
-        read.append(Record(**fields))  # type: ignore[arg-type]
+        read.append(Record(**fields))
     assert read == RECORDS
 
 
@@ -86,7 +83,7 @@ def test_wandb_offline_needs_no_account(folder, monkeypatch, capsys):
 def test_wandb_never_fails_a_report(folder, monkeypatch, capsys):
     tried = []
 
-    def unreachable(*given: object) -> str:
+    def unreachable(*given):
         tried.append(given[-1])
         raise ConnectionError("no route\nto the server")
 
@@ -209,12 +206,12 @@ class _Mean:
 
     name, input_size, fingerprint = "mean", 8, "f" * 64
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.dims = {"colour": 3}
 
-    def to(self, device: str) -> None: ...
+    def to(self, device): ...
 
-    def __call__(self, images):  # type: ignore[no-untyped-def]
+    def __call__(self, images):
         return {"colour": images.mean(dim=(2, 3))}
 
 
@@ -226,7 +223,6 @@ def test_features_are_found_from_records_alone(small_data, tmp_path):
     record = ("f" * 16, "colour")
     keys = [faces.records[i].key for i in (50, 21, 33)]
     found = find_features(tmp_path, *record, keys)
-    assert found is not None
     expected = [faces.read(i).reshape(-1, 3).mean(axis=0) / 255 for i in (50, 21, 33)]
     assert found == pytest.approx(np.array(expected), abs=0.02)
     assert find_features(tmp_path, *record, [faces.records[1].key]) is None

@@ -1,13 +1,10 @@
 """The page: by a parser always, and in headless Chromium where there is one."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +22,7 @@ from tests.support.small_sets import write_fer2013
 EVIL = '<img src=x onerror=console.error("evil")>"\'&'
 
 
-def predictions(n: int = 40, seed: int = 0) -> Predictions:
+def predictions(n=40, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.dirichlet(np.ones(2), n)
     keys = [f"PublicTest/angry/PublicTest_{i % 4}.png" for i in range(4)] + [
@@ -39,7 +36,7 @@ def predictions(n: int = 40, seed: int = 0) -> Predictions:
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path):
     """Three encoders on two tasks, with curves, predictions and replicates."""
     a = replace(ONE, n=40, sample="s", hardware="A CPU", versions={"python": "3.11.2"})
     records = [
@@ -69,7 +66,7 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def written(folder: Path, *more: str) -> str:
+def written(folder, *more):
     page = folder / "report.html"
     assert main(["report", str(folder), "--out", str(page), "--overwrite", *more]) == 0
     return (folder / "report.html").read_text(encoding="utf-8")
@@ -113,7 +110,7 @@ def test_tables_hold_the_records_numbers(folder):
 
 
 def test_best_is_bold_and_what_is_tied_is_marked(folder):
-    def bold(html: str) -> list[str]:
+    def bold(html):
         return re.findall(r'<td class="number best"[^>]*>([\d.]+)', html)
 
     html = written(folder)
@@ -251,7 +248,7 @@ def test_a_run_and_its_page(small_data, tmp_path, save_tiny, monkeypatch):
     monkeypatch.undo()
 
 
-def browsed(path: Path, profile: Path, fragment: str = "") -> tuple[str, list[str]]:
+def browsed(path, profile, fragment=""):
     """The page's DOM after its scripts ran, and the console's lines."""
     assert CHROMIUM is not None
     # fmt: off

@@ -1,19 +1,16 @@
 """The ridge probe against scikit-learn, for every L2 of its grid."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from linear_probe.probes.linear import Standardiser
 from linear_probe.probes.ridge import L2_GRID, fit_ridge, ridge_path
 
 
-def data(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def data(n, d, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3
     y = x @ rng.normal(size=(d, 3)) / d + rng.normal(size=(n, 3)) + 20

@@ -1,7 +1,5 @@
 """Degraded pictures against naive loops, and the figures on them."""
 
-from __future__ import annotations
-
 import io
 from itertools import pairwise
 
@@ -12,7 +10,7 @@ from PIL import Image
 
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
-from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.sources.changed_images import ChangedFaces
 from linear_probe.sources.robustness import DEGRADATIONS, degradations
 from linear_probe.tasks import Expression, Identity
 from linear_probe.tasks.task import rows_of
@@ -22,7 +20,7 @@ from ssl_faces.data.sets.discover import find_face_sets
 SIDE = 48
 
 
-def faces(count: int = 5) -> FaceSet:
+def faces(count=5):
     """Smooth coloured pictures: a degradation that destroys detail shows."""
     rng = np.random.default_rng(0)
     records = []
@@ -33,12 +31,12 @@ def faces(count: int = 5) -> FaceSet:
     return FaceSet("some", "all", records)
 
 
-def changed(change: Change, seed: int = 0, picked: list[int] | None = None) -> np.ndarray:
+def changed(change, seed=0, picked=None):
     found = ChangedFaces(faces(), change, seed).read_many(picked or [0, 1, 2, 3, 4])
     return np.stack(found).astype(np.float64)
 
 
-def clean() -> np.ndarray:
+def clean():
     return np.stack(faces().read_many([0, 1, 2, 3, 4])).astype(np.float64)
 
 
@@ -116,7 +114,6 @@ def test_expression_is_fitted_clean_and_scored_degraded(small_data, tmp_path):
     cache.fill([source], pictures)
     features = cache.read(source, pictures, source.space)
     tested = task.tested()
-    assert tested is not None
     rows = task.rows(features, pictures)
     assert set(tested) == set(features.records[rows.test])
     # In another order, and one picture not degraded at all but of another test picture.

@@ -1,16 +1,12 @@
 """One folder filled by several processes at once: nothing that one has written is lost."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
 from ssl_faces.data import Skipped, read_skipped
 from ssl_faces.encoders.encoder import CARD_FILE, update_card
@@ -19,11 +15,11 @@ from tests.support.records import ONE
 PROCESSES, EACH = 4, 6
 
 
-def made(process: int) -> list[Record]:
+def made(process):
     return [replace(ONE, encoder=f"{process}", seed=seed) for seed in range(EACH)]
 
 
-def fill(folder: Path, process: int) -> None:
+def fill(folder, process):
     """What each process adds, in as many changes as it can make."""
     run = RunFolder(folder)
     for record in made(process):

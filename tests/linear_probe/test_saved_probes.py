@@ -1,7 +1,5 @@
 """Probes kept beside their encoders: fitted as scored, calibrated on validation pictures alone."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -61,7 +59,7 @@ def test_calibration_error_by_a_loop():
 
 
 @pytest.fixture
-def saved(tiny, tmp_path) -> Path:
+def saved(tiny, tmp_path):
     words = ["--encoder", str(tiny), "--data", "rendered:280", "--out", str(tmp_path / "out")]
     assert main(["save-probe", *words]) == 0
     return tiny
@@ -84,7 +82,6 @@ def test_it_is_the_probe_that_run_scores(tmp_path, capsys):
         if r.metric == "accuracy"
     }
     probe = load_probe(saved)
-    assert probe is not None
     assert validated[probe.space] == max(validated.values())
     for space, accuracy in validated.items():
         assert f"{space}: validation accuracy {accuracy:.2f} %" in shown
@@ -103,7 +100,7 @@ def test_it_is_the_probe_that_run_scores(tmp_path, capsys):
     pictures = Pictures(faces, task.indices)
     source = EncoderSource("any name", load_encoder(saved))
     features = FeatureCache(out / "features").read(source, pictures, probe.space)
-    tested = features.records[task.is_test[features.records]]  # type: ignore[attr-defined]
+    tested = features.records[task.is_test[features.records]]
     shares = probe(features.values[rows_of(features, tested)])
     assert torch.allclose(shares.sum(1), torch.ones(len(tested)))
     targets = torch.tensor([int(faces.records[i].labels["expression"]) for i in tested])
@@ -114,9 +111,9 @@ def test_it_is_the_probe_that_run_scores(tmp_path, capsys):
 
 
 def test_the_temperature_is_of_pictures_not_fitted_on(tiny, tmp_path, monkeypatch):
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    seen = []
 
-    def watched(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    def watched(logits, targets):
         seen.append((logits, targets))
         return 2.0
 
@@ -125,7 +122,6 @@ def test_the_temperature_is_of_pictures_not_fitted_on(tiny, tmp_path, monkeypatc
     assert main(["save-probe", "--encoder", str(tiny), *words]) == 0
     ((logits, targets),) = seen
     probe = load_probe(tiny)
-    assert probe is not None
     assert probe.temperature == 2.0
     assert probe.space == "expression"
     accuracy = 100 * float((logits.argmax(1) == targets).double().mean())
@@ -178,7 +174,6 @@ def test_files_that_are_no_probe_of_the_encoder(saved, tmp_path, save_tiny):
 
 def test_the_released_one():
     probe = load_probe("hybrid")
-    assert probe is not None
     assert probe.classes == tuple(EXPRESSIONS)
     encoder = load_encoder("hybrid")
     task = TASKS["expression"]
@@ -201,7 +196,7 @@ def test_the_space_is_the_cards_best_on_validation_pictures():
     class Asked:
         name, data_set, probe = "expression", "FER-2013", "logistic regression"
 
-    def record(space: str, accuracy: float, value: float, **more: object) -> dict[str, object]:
+    def record(space, accuracy, value, **more):
         return {
             **{"task": "expression", "data_set": "FER-2013", "metric": "accuracy"},
             **{"probe": "logistic regression", "feature_space": space, "value": value},
@@ -216,8 +211,8 @@ def test_the_space_is_the_cards_best_on_validation_pictures():
         record("e", 99, 99, metric="mean class recall"),
         {"task": "expression"},
     ]
-    assert best_by_card({"records": records}, Asked()) == "b"  # type: ignore[arg-type]
-    assert best_by_card({}, Asked()) is None  # type: ignore[arg-type]
+    assert best_by_card({"records": records}, Asked()) == "b"
+    assert best_by_card({}, Asked()) is None
 
 
 # Own classes --------------------------------------------------------------------------------------
@@ -239,7 +234,6 @@ def test_own_classes(tables, tiny, tmp_path, capsys):
     assert not (tiny / probe_file("classes")).exists()
     place = tmp_path / "out/probe"
     probe = load_probe(place, "classes")
-    assert probe is not None
     assert probe.classes == names
     accuracy = probe.about["accuracy"]
     assert accuracy["n"] == 12
@@ -250,7 +244,6 @@ def test_own_classes(tables, tiny, tmp_path, capsys):
     assert main(["predict", str(place), str(paths["test"][0]), "--out", str(table)]) == 0
     assert "class_no hat" in table.read_text(encoding="utf-8")
     shown = FaceComparison(place).probe
-    assert shown is not None
     assert shown.classes == names
     capsys.readouterr()
     assert main(own) == 2

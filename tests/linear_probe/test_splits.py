@@ -1,7 +1,5 @@
 """The split that L2 is chosen on: stratified, groups whole."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

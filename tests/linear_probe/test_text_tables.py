@@ -1,7 +1,5 @@
 """One table in all its forms, and the frame of records that tables are made from."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """`linear-probe threshold`: the mean and the threshold of all of LFW's pairs, in a card."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,15 +1,11 @@
 """Scores against rendered truth: what is exactly right, what is trivial, and naive loops."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import Delaunay
-from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from linear_probe.cli import main
@@ -37,7 +33,7 @@ from linear_probe.experiments.truth.run import (
     errors,
     score,
 )
-from linear_probe.records.measured import Measured, records_of
+from linear_probe.records.measured import records_of
 from linear_probe.reports.command import table
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import EXPRESSIONS, in_test_share
@@ -48,12 +44,12 @@ COUNT, SIZE = 24, 32
 
 
 @pytest.fixture(scope="module")
-def faces() -> TruthFaces:
+def faces():
     return TruthFaces(COUNT, SIZE)
 
 
 @pytest.fixture(autouse=True)
-def few_training_faces(monkeypatch) -> None:
+def few_training_faces(monkeypatch):
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
 
 
@@ -62,23 +58,23 @@ class Fake:
 
     picture_size = SIZE
 
-    def __init__(self, edits: Mapping[str, Callable[..., Tensor]]) -> None:
+    def __init__(self, edits):
         self._edits = edits
 
-    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
+    def edits(self):
         return self._edits
 
-    def state_dict(self) -> Mapping[str, Tensor]:
+    def state_dict(self):
         return {}
 
 
-def all_knowing(faces: TruthFaces) -> Fake:
+def all_knowing(faces):
     """Knows the truths of the test faces by their pixels."""
     batch = faces.batch(np.arange(len(faces)))
     place = {picture.numpy().tobytes(): i for i, picture in enumerate(batch.images)}
     assert len(place) == len(faces)
 
-    def right(task: str, images: Tensor, second: Tensor | None = None) -> Tensor:
+    def right(task, images, second=None):
         rows = [place[picture.numpy().tobytes()] for picture in images]
         if task == MOTION and second is not None and torch.equal(second, batch.second[AGAIN][rows]):
             task = AGAIN
@@ -89,7 +85,7 @@ def all_knowing(faces: TruthFaces) -> Fake:
     return Fake({task: partial(right, task) for task in TASKS if task != AGAIN})
 
 
-def figures_of(rows: list[Measured]) -> dict[tuple[str, str], dict[str, tuple[float, ...]]]:
+def figures_of(rows):
     return {
         (row.task.name, row.encoder): {
             f.metric: (f.value, *f.replicates.tolist()) for f in row.figures
@@ -247,7 +243,6 @@ def test_motion_moves_and_the_rest_stays(faces):
 def test_pairs_are_of_one_person_and_of_two_and_folds_share_nobody():
     people = np.array([5, 5, 5, 1, 1, 2, 2, 7, 7, 7, 9, 3, 3])
     found = pairs_of(people)
-    assert found is not None
     first, second, same, folds = found
     assert ((people[first] == people[second]) == same).all()
     assert same.sum() == (~same).sum()

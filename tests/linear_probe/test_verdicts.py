@@ -1,7 +1,5 @@
 """Verdicts on claims: what they say of gains that are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import norm, t
@@ -12,7 +10,7 @@ from linear_probe.stats.verdicts import MOST_SEEDS, Judged, corrected, judge, ne
 ROWS = np.random.default_rng(0).standard_normal(1000)
 
 
-def scored(values: list[float], noise: np.ndarray | float = 0.0) -> Estimate:
+def scored(values, noise=0.0):
     draws = np.array(values)[:, None] + noise * np.ones(1000)
     return Estimate(np.array(values), draws, tuple(range(len(values))))
 

@@ -1,7 +1,5 @@
 """Verification against naive loops."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from linear_probe.probes.verification import (
 )
 
 
-def naive_accuracy(scores: list[float], same: list[bool], threshold: float) -> float:
+def naive_accuracy(scores, same, threshold):
     right = 0
     for score, is_same in zip(scores, same, strict=True):
         right += (score >= threshold) == is_same
@@ -96,7 +94,7 @@ def test_areas_are_scikit_learns():
     np.testing.assert_allclose(found, expected)
 
 
-def naive_rates(scores: np.ndarray, same: np.ndarray, threshold: float) -> tuple[float, float]:
+def naive_rates(scores, same, threshold):
     """False-accept and true-accept rate of one threshold."""
     accepted = scores >= threshold
     return float(accepted[~same].mean()), float(accepted[same].mean())

@@ -1,13 +1,10 @@
 """Verification by distance and after whitening, against naive loops and scikit-learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
 from linear_probe.probes.verification import (
     pair_distances,
@@ -20,7 +17,7 @@ FOLDS = 3
 GRID = (2, 4, 8)
 
 
-def some_pairs(people: int = 60) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def some_pairs(people=60):
     """Two pictures of each person; identity is in quiet directions, noise in loud ones."""
     rng = np.random.default_rng(0)
     dim, count = 12, 2 * people
@@ -39,7 +36,7 @@ def some_pairs(people: int = 60) -> tuple[Tensor, np.ndarray, np.ndarray, np.nda
     return features, np.array(first), np.array(second), np.array(same), np.array(folds)
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
+def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 

@@ -1,18 +1,15 @@
 """HOG against loops over pixels, and what it does not see."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.losses.hog import HOG
 
 
-def slowly(image: np.ndarray, cell: int, bins: int) -> np.ndarray:
+def slowly(image, cell, bins):
     """Descriptor [bins, rows, columns] of one image [3, S, S], pixel by pixel."""
     luma = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
     side = len(luma)
@@ -52,7 +49,7 @@ def test_light_changes_nothing():
 def test_a_ramp_fills_the_bin_of_its_direction(degrees, bin_):
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     angle = math.radians(degrees)
-    ramp: Tensor = (x * math.cos(angle) + y * math.sin(angle)) / 64
+    ramp = (x * math.cos(angle) + y * math.sin(angle)) / 64
     result = HOG(4, 12)(ramp.expand(1, 3, 16, 16)).unflatten(1, (12, 4, 4))
     inner = result[0, :, 1:3, 1:3]
     expected = torch.zeros_like(inner)

@@ -1,11 +1,9 @@
 """Losses against naive loops, and their values in simple cases."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
@@ -16,7 +14,7 @@ from ssl_faces.losses.symmetry import SymmetryLoss
 from tests.support.by_heart import minimise
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -66,14 +64,14 @@ def test_training_removes_what_two_codes_share(loss):
     data, first = draw(64, 6), draw(6, 3, seed=1)
     second = (first + 0.1 * draw(6, 3, seed=2)).requires_grad_()
     first.requires_grad_()
-    losses = minimise([first, second], lambda: loss(data @ first, data @ second), 100, 0.05)  # type: ignore[list-item]
+    losses = minimise([first, second], lambda: loss(data @ first, data @ second), 100, 0.05)
     assert losses[-1] < 0.2 * losses[0]
 
 
 # Fold -------------------------------------------------------------------------------------------
 
 
-def naive_fold(flow: Tensor, least: float) -> float:
+def naive_fold(flow, least):
     count, _, height, width = flow.shape
     step_x, step_y = 2 / (width - 1), 2 / (height - 1)
     shortfalls = []
@@ -112,12 +110,12 @@ def test_only_folds_cost():
 # Gram matrices ----------------------------------------------------------------------------------
 
 
-def naive_gram(features: Tensor) -> Tensor:
+def naive_gram(features):
     x = features.double()
     return torch.einsum("bihw,bjhw->bij", x, x) / (x.shape[-2] * x.shape[-1])
 
 
-def naive_gram_loss(prediction: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+def naive_gram_loss(prediction, target):
     """Rendering r of image b is at r·B + b of the prediction."""
     total = torch.zeros((), dtype=torch.float64)
     for layer, features in prediction.items():
@@ -127,7 +125,7 @@ def naive_gram_loss(prediction: dict[str, Tensor], target: dict[str, Tensor]) ->
     return total
 
 
-def features_of(images: int, seed: int) -> dict[str, Tensor]:
+def features_of(images, seed):
     return {
         "relu2_1": draw(images, 2, 4, 3, seed=seed),
         "relu3_1": draw(images, 3, 2, 2, seed=seed),
@@ -153,7 +151,7 @@ def test_gram_loss_and_its_gradient_equal_a_loop(renderings):
     expected.backward()
     for layer in ours:
         assert ours[layer].grad is not None
-        torch.testing.assert_close(ours[layer].grad.double(), theirs[layer].grad)  # type: ignore[union-attr]
+        torch.testing.assert_close(ours[layer].grad.double(), theirs[layer].grad)
         assert target[layer].grad is None
 
 

@@ -1,7 +1,5 @@
 """InfoNCE with a face's own negatives: a loop over views, and SimCLR's loss without them."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -9,16 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightly.loss import NTXentLoss
-from torch import Tensor
 
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from tests.support.processes import results_of_two
 
 
-def naive(views: Tensor, negatives: Tensor, temperature: float, others: bool) -> float:
+def naive(views, negatives, temperature, others):
     """views [2, b, D], negatives [b, m, D]."""
 
-    def similar(a: Tensor, b: Tensor) -> float:
+    def similar(a, b):
         return math.exp((a @ b / (a.norm() * b.norm())).item() / temperature)
 
     losses = []
@@ -56,13 +53,13 @@ def test_without_own_negatives_it_is_simclrs():
     torch.testing.assert_close(ours, NTXentLoss(0.1)(first, second))
 
 
-def drawn() -> tuple[Tensor, Tensor]:
+def drawn():
     """Views [2, 4, 5] and negatives [4, 2, 5] of four faces."""
     draw = torch.Generator().manual_seed(3)
     return torch.randn(2, 4, 5, generator=draw), torch.randn(4, 2, 5, generator=draw)
 
 
-def loss_of(rank: int) -> tuple[Tensor, Tensor]:
+def loss_of(rank):
     views, negatives = drawn()
     mine = slice(2 * rank, 2 * rank + 2)
     views = views[:, mine].requires_grad_()
@@ -73,7 +70,7 @@ def loss_of(rank: int) -> tuple[Tensor, Tensor]:
 
 
 def test_two_processes_have_each_others_faces_for_negatives(tmp_path):
-    (loss0, grad0), (loss1, grad1) = results_of_two(loss_of, tmp_path)  # type: ignore[misc]
+    (loss0, grad0), (loss1, grad1) = results_of_two(loss_of, tmp_path)
     views, negatives = drawn()
     views.requires_grad_()
     loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives)

@@ -1,19 +1,16 @@
 """SSIM against a loop over windows, and against kornia and torchmetrics."""
 
-from __future__ import annotations
-
 import math
 
 import kornia.metrics
 import pytest
 import torch
-from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ssl_faces.losses.ssim import SSIMLoss
 
 
-def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+def naive_ssim(x, y, window=11, sigma=1.5):
     """Mean SSIM of [B, C, H, W] in float64, window by window, zeros outside the images."""
     x, y = x.double(), y.double()
     reach = window // 2
@@ -34,7 +31,7 @@ def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Te
                 left - column + reach : right - column + reach,
             ]
 
-            def mean(v: Tensor, w: Tensor = w) -> Tensor:
+            def mean(v, w=w):
                 return (v * w).sum((-2, -1))
 
             a, b = x[..., top:bottom, left:right], y[..., top:bottom, left:right]
@@ -49,7 +46,7 @@ def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Te
     return torch.stack(values).mean()
 
 
-def draw(*shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
+def draw(*shape, seed=0, low=0.0, high=1.0):
     generator = torch.Generator().manual_seed(seed)
     return low + (high - low) * torch.rand(shape, generator=generator)
 
@@ -78,7 +75,7 @@ def test_gradient_equals_the_loops():
         torch.testing.assert_close(our.grad.double(), their.grad, rtol=1e-3, atol=1e-6)
 
 
-def framed(image: Tensor, frame: int = 10) -> Tensor:
+def framed(image, frame=10):
     """A black frame, in which padding by zeros and by reflection are the same."""
     return torch.nn.functional.pad(image, (frame,) * 4)
 

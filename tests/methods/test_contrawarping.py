@@ -1,13 +1,10 @@
 """ContraWarping: which images are whose negatives, and what it learns."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces.methods.contrawarping import ContraWarping
 from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps
@@ -21,7 +18,7 @@ def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch):
     net = ContraWarping(SMALL, temperature=0.5, negatives=2)
     # Pixels as embeddings show which images are compared.
     monkeypatch.setattr(net, "represent", lambda x: x.flatten(1))
-    net.projector = torch.nn.Identity()  # type: ignore[assignment]
+    net.projector = torch.nn.Identity()
     x = net.views({"pairs": random_pairs(3)})
     torch.manual_seed(7)
     loss = net.losses(x)["contrastive"].item()
@@ -38,7 +35,7 @@ def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch):
     assert loss == pytest.approx(sum(expected) / 6, abs=1e-4)
 
 
-def _exp(a: Tensor, b: Tensor) -> float:
+def _exp(a, b):
     return math.exp(F.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() / 0.5)
 
 

@@ -1,7 +1,5 @@
 """What FaceCycle does to pictures: the same formulas as in training, made repeatable."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +12,7 @@ from tests.support.facecycle import SIDE, motion, same_weights, save, smooth_ima
 
 
 @pytest.fixture
-def identity(tmp_path) -> FaceCycleIdentity:
+def identity(tmp_path):
     stage1 = save(motion(noise_std=0.0), tmp_path / "motion.ckpt")
     torch.manual_seed(1)
     return FaceCycleIdentity(stage1)

@@ -1,7 +1,5 @@
 """FAb-Net: its loss against a loop, and known warps that it learns."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -12,7 +10,7 @@ from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 
 
-def method() -> FAbNet:
+def method():
     torch.manual_seed(0)
     return FAbNet(SMALL, embedding_dim=16, decoder_width=8)
 

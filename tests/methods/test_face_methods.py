@@ -1,10 +1,5 @@
 """What all methods for faces do: run by their configs, resume, and show panels."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 
@@ -15,7 +10,7 @@ from ssl_faces.methods.pcl import PCL
 from ssl_faces.methods.tcae import TCAE
 from tests.support.fits import SMALL, check_panels, random_pairs, rendered_faces, trained
 
-RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
+RUNS = {
     "contrawarping": ((), {"pooled", "map_2x2"}),
     "fabnet": ((), {"pooled", "map_2x2", "embedding"}),
     "pcl": (("--model.decoder_width", "4", "--model.projection_dim", "32"), {"pooled", "map_2x2"}),
@@ -43,11 +38,11 @@ def test_runs_by_its_config_in_half_precision_and_resumes(name, tmp_path):
     assert trained(name, tmp_path, *more, *again)[0].card["steps"] == 3
 
 
-def contrast() -> FaceCycleContrast:
+def contrast():
     return FaceCycleContrast(SMALL, code_dim=16, decoder_width=4)
 
 
-METHODS: dict[str, tuple[Callable[[], Any], int]] = {
+METHODS = {
     "contrawarping": (lambda: ContraWarping(SMALL, negatives=2), 3),
     "fabnet": (lambda: FAbNet(SMALL, embedding_dim=16, decoder_width=8), 6),
     "pcl": (lambda: PCL(SMALL, projection_dim=16, decoder_width=4), 3),

@@ -1,13 +1,8 @@
 """The hybrid: its terms against loops, its codes under mirroring, its cycles, its encoder."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces import load_encoder
 from ssl_faces.common.errors import InputError
@@ -23,14 +18,14 @@ SIZE = 32
 SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
 
 
-def method(**settings: Any) -> FaceCycleContrast:
+def method(**settings):
     torch.manual_seed(0)
     return FaceCycleContrast(
         SMALL, code_dim=16, projection_dim=8, decoder_width=4, **settings
     ).train()
 
 
-def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
+def batch(count=6, mirrored=True):
     faces = RenderedFaces(64, 8, "all", size=SIZE).render_batch(range(2 * count)).float() / 255
     first, second = faces[:count], faces[count:]
     if mirrored:
@@ -38,7 +33,7 @@ def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
     return {"pairs": torch.stack((first, second), 1), "mirrored": torch.full((count,), mirrored)}
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+def nt_xent(first, second, temperature):
     """Each embedding against all others of both halves, one by one."""
     z = F.normalize(torch.cat((first, second)), dim=1).double()
     count, terms = len(z), []
@@ -46,13 +41,13 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
         partner = (i + count // 2) % count
         scores = {j: torch.exp(z[i] @ z[j] / temperature) for j in range(count) if j != i}
         terms.append(-torch.log(scores[partner] / sum(scores.values())))
-    return float(sum(terms).detach() / count)  # type: ignore[union-attr]
+    return float(sum(terms).detach() / count)
 
 
 def test_identity_contrast_is_of_both_pictures_of_a_pair():
     one, given = method(cycle_weight=0.0), batch()
     # Without any change of pictures, views are the pairs.
-    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    one.strong = torch.nn.Identity()
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
     torch.manual_seed(1)
@@ -80,7 +75,7 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair():
 
 def test_another_picture_of_the_person_is_no_positive_for_the_expression():
     one = method(cycle_weight=0.0, independence_weight=0.0, identity_weight=0.0)
-    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    one.strong = torch.nn.Identity()
     given = batch(mirrored=False)
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
@@ -138,7 +133,7 @@ def test_without_motion_the_cycles_give_the_other_pictures_faces():
     )
 
 
-def judged(one: FaceCycleContrast, given: dict[str, Tensor]) -> tuple[float, float]:
+def judged(one, given):
     """The loss but for independence, over the same 10 draws of views each time, and how dependent
     the codes of the views are."""
     loss, dependence = 0.0, 0.0

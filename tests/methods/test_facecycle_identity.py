@@ -1,7 +1,5 @@
 """Stage 2 on a stage 1 of the design `repair`, and its contrast's views."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
 
 @pytest.fixture
-def stage2(tmp_path) -> FaceCycleIdentity:
+def stage2(tmp_path):
     torch.manual_seed(0)
     stage1 = FaceCycleMotion(
         "small", 16, "random", "joint", "repair", perceptual_weight=0.0, descriptor_weight=1.0
@@ -61,7 +59,7 @@ def test_only_training_moves_the_average_face(stage2):
 
 
 def test_every_weight_has_a_gradient(stage2, monkeypatch):
-    logged: dict[str, torch.Tensor] = {}
+    logged = {}
     monkeypatch.setattr(stage2, "log", lambda *_, **__: None)
     monkeypatch.setattr(stage2, "log_dict", logged.update)
     stage2.train()

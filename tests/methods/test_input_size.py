@@ -1,7 +1,5 @@
 """FaceCycle at picture sizes other than the paper's."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,8 +1,6 @@
 """Stage 1 learns: on a few faces its loss falls and its neutral faces become symmetric; what it
 renders comes from the other of the pair, or from itself."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -53,6 +51,6 @@ def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(e
     torch.testing.assert_close(cycle.r1, rendered, atol=1e-4, rtol=1e-4)
 
 
-def _asymmetry(x: torch.Tensor) -> float:
+def _asymmetry(x):
     """Against the contrast: a grey picture is not called symmetric for being grey."""
     return ((x - x.flip(-1)).abs().mean() / x.std()).item()

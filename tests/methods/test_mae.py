@@ -1,12 +1,7 @@
 """MAE: masks, its loss against a loop, learning, and unsupported encoders."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.mae import MAE
@@ -19,16 +14,16 @@ SIDE, PATCH = 64, 16  # sixteen patches
 TINY = EncoderSettings("timm:test_vit", SIDE)
 
 
-def built(name: str = "timm:test_vit", **settings: Any) -> MAE:
+def built(name="timm:test_vit", **settings):
     torch.manual_seed(0)
     return MAE(EncoderSettings(name, SIDE), decoder_dim=32, decoder_depth=1, **settings)
 
 
-def pictures(method: MAE, count: int = 2) -> Tensor:
+def pictures(method, count=2):
     return method.views({"pairs": mirrored_pairs(count, SIDE)})
 
 
-def patch_of(x: Tensor, number: int) -> Tensor:
+def patch_of(x, number):
     """[patch, patch, 3] of a picture [3, S, S]."""
     row, column = divmod(number, SIDE // PATCH)
     part = x[:, PATCH * row : PATCH * (row + 1), PATCH * column : PATCH * (column + 1)]
@@ -110,7 +105,7 @@ def test_the_loss_falls_on_a_few_faces():
     method = built()
     x = pictures(method, 4)
 
-    def loss() -> Tensor:
+    def loss():
         torch.manual_seed(1)
         return method.losses(x)["reconstruction"]
 
@@ -146,14 +141,14 @@ def test_a_reconstruction_without_error_is_the_source():
     method = built()
     pairs = mirrored_pairs(2, SIDE)
 
-    def exact(x: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
+    def exact(x, kept, masked):
         rows = []
         for i in range(len(x)):
             patches = [patch_of(x[i], number).flatten() for number in masked[i].tolist()]
             rows.append(torch.stack([(p - p.mean()) / (p.var() + 1e-6).sqrt() for p in patches]))
         return torch.stack(rows)
 
-    method.predicted = exact  # type: ignore[method-assign]
+    method.predicted = exact
     panels = method.panels({"pairs": pairs})
     torch.testing.assert_close(panels["reconstruction"], panels["source"], rtol=0, atol=1e-5)
 

@@ -1,15 +1,11 @@
 """DINOv2 and I-JEPA: masked blocks, losses against loops, learning, and unsupported encoders."""
 
-from __future__ import annotations
-
 import itertools
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces.methods.dinov2 import DINOv2
 from ssl_faces.methods.ijepa import IJEPA
@@ -23,7 +19,7 @@ SIDE, PATCH, GRID = 64, 16, 4
 PAIRS = 2
 
 
-def built(kind: type[Any], **settings: Any) -> Any:
+def built(kind, **settings):
     torch.manual_seed(0)
     narrow = {"prototypes": 6, "hidden_dim": 8, "local_size": 32} if kind is DINOv2 else {}
     narrow |= {"predictor_dim": 32, "predictor_depth": 1} if kind is IJEPA else {}
@@ -35,8 +31,8 @@ def built(kind: type[Any], **settings: Any) -> Any:
     return method
 
 
-def pictures(method: Any, pairs: int = PAIRS) -> Tensor:
-    x: Tensor = method.views({"pairs": mirrored_pairs(pairs, SIDE)})
+def pictures(method, pairs=PAIRS):
+    x = method.views({"pairs": mirrored_pairs(pairs, SIDE)})
     return x
 
 
@@ -65,7 +61,7 @@ def test_only_vits_with_a_class_token(kind):
     ("kind", "setting"), [(DINOv2, "mask_area"), (IJEPA, "target_area"), (IJEPA, "context_area")]
 )
 def test_ranges_rise(kind, setting):
-    settings: Any = {setting: (0.5, 0.2)}
+    settings = {setting: (0.5, 0.2)}
     encoder = EncoderSettings("timm:test_vit", SIDE)
     assert f"model.{setting}: 0.5 to 0.2; give" in message_of(kind, encoder, **settings)
 
@@ -86,7 +82,7 @@ def test_the_loss_falls_on_a_few_faces(kind):
     method = built(kind, **({"koleo_weight": 0.0, "local_crops": 0} if kind is DINOv2 else {}))
     x = pictures(method, 4)
 
-    def loss() -> Tensor:
+    def loss():
         torch.manual_seed(1)
         if kind is DINOv2:  # of targets that don't move
             method.of_images.center.zero_()

@@ -1,7 +1,5 @@
 """PCL: its loss terms by hand, and which layers are trained."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +14,7 @@ from tests.support.by_heart import minimise
 from tests.support.fits import SMALL, random_pairs, rendered_faces
 
 
-def method(encoder: EncoderSettings = SMALL) -> PCL:
+def method(encoder=SMALL):
     torch.manual_seed(0)
     return PCL(encoder, projection_dim=16, decoder_width=4)
 

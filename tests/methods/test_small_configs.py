@@ -1,9 +1,6 @@
 """The list of methods, and their configs for CPUs: each takes a step on rendered faces."""
 
-from __future__ import annotations
-
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import yaml
@@ -25,7 +22,7 @@ MORE = {
 """What a step of a few pairs needs beside a config."""
 
 
-def subclasses(kind: type[Method]) -> set[type[Method]]:
+def subclasses(kind):
     return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
 
 
@@ -63,14 +60,14 @@ def test_the_command(capsys):
 
 
 @pytest.fixture(scope="module")
-def stage_1(tmp_path_factory) -> Path:
+def stage_1(tmp_path_factory):
     """A folder for runs, with one of the first stage."""
     folder = tmp_path_factory.mktemp("small")
     one_step("facecycle_motion_small", folder)
     return folder
 
 
-def one_step(config: str, folder: Path, *more: str) -> None:
+def one_step(config, folder, *more):
     clips = folder / "clips.yaml"
     clips.write_text(
         "data:\n  sets:\n    - class_path: ssl_faces.rendered.RenderedClips\n"

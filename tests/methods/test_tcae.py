@@ -1,10 +1,7 @@
 """TCAE: its loss terms by hand, what depends on which code, and known warps that it learns."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.methods.tcae import KINDS, TCAE
 from ssl_faces.networks.warp import warp
@@ -13,7 +10,7 @@ from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 
 
-def method() -> TCAE:
+def method():
     torch.manual_seed(0)
     return TCAE(SMALL, code_dim=16, decoder_width=8)
 
@@ -29,17 +26,17 @@ def test_terms_by_hand():
         assert losses[name].item() == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
-def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
+def by_hand(net, source, target):
     decoders = {"action": net.action_decoder, "pose": net.pose_decoder}
 
-    def codes(pictures: Tensor) -> dict[str, Tensor]:
+    def codes(pictures):
         return net.encoder.features(pictures, KINDS)
 
-    def square(a: Tensor, b: Tensor) -> float:
+    def square(a, b):
         spread = ((b - b.mean(0)) ** 2).mean().item()
         return ((a - b) ** 2).mean().item() / spread
 
-    def moved(pictures: Tensor, flow: Tensor) -> Tensor:
+    def moved(pictures, flow):
         return warp(pictures, flow, padding="border")
 
     of, to = codes(source), codes(target)

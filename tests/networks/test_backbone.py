@@ -1,10 +1,7 @@
 """Encoders by name: feature spaces, maps, files and errors."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import load_encoder, save_encoder
@@ -13,7 +10,7 @@ from tests.support.refusals import message_of
 
 # Of the name: width, then the length of each feature space, and of the last map its channels and
 # by how much its side is less than the picture's.
-KNOWN: dict[str, tuple[float, dict[str, int], int, int]] = {
+KNOWN = {
     "facecycle": (0.25, {"pooled": 256, "map_2x2": 128}, 32, 16),
     "resnet18": (0.25, {"pooled": 128, "map_2x2": 512}, 128, 16),
     "resnet50": (0.125, {"pooled": 256, "map_2x2": 1024}, 256, 16),
@@ -26,12 +23,12 @@ KNOWN: dict[str, tuple[float, dict[str, int], int, int]] = {
 }
 
 
-def encoder(name: str, size: int = 48, seed: int = 0) -> BackboneEncoder:
+def encoder(name, size=48, seed=0):
     torch.manual_seed(seed)
     return BackboneEncoder(name, size, KNOWN[name][0]).eval()
 
 
-def pictures(count: int = 3, size: int = 48) -> Tensor:
+def pictures(count=3, size=48):
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 

@@ -1,7 +1,5 @@
 """Codes beside an encoder's own feature spaces."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,23 +1,21 @@
 """FaceCycle's encoder, decoder, generator and re-normaliser: shapes, sizes, initial weights."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator, MapNoise
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
-from ssl_faces.networks.trunk import Layer, VggTrunk
+from ssl_faces.networks.trunk import VggTrunk
 
 
-def count(*networks: nn.Module) -> int:
+def count(*networks):
     return sum(p.numel() for network in networks for p in network.parameters())
 
 
@@ -49,7 +47,7 @@ def test_encoder_and_decoder_start_as_the_papers():
     assert checked == (12 + 2 * 2 + 2 * 3 + 2) + (6 + 2 * 2 + 2 * 3)
 
 
-def maps_of(trunk_width: int, batch: int = 2, size: int = 32) -> dict[Layer, Tensor]:
+def maps_of(trunk_width, batch=2, size=32):
     draw = torch.Generator().manual_seed(0)
     return {
         "relu2_1": torch.rand(batch, 2 * trunk_width, size // 2, size // 2, generator=draw),
@@ -58,11 +56,11 @@ def maps_of(trunk_width: int, batch: int = 2, size: int = 32) -> dict[Layer, Ten
 
 
 @pytest.fixture(scope="module")
-def flow() -> Tensor:
+def flow():
     return 0.2 * torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def small_generator(noise_std: float) -> Generator:
+def small_generator(noise_std):
     torch.manual_seed(0)
     generator = Generator(width=8, blocks=2, trunk_width=4, noise_std=noise_std)
     # Large enough weights that what comes in shows in the picture.
@@ -177,7 +175,6 @@ def test_maps_of_larger_pictures_than_codes():
         x = encoder.normalise(images)
         small = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True)
         for name, network in (("expression", encoder.motion), ("identity", encoder.identity)):
-            assert network is not None
             torch.testing.assert_close(result[f"{name}_map"], network.convs(x).flatten(1))
             torch.testing.assert_close(result[name], network(small)[1])
     assert encoder.input_size == 100

@@ -1,7 +1,5 @@
 """The image decoder: sizes, and learning one face per code."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Strided 1x1 convolutions with few channels: equal results for both memory formats."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn
@@ -15,7 +13,7 @@ def test_it_is_the_convolution(bias):
     torch.manual_seed(0)
     plain = nn.Conv2d(4, 6, 1, 2, bias=bias)
     network = without_small_strided(nn.Sequential(plain))
-    made = network[0]  # type: ignore[index]
+    made = network[0]
     assert isinstance(made, StridedPointwise)
     assert made.state_dict().keys() == plain.state_dict().keys()
     x = torch.randn(3, 4, 7, 8)
@@ -37,7 +35,7 @@ def test_narrow_resnets_learn_the_same_from_maps_in_either_order(width):
     encoder = BackboneEncoder("resnet18", 16, width).eval()
     images = torch.rand(32, 3, 16, 16)
 
-    def gradients(order: torch.memory_format) -> dict[str, torch.Tensor]:
+    def gradients(order):
         encoder.zero_grad()
         of = encoder(images.contiguous(memory_format=order), ("pooled",))["pooled"]
         of.square().sum().backward()

@@ -1,14 +1,12 @@
 """Standardised codes against a loop, and the repair generator before training."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from ssl_faces.networks.motion_encoder import Design, MotionEncoder
+from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
 from ssl_faces.networks.standardiser import BatchStandardiser
 from ssl_faces.networks.warp import warp
@@ -39,7 +37,7 @@ def test_running_averages_serve_afterwards():
 
 
 def test_a_standardised_code_tells_faces_apart_from_the_start():
-    designs: tuple[Design, Design] = ("paper", "repair")
+    designs = ("paper", "repair")
     spread = {}
     for design in designs:
         torch.manual_seed(0)

@@ -1,48 +1,37 @@
 """The VGG-19 trunk against torchvision's VGG-19, and missing or wrong weights."""
 
-from __future__ import annotations
-
 import pickle
 import urllib.error
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torchvision.models import vgg19
 
 from ssl_faces import InputError
 from ssl_faces.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
-from ssl_faces.networks.trunk import (
-    HED_WEIGHTS,
-    IMAGENET_URL,
-    IMAGENET_WEIGHTS,
-    LAYERS,
-    Layer,
-    VggTrunk,
-)
+from ssl_faces.networks.trunk import HED_WEIGHTS, IMAGENET_URL, IMAGENET_WEIGHTS, LAYERS, VggTrunk
 from tests.support.images import astronaut
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
 
 # Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
-ENDS: dict[Layer, int] = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
+ENDS = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
 
 
 @pytest.fixture(scope="module")
-def features() -> nn.Sequential:
+def features():
     """torchvision's convolutions of VGG-19, with weights that tell layers apart."""
     torch.manual_seed(0)
     return vgg19(weights=None, init_weights=False).features[:21].eval().requires_grad_(False)
 
 
 @pytest.fixture
-def torch_home(tmp_path, monkeypatch) -> Path:
+def torch_home(tmp_path, monkeypatch):
     """An empty place for downloads, without a network; the path the weights should have."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    def no_network(*args: object, **kwargs: object) -> None:
+    def no_network(*args, **kwargs):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr("torch.hub.urlopen", no_network)
@@ -52,7 +41,7 @@ def torch_home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def saved(torch_home, features) -> Path:
+def saved(torch_home, features):
     """torchvision's weights file, made of `features`."""
     torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, torch_home)
     return torch_home
@@ -71,7 +60,7 @@ def test_layers_equal_torchvisions(saved, features):
 def test_nothing_is_computed_after_the_last_layer():
     trunk = VggTrunk("random", 2)
 
-    def fail(*args: object) -> None:
+    def fail(*args):
         raise AssertionError("computed")
 
     whole = trunk(torch.ones(1, 3, 16, 16))

@@ -1,19 +1,16 @@
 """Warps against a loop over positions, and error bounds of the inverse flow."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ssl_faces.networks.warp import inverse_flow, resize_flow, warp
 
 
-def naive_warp(x: Tensor, flow: Tensor) -> Tensor:
+def naive_warp(x, flow):
     """`x` [B, C, H, W] sampled at `flow` [B, 2, H, W]: four neighbours, zeros outside."""
     batch, channels, height, width = x.shape
     out = torch.zeros(batch, channels, height, width, dtype=torch.float64)
@@ -32,7 +29,7 @@ def naive_warp(x: Tensor, flow: Tensor) -> Tensor:
     return out
 
 
-def naive_resize(flow: Tensor, size: tuple[int, int]) -> Tensor:
+def naive_resize(flow, size):
     """Bilinear, first and last pixels on first and last pixels."""
     height, width = flow.shape[-2:]
     out = torch.zeros(*flow.shape[:2], *size, dtype=torch.float64)
@@ -48,11 +45,11 @@ def naive_resize(flow: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def constant_flow(x: float, y: float, size: int | tuple[int, int] = 4) -> Tensor:
+def constant_flow(x, y, size=4):
     size = (size, size) if isinstance(size, int) else size
     return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size).clone()
 
@@ -105,7 +102,7 @@ def test_trains_after_a_first_use_in_inference_mode():
 # The inverse flow ------------------------------------------------------------------------------
 
 
-def error_of_inverse(flow: Tensor, steps: int | None = None) -> Tensor:
+def error_of_inverse(flow, steps=None):
     """How far off the warp and then the inverse warp land: v(p) + u(p + v(p)), [B, 2, h, w]."""
     inverse = inverse_flow(flow, steps)
     return inverse + warp(flow, inverse)
@@ -135,7 +132,7 @@ def test_inverse_is_clamped():
     assert inverse_flow(flow)[0, 0, 0, 4] == inverse_flow(flow).abs().max() == 1
 
 
-def wave(amplitude: float, wave_number: float, size: int = 129) -> Tensor:
+def wave(amplitude, wave_number, size=129):
     """A flow (a·sin(ky), a·cos(kx)): amplitude √2·a at most, gradient a·k at most."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     flow = torch.stack((torch.sin(wave_number * y), torch.cos(wave_number * x)))

@@ -4,16 +4,10 @@
 which images meet, and how they are augmented (FaceCycle's fact sheet, from the authors' code).
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from torch import Tensor
 
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
@@ -32,13 +26,13 @@ BETAS = {"motion": (0.5, 0.999), "identity": (0.5, 0.9)}
 stages = pytest.mark.parametrize("stage", ["motion", "identity"])
 
 
-def config(stage: str) -> dict[str, Any]:
+def config(stage):
     path = ROOT / f"configs/method/facecycle_{stage}.yaml"
-    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text())
     return content
 
 
-def method(stage: str, folder: Path) -> FaceCycleMotion | FaceCycleIdentity:
+def method(stage, folder):
     """The method of a `paper` configuration, but with small networks for 16 px."""
     settings = config("motion")["model"]["init_args"]
     small = {"size": "small", "input_size": 16, "map_size": None, "trunk_weights": "random"}
@@ -54,11 +48,11 @@ def method(stage: str, folder: Path) -> FaceCycleMotion | FaceCycleIdentity:
 class Steps(pl.Callback):
     """The optimiser's rates and betas in each epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.rates: list[float] = []
         self.betas: set[tuple[float, float]] = set()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_start(self, trainer, *_):
         (group,) = trainer.optimizers[0].param_groups
         self.rates.append(group["lr"])
         self.betas.add(group["betas"])
@@ -68,7 +62,7 @@ class Steps(pl.Callback):
 def test_learning_rates_by_epoch(stage, tmp_path, monkeypatch):
     """As a whole run has them, with one step an epoch, here of a trivial loss."""
 
-    def training_step(self: pl.LightningModule, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch, batch_idx):
         return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
 
     for kind in (FaceCycleMotion, FaceCycleIdentity):
@@ -94,11 +88,11 @@ def test_stage_2_and_the_probes_start_from_stage_1_after_20_epochs():
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("packed")
 
 
-def data_of(stage: str, cache: Path, **changed: Any) -> FaceData:
+def data_of(stage, cache, **changed):
     """The data of a `paper` configuration, on rendered clips."""
     clips = RenderedClips(CLIPS, CLIPS, frames=FRAMES, fps=1.0, part="all", size=SIDE)
     settings = {**config(stage)["data"], "leave_out_tests": False, **changed}
@@ -156,7 +150,7 @@ def test_strengths_of_the_augmentation(stage, cache):
     )
 
 
-def turned(image: Tensor) -> bool:
+def turned(image):
     """Whether an image that is dark at the left is mirrored."""
     half = image.shape[-1] // 2
     return bool(image[..., :half].mean() > image[..., half:].mean())

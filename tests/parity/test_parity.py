@@ -12,31 +12,28 @@ Pictures agree to 1e-4 (maximum difference over standard deviation), loss terms 
 gradient norms to 1e-3 relative.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, IdentityCycle
-from ssl_faces.methods.facecycle_motion import FaceCycleMotion, MotionCycle
-from ssl_faces.networks.trunk import VggTrunk, convs_upto
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from ssl_faces.networks.trunk import convs_upto
 
 REFERENCE = np.load(Path(__file__).parent / "facecycle.npz")
 X = torch.from_numpy(REFERENCE["x"])
 
 
-def fill(network: nn.Module, base: int) -> None:
+def fill(network, base):
     for k, parameter in enumerate(network.parameters()):
         values = np.random.RandomState(base + k).standard_normal(tuple(parameter.shape))
         values = values / np.sqrt(np.prod(parameter.shape[1:])) if values.ndim > 1 else values * 0.1
         parameter.data = torch.from_numpy(values.astype(np.float32))
 
 
-def fill_trunk(trunk: VggTrunk) -> None:
+def fill_trunk(trunk):
     for i, conv in enumerate(trunk.convs.values()):
         shape = tuple(conv.weight.shape)
         weight = np.random.RandomState(9000 + 2 * i).standard_normal(shape)
@@ -46,7 +43,7 @@ def fill_trunk(trunk: VggTrunk) -> None:
         conv.bias.data = torch.from_numpy(bias.astype(np.float32))
 
 
-def motion() -> FaceCycleMotion:
+def motion():
     method = FaceCycleMotion("paper", trunk_weights="random", noise_std=0.0)
     fill(method.encoder.motion, 1000)
     fill(method.decoder, 2000)
@@ -56,7 +53,7 @@ def motion() -> FaceCycleMotion:
 
 
 @pytest.fixture(scope="module")
-def stage1() -> tuple[FaceCycleMotion, MotionCycle, dict[str, Tensor]]:
+def stage1():
     method = motion()
     cycle, losses = method.cycle(X)
     method.total(losses).backward()
@@ -64,7 +61,7 @@ def stage1() -> tuple[FaceCycleMotion, MotionCycle, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def stage2(tmp_path_factory) -> tuple[FaceCycleIdentity, IdentityCycle, dict[str, Tensor]]:
+def stage2(tmp_path_factory):
     first = motion()
     path = tmp_path_factory.mktemp("stage1") / "last.ckpt"
     torch.save(
@@ -83,13 +80,13 @@ def stage2(tmp_path_factory) -> tuple[FaceCycleIdentity, IdentityCycle, dict[str
     return method, cycle, losses
 
 
-def agree(name: str, ours: Tensor) -> None:
+def agree(name, ours):
     reference = torch.from_numpy(REFERENCE[name])
     ours = ours.detach().expand(reference.shape[0], *ours.shape[1:]).reshape(reference.shape)
     assert (ours - reference).abs().max() / reference.std() < 1e-4
 
 
-def close(name: str, ours: Tensor, tolerance: float) -> None:
+def close(name, ours, tolerance):
     assert ours.item() == pytest.approx(float(REFERENCE[name]), rel=tolerance)
 
 

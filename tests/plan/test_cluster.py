@@ -1,8 +1,6 @@
 """Plans whose steps are jobs of a cluster: of submitit on this machine, of a stand-in for Slurm,
 and of a cluster that only starts workers, as that is quick."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re
@@ -10,9 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -27,19 +23,17 @@ from ssl_faces.plan.cluster import attempts, seat, slurm
 from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
-from ssl_faces.plan.steps import Step
 from tests.support.in_process import MAIN
 from tests.support.steps import WAIT, calls, run, send, step
 from tests.support.waiting import eventually
-from tests.support.workers import Workers
 
-WORKERS: dict[str, Any] = {"executor": "ray"}
+WORKERS = {"executor": "ray"}
 KILL_WORKER = "os.kill(os.getppid(), 9); time.sleep(60)"
 """As if the machine of the worker went down."""
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> Iterator[None]:
+def _quick(monkeypatch):
     monkeypatch.setattr(engines, "_TICK", 0.02)
     monkeypatch.setattr(attempts, "LOOK", 0.05)
     monkeypatch.setattr(attempts, "GRACE", 0.2)
@@ -49,10 +43,9 @@ def _quick(monkeypatch) -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def state_of(out: Path, name: str) -> dict[str, Any]:
+def state_of(out, name):
     about = read_run(out)
-    assert about is not None
-    state: dict[str, Any] = about["steps"][name]
+    state = about["steps"][name]
     return state
 
 
@@ -95,7 +88,7 @@ def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(workers, tmp_pat
     assert "once: its worker was lost (ray job " in capsys.readouterr().out
 
 
-def abandoned(out: Path, workers: Workers) -> Step:
+def abandoned(out, workers):
     """A step that waits, of a head that is gone."""
     waits = step(out, "waits", WAIT)
     Attempt(Remote(workers, out, {}), waits)
@@ -104,9 +97,9 @@ def abandoned(out: Path, workers: Workers) -> Step:
 
 
 @pytest.fixture
-def printed(monkeypatch) -> list[str]:
+def printed(monkeypatch):
     """What is printed of attempts."""
-    lines: list[str] = []
+    lines = []
     monkeypatch.setattr(attempts, "say", lines.append)
     return lines
 
@@ -138,7 +131,6 @@ def test_another_step_of_the_folder_begins_when_the_first_has_ended(executor, wo
 def test_a_late_duplicate_ends_itself(workers, tmp_path):
     place = Seat.of(abandoned(tmp_path, workers), tmp_path)
     order = place.order()
-    assert order is not None
     place.clear()
     os.close(claim(place.folder, seat.LOCK, 60))
     assert not (tmp_path / "saved").exists()  # at once
@@ -165,7 +157,7 @@ SLURM = {
 
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch) -> Path:
+def stand_in(tmp_path, monkeypatch):
     """Slurm's commands in a folder, as far as plans use them."""
     at = tmp_path / "slurm"
     at.mkdir()
@@ -180,7 +172,7 @@ def test_slurm_gets_the_resources_and_its_cancelled_jobs_are_reported(tmp_path, 
     out = tmp_path / "out"
     out.mkdir()
     unseen = "assert not any(name.startswith('SLURM_') for name in os.environ)"
-    needs: PlanResources = {"other": Resources(gpus=2, memory_gb=1.5, hours=0.5)}
+    needs = {"other": Resources(gpus=2, memory_gb=1.5, hours=0.5)}
     assert run(out, [step(out, "a", unseen)], executor="slurm", resources=needs) == (0, {})
     text = (stand_in / "101.sh").read_text()
     for line in ("gpus-per-node=2", "cpus-per-task=16", "mem=1536MB", "time=30", "no-requeue"):
@@ -254,7 +246,7 @@ def test_an_extra_that_is_not_installed(executor, package, tmp_path, monkeypatch
 
 
 def test_workers_that_cannot_run_a_step_say_why(workers, tmp_path, monkeypatch):
-    def failure(log: str = "a.log") -> str:
+    def failure(log="a.log"):
         one = step(tmp_path, "a")
         one.log = tmp_path / log
         code, failures = run(tmp_path, [one], **WORKERS)
@@ -284,7 +276,7 @@ def test_a_folder_that_cannot_be_written(workers, tmp_path, monkeypatch):
 
     write = files.write
 
-    def full(path: Path, data: bytes, durable: bool = True) -> None:
+    def full(path, data, durable=True):
         if ".order.json" in path.name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, data, durable)
@@ -302,7 +294,7 @@ PAGE = (Path(__file__).parents[2] / "configs/launch/README.md").read_text()
     "line", re.findall(r"^(?:ssl-faces|linear-probe) .*--executor.*$", PAGE, re.M)
 )
 def test_the_pages_commands_reach_their_cluster(line, tmp_path, monkeypatch, capsys):
-    def connected(executor: str, address: str | None, out: Path) -> None:
+    def connected(executor, address, out):
         raise InputError(f"{executor} {address}")
 
     monkeypatch.chdir(Path(__file__).parents[2])

@@ -1,12 +1,9 @@
 """The engine that all plans share: order, resume, failures, several at once, signals, locks."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +14,6 @@ from ssl_faces.common.run_record import is_held, read_run, state_of
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan import processes
 from ssl_faces.plan.command import run_plan
-from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
 from tests.support.processes import begin
@@ -26,12 +22,12 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(engines, "_TICK", 0.02)
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
+def _signals():
     """Signals have handlers, even if the tests run under `nohup`."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
@@ -41,7 +37,7 @@ def _signals() -> Iterator[None]:
 
 
 def test_steps_run_once_after_those_that_they_need(tmp_path, capsys):
-    def steps(seed: int = 0) -> list[Step]:
+    def steps(seed=0):
         decides = {"seed": seed}
         return [
             step(tmp_path, "last", after=["first", "second"]),
@@ -79,9 +75,9 @@ def test_a_failed_step_stops_only_those_that_need_it(code, message, tmp_path, ca
     if code is None:
         bad.argv = [str(tmp_path / "none")]
     needs = step(tmp_path, "needs", after=["bad"])
-    over: list[set[str]] = []
+    over = []
 
-    def work(engine: Engine) -> int:
+    def work(engine):
         engine.begin()
         engine.run([bad, needs, step(tmp_path, "other")], then=over.append)
         return len(engine.failures)
@@ -92,7 +88,6 @@ def test_a_failed_step_stops_only_those_that_need_it(code, message, tmp_path, ca
     assert over[0] == {"bad"}
     assert over[-1] >= {"bad", "other"}
     about = read_run(tmp_path)
-    assert about is not None
     states = {name: one["state"] for name, one in about["steps"].items()}
     assert states == {"bad": "failed", "needs": "waiting", "other": "done"}
     assert state_of(tmp_path) == "failed"
@@ -170,7 +165,6 @@ def test_a_signal_ends_the_steps_first(number, tmp_path, capsys):
     assert text.count("stopped; what was done is kept, and the same command resumes: ") == 1
     assert text.endswith(f"resumes: {' '.join(COMMAND)}\n")
     about = read_run(tmp_path)
-    assert about is not None
     assert about["steps"]["waits"]["state"] == "stopped"
     assert (about["sessions"][-1]["state"], about["sessions"][-1]["said"]) == (
         "stopped",
@@ -190,7 +184,7 @@ def test_a_second_signal_kills(tmp_path):
     assert time.monotonic() - begun < 30
 
 
-def run_a_step_that_waits(out: Path) -> None:
+def run_a_step_that_waits(out):
     run(out, [step(out, "waits", WAIT)])
 
 
@@ -221,17 +215,17 @@ class Endless:
     pid = 0
     about: Mapping[str, Any] = {}
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number):
         os.kill(os.getpid(), number)
         self.over = False
 
-    def check(self) -> bool:
+    def check(self):
         return self.over
 
-    def ask_to_end(self, number: int) -> None:
+    def ask_to_end(self, number):
         self.over = True
 
-    def kill(self) -> None: ...
+    def kill(self): ...
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
 """A job from its file: its stages in turn, its scores, and what is not done twice."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,17 +15,17 @@ from ssl_faces.plan.job import read
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.training.catalogue import method_entries
 from ssl_faces.training.fit import check
-from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
+from tests.plan.conftest import ROOT, stage1, stage2, write_plan
 from tests.support.commands import refusal
 
 EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
 
 
 @pytest.fixture
-def write(tmp_path, common) -> Write:
+def write(tmp_path, common):
     """Writes a job of FaceCycle's two stages, two steps each; keys replace its own."""
 
-    def write(**changed: Any) -> Path:
+    def write(**changed):
         length = {"trainer.max_steps": 2, "trainer.log_every_n_steps": 1}
         content = {
             "seed": 3,
@@ -43,7 +40,7 @@ def write(tmp_path, common) -> Write:
     return write
 
 
-def job(path: Path, out: Path) -> int:
+def job(path, out):
     return main(["job", "-c", str(path), "--out", str(out)])
 
 
@@ -60,7 +57,6 @@ def test_stages_then_scores_then_nothing_anew(write, tmp_path, in_process, capsy
 
     # All that is needed to know a run and to repeat it.
     about = read_run(out / "motion")
-    assert about is not None
     (session,) = about["sessions"]
     assert session["command"][1:] == first
     assert (session["state"], session["step"]) == ("finished", 2)

@@ -1,12 +1,8 @@
 """Plans on a real Ray cluster on this machine, bound to a loopback address."""
 
-from __future__ import annotations
-
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,7 +22,7 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster():
     """A node with a CPU."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
@@ -45,13 +41,13 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(engines, "_TICK", 0.02)
     monkeypatch.setattr(attempts, "LOOK", 0.05)
     monkeypatch.setattr(attempts, "GRACE", 0.2)
 
 
-def run_on(address: str, out: Path, names: str, code: str) -> int:
+def run_on(address, out, names, code):
     steps = [step(out, name, f"name = {name!r}\n{code}") for name in names]
     needs = {"other": Resources(cpus=1)}
     return run(out, steps, jobs=2, executor="ray", address=address, resources=needs)[0]
@@ -79,9 +75,9 @@ while not (out / f'{name}.go').exists() and time.monotonic() < until:
 def test_the_step_of_a_killed_node_runs_again_on_another(cluster, tmp_path):
     cluster.add_node(**LOOPBACK)
     [head] = cluster.head_node.all_processes["raylet"]
-    killed: list[str] = []
+    killed = []
 
-    def kill() -> bool:
+    def kill():
         nodes = {path.stem: path.read_text() for path in tmp_path.glob("*.node")}
         if len(nodes) < 2 or not all(nodes.values()):
             return False

@@ -1,7 +1,5 @@
 """Alignment against scikit-image's transform, and crops of pictures whose points are known."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -154,7 +152,7 @@ def test_near_duplicates_against_a_loop():
     rows = draw.random((2000, 256)) < 0.5
     rows[1200:] = rows[draw.integers(0, 1200, 800)] ^ (draw.random((800, 256)) < 0.1)
     seen = NearDuplicates(26)
-    kept: list[int] = []
+    kept = []
     for i, bits in enumerate(rows):
         near = np.flatnonzero((rows[kept] != bits).sum(1) <= 26)
         assert seen.add(bits, str(i)) == (str(kept[near[0]]) if len(near) else None)

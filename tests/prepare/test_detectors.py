@@ -1,7 +1,5 @@
 """Detectors: what they find on pictures whose faces are known, and what they refuse."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +13,7 @@ APART = float(np.linalg.norm(EYES[1] - EYES[0]))
 
 
 @pytest.fixture(scope="module")
-def detector() -> MTCNN:
+def detector():
     return MTCNN(32)
 
 

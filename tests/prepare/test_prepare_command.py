@@ -1,10 +1,7 @@
 """`ssl-faces prepare`: from photos and videos to a pack that trains; and bad input."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from ssl_faces.cli import main
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.prepare import workers
-from ssl_faces.prepare.detectors import Faces
 from ssl_faces.prepare.reading import Settings
 from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
@@ -30,52 +26,51 @@ from tests.support.images import (
     write_picture,
     write_video,
 )
-from tests.support.types import Capsys
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
-def prepare(capsys: Capsys, *argv: object) -> str:
+def prepare(capsys, *argv):
     """The output of the command."""
     capsys.readouterr()
     assert run("prepare", *argv) == 0
     return capsys.readouterr().out
 
 
-def manifest(out: Path) -> list[dict[str, str]]:
+def manifest(out):
     with (out / "manifest.csv").open() as stream:
         return list(csv.DictReader(stream))
 
 
-def reasons(out: Path) -> dict[str, str]:
+def reasons(out):
     return {row["source"]: row["reason"] for row in manifest(out)}
 
 
 class Blobs:
     """Detects bright squares of 60 px on black. Their noise makes each another person."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.calls = 0
 
-    def __call__(self, picture: np.ndarray) -> Faces:
+    def __call__(self, picture):
         self.calls += 1
         rows, columns = np.nonzero(picture[..., 0] >= 100)
         found = {(x // 80 * 80, y // 80 * 80) for x, y in zip(columns, rows, strict=True)}
         return faces_at([(x + 10, y + 10, x + 70, y + 70) for x, y in sorted(found)])
 
 
-def face(seed: int) -> np.ndarray:
+def face(seed):
     """Noise of large grains as the face of nobody, uint8 [60, 60, 3]."""
     draw = np.random.default_rng(seed)
     grains = draw.integers(100, 256, (12, 12, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(grains).resize((60, 60), Image.Resampling.NEAREST))
 
 
-def on_grid(*people: int | None) -> np.ndarray:
+def on_grid(*people):
     """These people's faces side by side on black, uint8 [80, 80 n, 3]."""
     canvas = np.zeros((80, 80 * len(people), 3), np.uint8)
     for i, person in enumerate(people):
@@ -85,13 +80,13 @@ def on_grid(*people: int | None) -> np.ndarray:
 
 
 @pytest.fixture
-def blobs(monkeypatch) -> Blobs:
+def blobs(monkeypatch):
     detector = Blobs()
     monkeypatch.setattr(workers, "open_detector", lambda name, smallest: detector)
     return detector
 
 
-def changing(*people: int, frames: int) -> list[np.ndarray]:
+def changing(*people, frames):
     """Frames of these people, each of whom changes a little from frame to frame."""
     found = []
     for n in range(frames):
@@ -176,7 +171,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path, capsys, blobs, monkeypat
     prepare(capsys, album, "--out", tmp_path / "whole", "--size", 32, "--workers", 1)
     real = workers.read_source
 
-    def dies(source, *others):  # type: ignore[no-untyped-def]
+    def dies(source, *others):
         if source.key == "album/3.png":
             raise KeyboardInterrupt
         return real(source, *others)

@@ -1,7 +1,5 @@
 """Kinds of files, whatever their names, and the frames of whole and broken videos."""
 
-from __future__ import annotations
-
 import os
 import struct
 from pathlib import Path
@@ -18,12 +16,12 @@ from tests.support.images import write_gif, write_picture, write_video, zip_bomb
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
 
-def ramp(count: int) -> list[np.ndarray]:
+def ramp(count):
     """Frames that grow brighter by 10 each."""
     return [np.full((48, 64, 3), 10 * i, np.uint8) for i in range(count)]
 
 
-def named(place: Path, data: bytes) -> Path:
+def named(place, data):
     place.write_bytes(data)
     return place
 

@@ -1,7 +1,5 @@
 """Tracking, on boxes that move."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ssl_faces.prepare.tracks import Tracker, overlap
@@ -12,9 +10,7 @@ DRAW = np.random.default_rng(0)
 ANNA, BEN = DRAW.random((2, 256)) < 0.5
 
 
-def step(
-    tracker: Tracker, time: float, *faces: tuple[float, np.ndarray], frame: np.ndarray = GREY
-) -> list[int]:
+def step(tracker, time, *faces, frame=GREY):
     """Faces 100 px wide with their left sides there, and who they look like."""
     found = faces_at([(left, 0, left + 100, 100) for left, _ in faces])
     bits = np.array([who for _, who in faces], bool).reshape(-1, 256)

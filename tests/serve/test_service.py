@@ -1,7 +1,5 @@
 """The service: the package's own results, and one sentence for whatever is wrong."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json
@@ -10,7 +8,6 @@ import shutil
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,11 +28,11 @@ FACES = rendered(3)
 PNG = {"content-type": "image/png"}
 
 
-def as_json(*images: bytes) -> dict[str, list[str]]:
+def as_json(*images):
     return {"images": [base64.b64encode(image).decode() for image in images]}
 
 
-def error(response: Any, status: int) -> str:
+def error(response, status):
     """The one sentence of a refusal."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
@@ -75,7 +72,6 @@ def test_codes_similarity_and_probabilities(client_of, with_probe):
     assert "does not show whether two pictures are of one person" in answer["meaning"]
 
     answer = client.post("/expressions", json=images).json()
-    assert probe is not None
     for face, row in zip(answer["faces"], probe(codes["expression"]).tolist(), strict=True):
         assert list(face["probabilities"]) == list(CLASSES)
         assert list(face["probabilities"].values()) == pytest.approx(row, abs=1e-4)
@@ -121,7 +117,7 @@ def test_faces_are_found_in_an_index(client_of, with_probe, tmp_path):
 
 
 @pytest.fixture(name="detecting")
-def _detecting(client_of, service, monkeypatch) -> Any:
+def _detecting(client_of, service, monkeypatch):
     monkeypatch.setattr("ssl_faces.apps.face_finder.open_detector", lambda *_: detect_holes)
     for finder in service._finders.values():
         monkeypatch.setattr(finder, "_open", None)
@@ -289,8 +285,8 @@ def test_what_takes_too_long_or_too_much(client_of, service, monkeypatch):
         assert "takes longer than 0.2 seconds" in error(response, 503)
         release.set()
 
-    def fails(error: Exception) -> Any:
-        def faces(*_: object) -> None:
+    def fails(error):
+        def faces(*_):
             raise error
 
         return faces
@@ -328,12 +324,12 @@ def test_health_and_metrics(client_of):
 
 
 class _Links(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.tags: list[str] = []
         self.targets: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.targets += [value or "" for name, value in attrs if name in ("src", "href", "action")]
 

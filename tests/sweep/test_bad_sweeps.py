@@ -1,7 +1,5 @@
 """An invalid sweep is refused in one sentence, before or after its first run; no run is lost."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sqlite3
@@ -27,7 +25,7 @@ MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
 def test_several_begin_a_study_at_once(shared, tmp_path):
     barrier = threading.Barrier(4)
 
-    def begin(number: int) -> None:
+    def begin(number):
         out = tmp_path / str(number if shared else 0)
         barrier.wait()
         studies.open_storage(
@@ -238,7 +236,7 @@ def test_passwords_are_neither_kept_nor_printed(write, tmp_path, monkeypatch, ca
     assert password in message
     assert not (tmp_path / "out").exists()
 
-    def stop(place: object) -> None:
+    def stop(place):
         raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr("ssl_faces.plan.sweep.study.open_storage", stop)
@@ -254,7 +252,7 @@ def test_passwords_of_a_database_are_not_printed(tmp_path):
     assert "secret" not in str(place)
     from sqlalchemy.exc import OperationalError
 
-    def fail() -> None:
+    def fail():
         with studies.database(place):
             raise OperationalError("", {}, Exception("could not connect"))
 

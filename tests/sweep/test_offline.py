@@ -1,7 +1,5 @@
 """Sweeps without a server: every trial once, judged by its figure, whatever is killed."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -11,8 +9,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,12 +25,12 @@ from tests.sweep.conftest import METRIC, ROOT, begun, sweep
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
 
 
-def table(out: Path) -> list[dict[str, str]]:
+def table(out):
     with (out / "trials.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def drawn(out: Path) -> dict[str, float]:
+def drawn(out):
     return {note["folder"]: note["settings"]["x"] for note in read_notes(out)}
 
 
@@ -139,7 +135,7 @@ def test_a_run_that_is_always_killed_fails(write, tmp_path):
     assert len(begun(tmp_path / "out")) == 4
 
 
-def command(path: Path, out: Path, *more: str) -> list[str]:
+def command(path, out, *more):
     return [sys.executable, "-m", "ssl_faces.cli", "sweep", str(path), "--out", str(out), *more]
 
 
@@ -156,7 +152,7 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(write, tmp_path, capsys
     first.wait()
     os.kill(processes[0], signal.SIGKILL)
 
-    def open_the_gate() -> None:
+    def open_the_gate():
         eventually(lambda: len(begun(out)) >= 4)
         gate.touch()
 
@@ -189,7 +185,7 @@ def test_a_trial_that_another_has_continued_is_left_to_it(write, tmp_path, monke
     out = tmp_path / "out"
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
 
-    def start(*arguments: Any) -> Command:
+    def start(*arguments):
         study = SweepStudy(read(path), path, Place(out, None, "sweep"), 0, 1)
         if len(study.trials()) == 1:
             study.retry(0)
@@ -205,7 +201,7 @@ def test_a_trial_that_another_has_continued_is_left_to_it(write, tmp_path, monke
 def test_a_trial_waits_for_an_orphaned_run_of_it(write, tmp_path, capsys):
     out, held = tmp_path / "out", threading.Event()
 
-    def orphan() -> None:
+    def orphan():
         lock = claim(out / "trials", "0000.lock")
         held.set()
         eventually(lambda: len(begun(out)) == 2)
@@ -241,7 +237,7 @@ def test_machines_share_a_database(write, tmp_path):
 
 def test_notes_are_whole(write, tmp_path):
     """What a dashboard, or a study begun anew, has of a trial."""
-    values: list[Any] = [[0.6, 1.0], "a b", True]
+    values = [[0.6, 1.0], "a b", True]
     path = write(("--steps=1",), parameters={"y": {"values": [*values, "a b"]}, "x": {"value": 2}})
     assert sweep(path, tmp_path / "out") == 0
     notes = read_notes(tmp_path / "out")

@@ -1,7 +1,5 @@
 """A sweep of real training runs: the command that its page names, and the dashboard of it."""
 
-from __future__ import annotations
-
 import json
 import re
 

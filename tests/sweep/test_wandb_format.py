@@ -1,10 +1,7 @@
 """Sweep files are W&B's: its schema takes them, and its agent makes the same commands of them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -24,7 +21,7 @@ FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))
 SCHEMA = json.loads((Path(__file__).parent / "wandb_sweep_schema.json").read_text())
 
 
-def violations(content: Any) -> list[str]:
+def violations(content):
     formats = FormatChecker()
     formats.checks("float")(lambda value: isinstance(value, float))
     formats.checks("integer")(lambda value: isinstance(value, int))
@@ -40,7 +37,6 @@ def test_wandbs_schema_takes_our_files(path):
     assert content["metric"]["name"].startswith("online/")
     sweep = read(path)
     words = fit_words(command_of(sweep, {}))
-    assert words is not None
     for i, word in enumerate(words):
         if word == "-c":
             assert (ROOT / words[i + 1]).is_file()
@@ -53,14 +49,14 @@ def test_there_are_the_sweeps_that_the_page_names():
         assert path.name in page
 
 
-def agents_command(content: dict[str, Any], settings: dict[str, Any], folder: Path) -> list[str]:
+def agents_command(content, settings, folder):
     """What `wandb agent` would run, by its own code."""
     from wandb import wandb_agent
 
-    made: list[list[str]] = []
+    made = []
 
     class Noted:
-        def __init__(self, command: list[str], **_: Any) -> None:
+        def __init__(self, command, **_):
             made.append(command)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -129,12 +125,12 @@ def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(tmp_path, monkeypatch):
     """And is online under the agent's id; any other is offline."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert default_out() == Path("runs/run")
-    assert default_loggers(tmp_path / "plain")[1]._offline  # type: ignore[attr-defined]
+    assert default_loggers(tmp_path / "plain")[1]._offline
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     assert default_out() == Path("runs/sweep_s1/r1")
-    logger: Any = default_loggers(tmp_path / "swept")[1]
+    logger = default_loggers(tmp_path / "swept")[1]
     assert not logger._offline
     assert logger._wandb_init["id"] == "r1"
     assert (tmp_path / "swept/wandb_id").read_text() == "r1"

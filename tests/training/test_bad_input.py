@@ -1,7 +1,5 @@
 """Bad input of `ssl-faces fit`: one sentence that names it and the mend, exit code 2, no debris."""
 
-from __future__ import annotations
-
 import resource
 import signal
 
@@ -80,7 +78,7 @@ def test_unusable_checkpoints(kind, faces, motion_run, tmp_path, capsys):
     assert str(checkpoint) in text
 
 
-def with_small_files(arguments: list[str]) -> int:
+def with_small_files(arguments):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
     return main(arguments)

@@ -1,12 +1,9 @@
 """Checkpoints are written whole or not at all, and changed bytes are detected."""
 
-from __future__ import annotations
-
 import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -75,25 +72,25 @@ def test_a_damaged_checkpoint_is_refused_in_a_sentence(read, start, tmp_path):
 
 
 class Line(pl.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
 
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        return self.layer(batch).mean()  # type: ignore[no-any-return]
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).mean()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
 @pytest.fixture
-def elsewhere(tmp_path, monkeypatch) -> None:
+def elsewhere(tmp_path, monkeypatch):
     """The temporary folder is on another file system than the run."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     rename = os.replace
 
-    def across(source: Any, target: Any, **more: Any) -> None:
+    def across(source, target, **more):
         sides = {Path(x).resolve().parent == tmp_path / "temporary" for x in (source, target)}
         if len(sides) > 1:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -103,7 +100,7 @@ def elsewhere(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "replace", across)
 
 
-def train(run: Path, steps: int, *more: pl.Callback, resume: bool = False) -> None:
+def train(run, steps, *more, resume=False):
     trainer = pl.Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -112,7 +109,7 @@ def train(run: Path, steps: int, *more: pl.Callback, resume: bool = False) -> No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    batches = DataLoader(torch.ones(6, 1), batch_size=1)  # type: ignore[arg-type]
+    batches = DataLoader(torch.ones(6, 1), batch_size=1)
     trainer.fit(Line(), batches, ckpt_path=str(run / "last.ckpt") if resume else None)
 
 
@@ -127,7 +124,7 @@ def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
     before = (run / name).read_bytes()
     sync = os.fsync
 
-    def full(handle: int) -> None:
+    def full(handle):
         if f"/.{name}." in os.readlink(f"/proc/self/fd/{handle}"):
             os.truncate(handle, os.fstat(handle).st_size // 2)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

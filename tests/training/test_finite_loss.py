@@ -1,7 +1,5 @@
 """A loss that is not finite stops the run, and the last good checkpoint stays as it was."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -48,8 +46,8 @@ def test_weights_after_a_bad_loss_are_never_saved_where_losses_are_not_looked_at
     """As on a GPU: the optimiser has stepped by the time that the check comes."""
     start = FiniteLoss.on_train_start
 
-    def not_at_once(self: FiniteLoss, *arguments: object) -> None:
-        start(self, *arguments)  # type: ignore[arg-type]
+    def not_at_once(self, *arguments):
+        start(self, *arguments)
         self._at_once = False
 
     monkeypatch.setattr(FiniteLoss, "on_train_start", not_at_once)

@@ -1,7 +1,5 @@
 """Runs started by launchers: `configs/launch/` with two processes, and contradictions."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -26,14 +24,14 @@ from tests.support.refusals import message_of
 STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
 
 
-def arguments(faces: Path, out: Path) -> list[str]:
+def arguments(faces, out):
     """Arguments of a run without the number of devices."""
     result = settings("motion", faces, out, "--trainer.max_steps", str(STEPS))
     at = result.index("--trainer.devices")
     return [*result[:at], *result[at + 2 :], "--trainer.log_every_n_steps", "1"]
 
 
-def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
+def launch(script, words):
     """Run `configs/launch/SCRIPT` with these arguments of `fit` in two processes on the CPU."""
     return subprocess.Popen(
         ["sh", str(ROOT / "configs/launch" / script), *words],
@@ -52,7 +50,7 @@ def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> int:
+def stop_after_first_checkpoint(process, run):
     """Terminate a launch after its first checkpoint; returns the checkpoint's step."""
     saved = run / "checkpoints/last.ckpt"
     deadline = time.monotonic() + 1200
@@ -183,11 +181,11 @@ def test_one_process_is_the_first(where, first, first_on_node):
     ],
 )
 def test_settings_that_contradict_the_launcher(setting, message):
-    usual: dict[str, object] = {"devices": "auto", "nodes": 1}
+    usual = {"devices": "auto", "nodes": 1}
     usual |= {"strategy": "auto", "accelerator": "auto"}
     check = Launch("torchrun", 4, 2, "cpu").check
-    check(**usual)  # type: ignore[arg-type]
-    check(**{**usual, "devices": "4", "nodes": 2, "strategy": "ddp"})  # type: ignore[arg-type]
+    check(**usual)
+    check(**{**usual, "devices": "4", "nodes": 2, "strategy": "ddp"})
     assert message in message_of(check, **{**usual, **setting})
 
 
@@ -200,7 +198,7 @@ def test_fit_refuses_a_contradiction(faces, tmp_path, monkeypatch, capsys):
 
 
 class Settings:
-    def __init__(self, devices: object, accelerator: str = "cpu", strategy: str = "auto") -> None:
+    def __init__(self, devices, accelerator="cpu", strategy="auto"):
         self.devices, self.accelerator, self.strategy = devices, accelerator, strategy
         self.num_nodes = 1
 
@@ -224,7 +222,7 @@ def test_several_devices_use_the_measured_strategy(monkeypatch):
     assert "each of which sees 1 GPU" in text
 
 
-def run_slurm(folder: Path, *words: str, **variables: str) -> list[str]:
+def run_slurm(folder, *words, **variables):
     """The words of the command that `slurm.sh` starts, `sbatch` or `srun`."""
     for name in ("sbatch", "srun"):
         stand_in = folder / name
@@ -327,7 +325,7 @@ def test_the_containers_command_is_the_pages():
     assert entry in known["scripts"]
 
 
-def by_stand_in(starter: str, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def by_stand_in(starter, command, folder):
     """A command on a machine without a GPU, whose launcher only prints its arguments."""
     stand_in = folder / starter
     stand_in.write_text('#!/bin/sh\necho "$@"\n')

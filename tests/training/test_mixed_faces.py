@@ -1,9 +1,6 @@
 """Rendered clips beside the sets of a folder: the config, and a run that is stopped and resumed."""
 
-from __future__ import annotations
-
 import json
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +8,6 @@ import yaml
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.pairs.pairing import PairBatch
 from tests.support.fits import ROOT, run, settings
 from tests.support.noise_sets import lfw, utkface
 
@@ -31,7 +27,7 @@ def test_a_mixed_run(tmp_path, monkeypatch, capsys):
     few = tmp_path / "few.yaml"
     few.write_text(yaml.safe_dump(config))
 
-    def train(name: str, *more: str) -> int:
+    def train(name, *more):
         guided = ["--data.neutral_faces", "true", "--model.neutral_weight", "2"]
         given = ["-c", str(few), "--trainer.max_steps", "4", *guided, *more]
         return run(*settings("motion", folder, tmp_path / name, *given))
@@ -51,7 +47,7 @@ def test_a_mixed_run(tmp_path, monkeypatch, capsys):
 
     step = FaceCycleMotion.training_step
 
-    def stops(self: FaceCycleMotion, batch: PairBatch, index: int) -> Any:
+    def stops(self, batch, index):
         if self.trainer.global_step == 2:
             raise InputError("stopped")
         return step(self, batch, index)

@@ -1,11 +1,7 @@
 """The online probe in runs: its results, and that it does not change training."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,11 +17,11 @@ NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std", "lidar
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
+def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("online")
 
 
-def twins(cache: Path, out: Path, *more: str) -> list[str]:
+def twins(cache, out, *more):
     """A run of `Twins` on rendered faces, eight steps, a probe every three."""
     arguments = {"count": COUNT, "people": PEOPLE, "size": 32}
     sets = json.dumps([{"class_path": CLASSES, "init_args": arguments}])
@@ -40,12 +36,12 @@ def twins(cache: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def card(run: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((run / "encoder/card.json").read_text())
+def card(run):
+    result = json.loads((run / "encoder/card.json").read_text())
     return result
 
 
-def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
+def logged(run, version=0):
     """The online metrics in the CSV log, by step."""
     with (run / f"csv/version_{version}/metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -58,7 +54,7 @@ def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def probed(cache) -> Path:
+def probed(cache):
     fit(*twins(cache, cache / "probed"))
     return cache / "probed"
 
@@ -171,7 +167,7 @@ def test_steps_that_count_twice():
     from types import SimpleNamespace
 
     probe, seen = OnlineProbe(5), []
-    probe._probe = lambda trainer, module: seen.append(trainer.global_step)  # type: ignore
+    probe._probe = lambda trainer, module: seen.append(trainer.global_step)
     for step in range(2, 22, 2):
-        probe.on_train_batch_end(SimpleNamespace(global_step=step), None, None, None, 0)  # type: ignore
+        probe.on_train_batch_end(SimpleNamespace(global_step=step), None, None, None, 0)
     assert seen == [6, 10, 16, 20]

@@ -1,14 +1,9 @@
 """Out of memory gives one sentence that says what to lower; no file is half-written."""
 
-from __future__ import annotations
-
-from typing import Any, NoReturn
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main as probe
 from ssl_faces.cli import main
@@ -19,27 +14,27 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.fits import settings, step_of
 
 
-def on_the_cpu() -> NoReturn:
+def on_the_cpu():
     torch.empty(1 << 48)  # a petabyte: the allocator's own error
     raise AssertionError
 
 
-def in_numpy() -> NoReturn:
+def in_numpy():
     np.empty(1 << 50)
     raise AssertionError
 
 
-def on_a_gpu() -> NoReturn:
+def on_a_gpu():
     raise torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
     )
 
 
-def in_cublas() -> NoReturn:
+def in_cublas():
     raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
-def in_another_process() -> NoReturn:
+def in_another_process():
     raise torch.multiprocessing.ProcessRaisedException(
         "-- Process 1 terminated with the following error:\nTraceback …\n"
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.",
@@ -78,7 +73,7 @@ def test_what_did_not(error):
 def test_a_run_out_of_memory(run_out, faces, tmp_path, monkeypatch, capsys):
     plain = FaceCycleMotion.training_step
 
-    def step(self: FaceCycleMotion, batch: dict[str, Any], index: int) -> Tensor:
+    def step(self, batch, index):
         if index == 2:
             run_out()
         return plain(self, batch, index)

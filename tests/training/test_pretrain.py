@@ -1,12 +1,8 @@
 """Pretraining from Python: in one call, with a plain Trainer, on folders and other data."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -32,7 +28,7 @@ TRAINER = {"accelerator": "cpu", "precision": "32-true", "log_every_n_steps": 1}
 DATA = {"size": SIZE, "batch_size": 8}
 
 
-def settings(cache: Path) -> dict[str, Any]:
+def settings(cache):
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     data = {**DATA, "cache": cache, "augmentation": {"crop_scale": [0.5, 1.0]}}
     return {"model": MODEL, "data": data, "trainer": {**TRAINER, **quiet}, "panels_every": 0}

@@ -1,10 +1,7 @@
 """A killed and resumed run has the weights of an uninterrupted one."""
 
-from __future__ import annotations
-
 import signal
 import time
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -12,7 +9,7 @@ from safetensors.torch import load_file
 from tests.support.fits import BATCHES, assert_same_weights, fit, settings, start, step_of
 
 
-def kill_after_first_checkpoint(arguments: list[str], run: Path) -> int:
+def kill_after_first_checkpoint(arguments, run):
     """Start a run, `kill -9` it once it has saved a checkpoint; the checkpoint's step."""
     process = start(run.with_name("printed"), *arguments)
     saved = run / "checkpoints/last.ckpt"
@@ -45,7 +42,7 @@ def test_stage_2_killed_and_resumed(faces, motion_run, tmp_path):
 
 
 def test_a_finished_run_that_is_given_more_steps(faces, tmp_path):
-    def run(out: Path, until: int, *more: str) -> None:
+    def run(out, until, *more):
         arguments = settings("motion", faces, out, *more)
         arguments[arguments.index("--trainer.max_steps") + 1] = str(until)
         # Rates by epoch: a cosine's depend on how many steps are planned.

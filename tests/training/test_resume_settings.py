@@ -1,13 +1,9 @@
 """Changed settings of a resumed run are applied and recorded, or refused by name."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -22,12 +18,11 @@ from ssl_faces.training.resume import Resumed, read_resumed
 from tests.support.fits import checkpoint, fit, refused, settings, step_of, twins
 from tests.support.refusals import message_of
 
-Command = Callable[..., list[str]]
 LAST = ("--ckpt_path", "last")
 
 
 @pytest.fixture(scope="module")
-def simclr(faces, tmp_path_factory) -> Command:
+def simclr(faces, tmp_path_factory):
     """Arguments of a run of SimCLR, which are those of the motion run but for the method."""
     folder = tmp_path_factory.mktemp("simclr")
     config = folder / "simclr.yaml"
@@ -37,7 +32,7 @@ def simclr(faces, tmp_path_factory) -> Command:
         "    optimizer: {warmup_steps: 2}\n"
     )
 
-    def arguments(out: Path, *more: str) -> list[str]:
+    def arguments(out, *more):
         usual = settings("motion", faces, out)[3:]
         at = usual.index("--model.init_args.input_size")
         usual = [*usual[:at], "--out", str(out), "--trainer.log_every_n_steps", "1"]
@@ -47,7 +42,7 @@ def simclr(faces, tmp_path_factory) -> Command:
 
 
 @pytest.fixture(scope="module")
-def whole(simclr, tmp_path_factory) -> Path:
+def whole(simclr, tmp_path_factory):
     """A finished run of six steps."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     fit(*simclr(out, "--trainer.max_steps", "6"))
@@ -55,13 +50,13 @@ def whole(simclr, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def copied(whole, tmp_path) -> Path:
+def copied(whole, tmp_path):
     """A finished run to resume."""
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def config(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
+def config(run):
+    loaded = yaml.safe_load((run / "config.yaml").read_text())
     return loaded
 
 
@@ -162,15 +157,15 @@ def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
 
 
 def test_more_steps_stretch_a_cosine_without_warnings(recwarn):
-    def planned(steps: int, state: dict[str, Any] | None = None) -> Any:
-        module: Any = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
+    def planned(steps, state=None):
+        module = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        schedule: Any = cosine_by_step(module, optimizer, 2)["scheduler"]
+        schedule = cosine_by_step(module, optimizer, 2)["scheduler"]
         if state is not None:
             schedule.load_state_dict(state)
         return schedule
 
-    def rates(schedule: Any, steps: int) -> list[float]:
+    def rates(schedule, steps):
         result = []
         for _ in range(steps):
             result.append(schedule.optimizer.param_groups[0]["lr"])
@@ -192,12 +187,12 @@ def test_more_steps_stretch_a_cosine_without_warnings(recwarn):
 
 
 class Line(pl.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.near, self.far = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
 
 
-def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None) -> Any:
+def adam_at(steps, rates, decay, state=None):
     """Adam with rates by epoch after `steps` epochs, optionally from a checkpoint's state."""
     module = Line()
     result = adam(module, (decay, 0.999), rates, None, 0, {"far": 0.5})
@@ -215,7 +210,7 @@ def test_rates_by_epoch_follow_the_settings_of_a_resumed_run():
     first = {0: 1e-3, 2: 1e-4}
     begun = [one.state_dict() for one in adam_at(2, first, 0.5)]
 
-    def groups(rates: dict[int, float], beta: float, steps: int = 0) -> list[tuple[float, ...]]:
+    def groups(rates, beta, steps=0):
         optimizer, _ = adam_at(steps, rates, beta, begun)
         return [(group["lr"], group["betas"][0]) for group in optimizer.param_groups]
 
@@ -235,13 +230,13 @@ def test_files_of_frozen_weights_may_move_but_not_change(tmp_path):
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": {"trunk.a": torch.ones(2), "head": torch.ones(1)}}, path)
 
-    def resumed(trunk: torch.Tensor) -> None:
+    def resumed(trunk):
         one = Resumed(path, 3, 0, before, [])
         assert one.check(now, FaceCycleMotion) is None
         state = {"trunk.a": trunk, "head": torch.zeros(1)}
         one.check_weights(
             SimpleNamespace(by_content=FaceCycleMotion.by_content, state_dict=lambda: state)
-        )  # type: ignore[arg-type]
+        )
 
     resumed(torch.ones(2))
     text = message_of(resumed, torch.zeros(2))

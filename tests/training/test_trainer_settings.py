@@ -1,7 +1,5 @@
 """Settings of the trainer work, or are refused in one sentence before anything is written."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest
@@ -16,12 +14,12 @@ from tests.support.refusals import message_of
 class Settings(SimpleNamespace):
     """A trainer's, of which the others have no value."""
 
-    def __init__(self, **given: object) -> None:
+    def __init__(self, **given):
         usual = {"accelerator": "auto", "devices": "auto", "precision": None}
         lengths = {"max_steps": 20, "max_epochs": None, "max_time": None}
         super().__init__(**{**usual, **lengths, **given})
 
-    def get(self, name: str) -> object:
+    def get(self, name):
         return getattr(self, name, None)
 
 

@@ -1,9 +1,6 @@
 """Both stages trained on rendered faces, then scored against the truth: commands and files."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ from tests.support.fits import ROOT, fit, settings
 CONFIG = ROOT / "configs/data/rendered.yaml"
 
 
-def rendered_runs(folder: Path) -> tuple[Path, Path]:
+def rendered_runs(folder):
     """Runs of a few steps of stage 1 and 2 on a smaller set of the kind that the config names."""
     config = yaml.safe_load(CONFIG.read_text())
     config["data"]["sets"][0]["init_args"] |= {"clips": 8, "people": 8, "frames": 4}

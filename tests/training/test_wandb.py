@@ -1,14 +1,9 @@
 """W&B: logged data, and that it never blocks or ends a run or leaks a secret."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,14 +19,14 @@ QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--prob
 
 
 @pytest.fixture
-def clean(monkeypatch, tmp_path) -> None:
+def clean(monkeypatch, tmp_path):
     """Without an account of the user and a service of an earlier test."""
     for name in ("NETRC", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-def runs_of(out: Path) -> list[Any]:
+def runs_of(out):
     """W&B's record of the run of each session, in their order."""
     from wandb.proto import wandb_internal_pb2
 
@@ -107,7 +102,7 @@ def test_a_resumed_run_is_one_run_of_wandb(clean, faces, tmp_path, monkeypatch):
     assert [(v["project"], v["name"]) for v in resumed] == [("faces", identity)] * 2
 
 
-def hold(folder: Path, secret: str) -> list[Path]:
+def hold(folder, secret):
     return [p for p in folder.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
 
 
@@ -176,7 +171,7 @@ def test_its_service_is_killed_during_a_run(faces, tmp_path):
 
 
 @pytest.fixture
-def online(clean, monkeypatch, tmp_path) -> Iterator[tuple[Server, CarefulWandbLogger]]:
+def online(clean, monkeypatch, tmp_path):
     """A server, and an online logger with short timeouts."""
     server = Server()
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -225,7 +220,7 @@ def test_a_service_that_breaks_at_the_start_is_replaced(online, tmp_path, monkey
     _, logger = online
     real = wandb.init
 
-    def broken(**settings: Any) -> Any:
+    def broken(**settings):
         if settings["mode"] != "online":
             return real(**settings)
         run = real(**{**settings, "mode": "offline", "id": "other"})
@@ -248,7 +243,7 @@ def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch):
     """W&B exits with the code of its service when it joins it."""
     import wandb
 
-    def joined(code: int) -> None:
+    def joined(code):
         raise SystemExit(-9)
 
     monkeypatch.setattr(wandb, "teardown", joined)

@@ -1,11 +1,8 @@
 """Settings of `fit` that change nothing beside others are named."""
 
-from __future__ import annotations
-
 import logging
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +17,7 @@ SIMCLR = ["fit", "-c", str(next(path for path in CONFIGS if path.stem == "simclr
 CONTRAST = ["fit", "-c", str(next(path for path in CONFIGS if path.stem == "facecycle_contrast"))]
 
 
-def whole(path: Path) -> dict[str, Any]:
+def whole(path):
     """The settings of a file, over the defaults."""
     result = yaml.safe_load(path.read_text())
     kind_module, _, name = result["model"]["class_path"].rpartition(".")

@@ -1,7 +1,5 @@
 """The commands' images are those of the methods' edits; videos keep their times."""
 
-from __future__ import annotations
-
 import csv
 from importlib import import_module
 
@@ -31,7 +29,7 @@ from tests.support.images import (
 )
 
 
-def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
+def resized(images, mode):
     return torch.nn.functional.interpolate(
         images, (SIDE, SIDE), mode=mode, antialias=mode == "bilinear"
     )

@@ -1,7 +1,5 @@
 """Codes of the user's own images: the API, `embed`, `verify` and `gallery`."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,10 +1,7 @@
 """`ssl-faces expressions`: each face of each frame, smoothed by track, as table, plot and film."""
 
-from __future__ import annotations
-
 import csv
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -24,16 +21,16 @@ CLASSES = ("angry", "happy", "sad")
 
 
 @pytest.fixture
-def probed(encoder_folder, tmp_path) -> Path:
+def probed(encoder_folder, tmp_path):
     return add_probe(shutil.copytree(encoder_folder, tmp_path / "encoder"), CLASSES)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
-def shares_in(rows: list[dict[str, str]]) -> np.ndarray:
+def shares_in(rows):
     return np.array([[float(row[f"expression_{name}"]) for name in CLASSES] for row in rows])
 
 
@@ -47,7 +44,6 @@ def test_images_have_the_probes_probabilities(probed, tmp_path, capsys):
     assert "right for 48.1 % [46.5, 49.8] of 3,589 test faces of a test" in printed
     rows = rows_of(out)
     probe = load_probe(probed)
-    assert probe is not None
     expected = probe(embed(load_encoder(probed), list(paths))["expression"])
     faces = [row for row in rows if "/faces/" in row["key"]]
     torch.testing.assert_close(torch.tensor(shares_in(faces)), expected.double(), atol=1e-5, rtol=0)
@@ -63,7 +59,7 @@ def test_images_have_the_probes_probabilities(probed, tmp_path, capsys):
     assert column.to_pylist() == [float(row["expression_sad"]) for row in rows]
 
 
-def a_film(path: Path) -> Path:
+def a_film(path):
     """12 frames, 10 a second: one face, and another in the first half; none in frame 8."""
     frames = []
     for i in range(12):
@@ -82,7 +78,7 @@ def test_a_film_has_tracks_a_plot_and_labels(probed, stub, tmp_path, capsys):
     rows = rows_of(out)
     assert len(rows) == 11 + 6
     assert rows[0]["key"] == "film.mkv#frame0"
-    by_track: dict[str, list[int]] = {}
+    by_track = {}
     for row in rows:
         by_track.setdefault(row["track"], []).append(int(row["frame"]))
         assert float(row["time"]) == pytest.approx(int(row["frame"]) / 10, abs=1e-3)
@@ -117,7 +113,7 @@ def test_a_film_has_tracks_a_plot_and_labels(probed, stub, tmp_path, capsys):
 def test_smoothing_waits_for_no_more_than_its_window():
     read = 0
 
-    def rows():  # type: ignore[no-untyped-def]
+    def rows():
         nonlocal read
         for i in range(1000):
             read += 1

@@ -1,7 +1,5 @@
 """Faces of the user's images: detected like `prepare` or taken whole; bad files are skipped."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np
@@ -46,7 +44,7 @@ def test_small_images_are_crops_and_large_ones_are_searched(stub):
     with pytest.raises(BadImage, match=r"no face that can be used \(too small: 39 px"):
         FaceFinder(32)(photo((40, 30, 39)))
     with pytest.raises(InputError, match="--detect maybe: give auto, always, never"):
-        FaceFinder(32, "maybe")  # type: ignore[arg-type]
+        FaceFinder(32, "maybe")
 
 
 def test_the_largest_face_has_the_files_key(stub, tmp_path):

@@ -1,11 +1,8 @@
 """`ssl-faces cluster` and `search`: groups and matches of people, on rendered ones."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,13 +21,13 @@ from tests.support.commands import refusal, run
 from tests.support.images import photo, rendered, write_all, write_picture, write_video
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 @pytest.fixture
-def finder(encoder_folder, tmp_path) -> Path:
+def finder(encoder_folder, tmp_path):
     """An encoder whose card says how to find people."""
     folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
     rate = {"value": 30.0, "low": 20.0, "high": 40.0}
@@ -107,7 +104,7 @@ def test_tracks_are_units_and_the_page_shows_groups(finder, stub, tmp_path, caps
     assert run(*words, tmp_path / "a.parquet") == 0
     assert run(*words, tmp_path / "a.csv") == 0
     assert "11 faces of 5 files" in capsys.readouterr().out
-    of_track: dict[str, set[str]] = {}
+    of_track = {}
     for row in rows_of(tmp_path / "a.csv"):
         if row["track"]:
             of_track.setdefault(row["track"], set()).add(row["group"])
@@ -189,7 +186,6 @@ def test_a_card_that_can_not_be_used(encoder_folder):
     entry = {"space": "identity", "mean": [0.0] * 6, "threshold": 0.5, "distance": 0.4}
     encoder.card["identification"] = {**entry, "chosen_on": "a test", "rates": []}
     known = identification_of(encoder)
-    assert known is not None
     assert (known.threshold, known.distance, known.description) == (0.5, 0.4, "a test")
     for wrong in ({"mean": [0.0]}, {"threshold": float("nan")}, {"space": "no"}, {"rates": None}):
         encoder.card["identification"] = {**entry, "chosen_on": "", "rates": [], **wrong}

@@ -1,7 +1,5 @@
 """Bad input of every command: one sentence, exit code 2, and no file written."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +81,7 @@ REFUSALS = {
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory, run_of, encoder_folder) -> dict[str, Path]:
+def places(tmp_path_factory, run_of, encoder_folder):
     root = tmp_path_factory.mktemp("refusals")
     places = {name: root / name for name in ("new", "none", "folder", "empty", "drawing")}
     places |= {name: root / name for name in ("set", "broken", "index")}

@@ -1,7 +1,5 @@
 """Releases of methods: half the bytes, nearly the same images, loaded by their names."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +15,7 @@ from ssl_faces import InputError, load_encoder, load_method, save_encoder
 from ssl_faces.apps import release as module
 from ssl_faces.encoders.encoder import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
-from ssl_faces.methods.method import TWO_FACE_EDITS, Method
+from ssl_faces.methods.method import TWO_FACE_EDITS
 from ssl_faces.methods.released import edit_state
 from tests.support.apps import a_run
 from tests.support.commands import refusal, run
@@ -27,11 +25,11 @@ from tests.support.images import as_images, rendered
 KINDS = ("facecycle_motion", "facecycle_identity", "facecycle_contrast")
 
 
-def release(source: Path, out: Path, *more: str) -> tuple[object, ...]:
+def release(source, out, *more):
     return ("release", source, "--name", "kept", "--out", out, *more)
 
 
-def pictures(method: Method) -> dict[str, torch.Tensor]:
+def pictures(method):
     images = as_images(rendered(3))
     return {
         name: edit(images, images.flip(0)) if name in TWO_FACE_EDITS else edit(images)
@@ -136,7 +134,7 @@ def test_a_checkpoint_of_another_step_is_refused(tmp_path, capsys):
 def test_broken_releases_are_refused(release_of, tmp_path):
     whole = release_of("facecycle_motion")
 
-    def broken(name: str) -> Path:
+    def broken(name):
         return Path(shutil.copytree(whole, tmp_path / name))
 
     cut = broken("cut") / "method.safetensors"

@@ -1,7 +1,5 @@
 """How often `verify` is right, as the card says."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +8,7 @@ import pytest
 from ssl_faces.apps.verify import accuracy_of
 
 
-def record(data_set: str, value: float) -> dict[str, Any]:
+def record(data_set, value):
     return {
         **{"task": "identity", "metric": "accuracy", "probe": "cosine similarity"},
         **{"feature_space": "identity", "data_set": data_set, "value": value},

@@ -1,7 +1,5 @@
 """Statistics of sequences: a loop over frames and features says the same."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -16,7 +14,7 @@ from linear_probe.experiments.video.sequences import (
 from ssl_faces import InputError
 
 
-def by_loop(frames: list[list[float]], statistics: list[str]) -> list[float]:
+def by_loop(frames, statistics):
     """The vector of one sequence, number by number."""
     vector = []
     for name in statistics:

@@ -1,7 +1,5 @@
 """Videos from frames to figures: splits, scores and bad input."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.experiments.job_files import run_job
 from linear_probe.experiments.video.data import FolderVideos, KeypointVideos, RenderedVideos
 from linear_probe.experiments.video.sequences import Sequences
 from linear_probe.plans.claims.settings import Claims
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tasks import MissingData
 from ssl_faces import InputError, save_encoder
@@ -38,12 +35,12 @@ _one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 @pytest.fixture
-def encoder(tmp_path) -> str:
+def encoder(tmp_path):
     torch.manual_seed(0)
     return str(save_encoder(BackboneEncoder("resnet18", 16, 0.0625), tmp_path / "e", {}))
 
 
-def write_clips(root: Path, classes: list[str], clips: int, seed: int, frames: int = 4) -> Path:
+def write_clips(root, classes, clips, seed, frames=4):
     """Clips of any colours: in the first class they stay, in others they flicker."""
     rng = np.random.default_rng(seed)
     for changes, name in enumerate(classes):
@@ -60,13 +57,13 @@ def write_clips(root: Path, classes: list[str], clips: int, seed: int, frames: i
 
 
 @pytest.fixture
-def folders(tmp_path) -> list[str]:
+def folders(tmp_path):
     train = write_clips(tmp_path / "train", ["calm", "lively"], 24, 0)
     test = write_clips(tmp_path / "test", ["calm", "lively"], 16, 1)
     return ["--data", "FolderVideos", "--data.train", str(train), "--data.test", str(test)]
 
 
-def accuracy(out: Path) -> list[Record]:
+def accuracy(out):
     return [r for r in read_records(out / RECORDS_FILE) if r.metric == "accuracy"]
 
 
@@ -161,7 +158,7 @@ def test_rendered_videos_are_whole_clips_of_people_on_one_side():
     assert len(peaks) > 3
 
 
-def write_people(root: Path, clips: dict[str, int]) -> Path:
+def write_people(root, clips):
     folder = root / "youtube_keypoints"
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -210,7 +207,7 @@ def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path):
         KeypointVideos(str(tmp_path / "other")).sequences(tmp_path)
 
 
-def few(labels: list[int], folds: list[int], people: list[str] | None = None) -> Sequences:
+def few(labels, folds, people=None):
     faces = RenderedClips(8, 8, 4, part="all")
     return Sequences(
         *("video expression", faces, "split", [np.arange(3) + i for i in range(len(labels))]),
@@ -283,12 +280,12 @@ def test_as_arms_of_a_claim_they_share_features(encoder, folders, tmp_path, monk
             "claims": {"one": claim},
         }
     )
-    computed: list[int] = []
+    computed = []
     forward = BackboneEncoder.forward
 
-    def counted(self: BackboneEncoder, images: Tensor, *rest: object) -> dict[str, Tensor]:
+    def counted(self, images, *rest):
         computed.append(len(images))
-        return forward(self, images, *rest)  # type: ignore[arg-type]
+        return forward(self, images, *rest)
 
     monkeypatch.setattr(BackboneEncoder, "forward", counted)
 
