@@ -23,9 +23,8 @@ PAIRED = {"Ann", "Bob", "Cleo"}
 
 
 @pytest.fixture
-def sets(tmp_path, monkeypatch):
+def sets(tmp_path):
     """Two sets of known people, and five pictures of nobody known."""
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
     youtube(tmp_path / "first", FIRST)
     lfw(tmp_path / "second", SECOND, tested=("Bob", "Eve"))
     utkface(tmp_path / "utk", 5)
