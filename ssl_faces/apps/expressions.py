@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ssl_faces.apps.arguments import add_detection, add_out, add_sources, parser, percent
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.places import saved_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +98,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     of.add_argument(
         "--probe",
+        type=saved_encoder,
         default=PROBE,
         metavar="NAME",
         help="a released encoder with a probe, or the folder of `linear-probe save-probe` "

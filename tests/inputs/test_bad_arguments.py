@@ -18,6 +18,7 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.inputs.bad import (
     BAD_FILES,
     COMMANDS,
+    MAIN,
     Case,
     cases,
     names_it,
@@ -28,7 +29,7 @@ from tests.inputs.bad import (
     write_bad_files,
 )
 from tests.support.records import ONE
-from tests.support.types import Patch
+from tests.support.types import Capsys, Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
 
@@ -65,6 +66,19 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _no_work(monkeypatch: Patch) -> None:
     stop_before_work(monkeypatch)
+
+
+@pytest.mark.parametrize(("program", "command"), ALL)
+def test_unknown_options_are_named_first(
+    program: str, command: str, capsys: Capsys, monkeypatch: Patch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert MAIN[program]([*command.split(), "--ouw=x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "unknown option --ouw" in line or "configuration: " in line
+    assert "--help`" in line
+    options = [o for action in parser_of(program, command)._actions for o in action.option_strings]
+    assert ("(did you mean --out?)" in line) == ("--out" in options or "fit" in line)
 
 
 def check(case: Case, places: dict[str, str], folder: Path) -> None:
