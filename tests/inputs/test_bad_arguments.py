@@ -68,17 +68,20 @@ def _no_work(monkeypatch: Patch) -> None:
     stop_before_work(monkeypatch)
 
 
-@pytest.mark.parametrize(("program", "command"), ALL)
+@pytest.mark.parametrize(
+    ("program", "command"),
+    # The benches of a method pass their options on to `fit`.
+    [one for one in ALL if one[1] not in ("bench cost", "bench plan", "bench step")],
+)
 def test_unknown_options_are_named_first(
     program: str, command: str, capsys: Capsys, monkeypatch: Patch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert MAIN[program]([*command.split(), "--ouw=x"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "unknown option --ouw" in line or "configuration: " in line
-    assert "--help`" in line
     options = [o for action in parser_of(program, command)._actions for o in action.option_strings]
-    assert ("(did you mean --out?)" in line) == ("--out" in options or "fit" in line)
+    near = " (did you mean --out?)" if "--out" in options else ""
+    assert line.endswith(f"unknown option --ouw{near}; see `{program} {command} --help`")
 
 
 def check(case: Case, places: dict[str, str], folder: Path) -> None:
