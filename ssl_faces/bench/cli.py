@@ -31,7 +31,9 @@ def run(argv: Sequence[str]) -> None:
         verb.add_argument("--out", type=Path, help="also write the figures to this file, as JSON")
         add_overwrite(verb)
         if name == chosen:
-            import_module(f"ssl_faces.bench.{name}").add_arguments(verb)
+            bench = import_module(f"ssl_faces.bench.{name}")
+            bench.add_arguments(verb)
+            verb.passes_on = getattr(bench, "PASSES_ON", False)
     arguments, unknown = parser.parse_known_args(argv)
     bench = import_module(f"ssl_faces.bench.{arguments.bench}")
     if getattr(bench, "PASSES_ON", False):
