@@ -191,7 +191,8 @@ def load_encoder(
 
     Args:
         name_or_path: folder with `encoder.safetensors` and `card.json`, a run folder that has
-            one as `encoder/`, or the name of a released encoder (a folder of `checkpoints/`).
+            one as `encoder/`, or the name of a released encoder (a folder of `checkpoints/`);
+            `NAME@1` is the first version of a release, `NAME` the newest.
         untrained: the same architecture with random weights instead, as a baseline.
         seed: of the random weights.
 
@@ -244,8 +245,31 @@ def is_encoder(name_or_path: str | os.PathLike[str]) -> bool:
 
 
 def _folder_of(path: Path) -> Path | None:
-    candidates = (path, path / "encoder", RELEASED / path)
-    return next((folder for folder in candidates if (folder / CARD_FILE).is_file()), None)
+    for folder in (path, path / "encoder"):
+        if (folder / CARD_FILE).is_file():
+            return folder
+    return released_folder(path)
+
+
+def released_folder(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a released encoder by its name, or by `NAME@VERSION`; None if there is none.
+
+    `NAME` is the newest version; older ones are in folders `NAME@VERSION` beside it. Raises
+    InputError: a file that is no card.
+    """
+    folder = RELEASED / name
+    if (folder / CARD_FILE).is_file():
+        return folder
+    newest, _, wanted = os.fspath(name).rpartition("@")
+    path = RELEASED / newest / CARD_FILE
+    if newest and path.is_file() and wanted == str(version_of(_read_card(path))):
+        return path.parent
+    return None
+
+
+def version_of(card: Mapping[str, Any]) -> int:
+    """The version of a release, from 1."""
+    return int(card.get("version", 1))
 
 
 def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:

@@ -17,11 +17,11 @@ from ssl_faces.common.finite import check_weights
 from ssl_faces.encoders.encoder import (
     CARD_FILE,
     METHOD_FILE,
-    RELEASED,
     check_hash,
     load_encoder,
     read_card,
     read_weights,
+    released_folder,
 )
 from ssl_faces.methods.method import Method
 
@@ -35,8 +35,10 @@ def find_released(name_or_path: str | os.PathLike[str]) -> Path | None:
     Folders of runs don't count, though they hold an encoder.
     """
     path = Path(name_or_path)
-    for folder in (path, RELEASED / path):
-        if (folder / CARD_FILE).is_file() and not (folder / "checkpoints").is_dir():
+    for folder in (path, released_folder(path)):
+        if folder is None or (folder / "checkpoints").is_dir():
+            continue
+        if (folder / CARD_FILE).is_file():
             return folder
     return None
 

@@ -45,7 +45,7 @@ def test_a_release_makes_nearly_the_same_pictures(
     kind: str, run_of: Runs, release_of: Runs, monkeypatch: Patch
 ) -> None:
     folder = release_of(kind)
-    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
+    monkeypatch.setattr("ssl_faces.encoders.encoder.RELEASED", folder.parent)
     whole, half = load_method(run_of(kind)), load_method("kept")
     assert type(half) is type(whole)
     assert not half.training
@@ -85,7 +85,7 @@ def test_truth_takes_a_release_by_its_name(
 ) -> None:
     source, folder = (of("facecycle_contrast") for of in (run_of, release_of))
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
-    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
+    monkeypatch.setattr("ssl_faces.encoders.encoder.RELEASED", folder.parent)
     words = ["truth", "--count", "6", "--bootstrap", "10", "--device", "cpu", "--out"]
     assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(source)]) == 0
     records = read_records(tmp_path / "a/records.jsonl")
