@@ -20,7 +20,7 @@ from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
 from ssl_faces.plan.comparison import best_run, read
-from ssl_faces.plan.stages import Probe
+from ssl_faces.plan.stages import Probe, fit_words
 from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
