@@ -1,6 +1,7 @@
 """Effective rank, LiDAR and spread against naive loops, and warnings about collapsed features."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from ssl_faces.callbacks.collapse import (
     lidar,
     spread,
 )
+from ssl_faces.callbacks.last_checkpoint import SameCheckpoint
+from ssl_faces.common.errors import InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
@@ -163,3 +166,21 @@ def test_untrained_networks_raise_no_alarm(kind):
     assert result["std"] > 5 * LEAST_STD
     assert result["rank"] > 5
     assert effective_rank(features - features.mean(0)) > 5 * LEAST_RANK
+
+
+@pytest.mark.parametrize("paths", [["", ""], ["a.ckpt"] * 3, ["a.ckpt", ""], ["", "a.ckpt"]])
+def test_all_processes_have_the_same_checkpoint(paths):
+    def decide(same, all):
+        assert all
+        assert same == (path == paths[0])
+        return len(set(paths)) == 1
+
+    strategy = SimpleNamespace(broadcast=lambda _: paths[0], reduce_boolean_decision=decide)
+    trainer = SimpleNamespace(strategy=strategy)
+    for path in paths:
+        callback = SameCheckpoint(path or None)
+        if len(set(paths)) == 1:
+            callback.setup(trainer, None, "fit")
+        else:
+            with pytest.raises(InputError, match="not all processes find the run's checkpoint"):
+                callback.setup(trainer, None, "fit")
