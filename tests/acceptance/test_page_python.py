@@ -90,7 +90,6 @@ def test_embedding_from_python(shown, capsys):
 
 
 def test_the_hub_from_python(shown, hub):
-    pytest.importorskip("huggingface_hub")
     (block,) = blocks("ssl_faces/apps/README.md", "Hugging Face hub")
     names = {}
     exec(block, names)

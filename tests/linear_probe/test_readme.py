@@ -11,12 +11,11 @@ import yaml
 from linear_probe.cli import main
 from linear_probe.records.record import write_records
 from linear_probe.reports.readme import fill
+from ssl_faces import InputError
 from tests.support.records import ONE
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "checkpoints/tables.yaml"
-
-
 PAGES = (
     *("README.md", "linear_probe/README.md", "ssl_faces/data/README.md"),
     "configs/method/README.md",
@@ -41,36 +40,40 @@ def test_every_page_of_figures_is_looked_at():
     assert found == {*settings["pages"], *settings["reports"]}
 
 
-@pytest.mark.parametrize(
-    ("table", "page"),
-    [
-        ("results", "README.md"),
-        ("expression", "checkpoints/README.md"),
-        ("truth", "linear_probe/README.md"),
-        ("ablation", "checkpoints/ablation.md"),
-        ("", "checkpoints/results_hybrid.md"),
-    ],
-)
-def test_a_changed_figure_of_ours_is_found(table, page, tmp_path):
-    """In any row and column: here in the last figure of the table."""
-    copied(tmp_path)
-    path = tmp_path / page
+OURS = {
+    "README.md": "results",
+    "checkpoints/README.md": "expression",
+    "linear_probe/README.md": "truth",
+    "checkpoints/ablation.md": "ablation",
+}
+"""Pages, and a marked table of each."""
+
+
+def change_a_figure(path, table=""):
+    """Change the last figure of a table, or of a page."""
     text = path.read_text()
     begin = text.index(f"<!-- table: {table} -->") if table else 0
     end = text.index("<!-- end of table -->", begin) if table else len(text)
     lines = text[begin:end].split("\n")
     rows = [i for i, line in enumerate(lines) if re.search(r"\d\.\d\d\*? \[.*\]", line)]
     rows = [i for i in rows if "†" not in lines[i].split("|")[1]]
-    at = rows[-1]
-    changed = re.sub(r"(\d)(\*? \[[^\]]*\][^\[\]]*)$", _another, lines[at])
-    assert changed != lines[at]
-    lines[at] = changed
+    changed = re.sub(r"(\d)(\*? \[[^\]]*\][^\[\]]*)$", _another, lines[rows[-1]])
+    assert changed != lines[rows[-1]]
+    lines[rows[-1]] = changed
     path.write_text(text[:begin] + "\n".join(lines) + text[end:])
-    if table:
-        assert fill(tmp_path / "checkpoints/tables.yaml", check=True) == [path]
-    else:
-        with pytest.raises(Exception, match="which no archived record has"):
-            fill(tmp_path / "checkpoints/tables.yaml", check=True)
+
+
+def test_changed_figures_of_ours_are_found(tmp_path):
+    """In any row and column: here in the last figure of the table."""
+    copied(tmp_path)
+    config = tmp_path / "checkpoints/tables.yaml"
+    for page, table in OURS.items():
+        change_a_figure(tmp_path / page, table)
+    assert set(fill(config, check=True)) == {tmp_path / page for page in OURS}
+    page = tmp_path / "checkpoints/results_hybrid.md"
+    change_a_figure(page)
+    with pytest.raises(InputError, match=f"^{page}.*which no archived record has"):
+        fill(config, check=True)
 
 
 def _another(found):
