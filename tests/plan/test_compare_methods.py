@@ -17,7 +17,7 @@ from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
 from ssl_faces.plan.comparison import best_run, read
-from ssl_faces.plan.stages import Probe
+from ssl_faces.plan.stages import Probe, fit_words
 from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
 from tests.plan.conftest import ROOT, stage1, stage2, write_plan
@@ -280,6 +280,17 @@ def test_the_configs_that_come_with_it(monkeypatch):
         # SimCLR keeps its own views.
         assert (settings["data"]["augmentation"] == "views") == (method == "simclr")
     assert len(read(Path("configs/compare/ablation.yaml")).methods) == 8
+    hybrid2 = read(Path("configs/compare/hybrid2.yaml"))
+    assert "--validation" in hybrid2.probe.words()
+    ((base,), *changed) = hybrid2.methods.values()
+    assert len(changed) == len({str(stages) for stages in changed})
+    for (stage,) in changed:
+        words = fit_words(stage.configs, stage.arguments, 0, Path())
+        check(["fit", *words])
+        # One change each; another size or encoder takes several keys.
+        keys = {k for k, v in stage.arguments.items() if base.arguments.get(k) != v}
+        changes = {"image" if k.endswith("data.size") or "encoder" in k else k for k in keys}
+        assert len(changes) == (stage.configs == base.configs)
     comparison = read(Path("configs/compare/facecycle_encoder.yaml"))
     method = Method(comparison, Path(), "facecycle")
     assert [method.share(stage) for stage in (0, 1)] == [0.8, 0.2]
