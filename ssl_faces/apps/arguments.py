@@ -10,10 +10,13 @@ from typing import Any
 
 from ssl_faces.common.arguments import SEED, Parser, existing, existing_place, number, whole
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import existing_folder
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.encoders.places import RELEASED, saved_encoder
 
 ENCODER = "hybrid"
 METHOD = "facecycle"
+RENDERED = "rendered"
 
 
 def parser(command: str, about: str) -> Parser:
@@ -95,16 +98,35 @@ def skipped_beside(table: Path) -> Path:
 def add_encoder(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--encoder",
+        type=saved_encoder,
         default=ENCODER,
         metavar="NAME",
         help=f"a released name, or a run's folder (default: {ENCODER})",
     )
 
 
+def existing_method(text: str) -> str:
+    """An argument's type: a path, or the name of a release, checked before slow imports."""
+    if not (Path(text).exists() or (RELEASED / text).exists()):
+        raise InputError(
+            f"--with {text}: no such file or folder; give a run's folder or checkpoint, or a "
+            f"released name ({METHOD}, {ENCODER})"
+        )
+    return text
+
+
+def face_folder(text: str) -> str:
+    """An argument's type: `rendered`, or an existing folder, checked before slow imports."""
+    if text != RENDERED:
+        existing_folder(text, "data")
+    return text
+
+
 def add_method(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--with",
         dest="method",
+        type=existing_method,
         default=METHOD,
         metavar="RUN",
         help="run of FaceCycle or the hybrid: its folder, a checkpoint, or a released name "

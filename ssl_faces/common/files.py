@@ -40,6 +40,23 @@ def regular(path: Path) -> Path:
     return path
 
 
+def existing_folder(root: str | Path, what: str) -> Path:
+    """`root` as a path with `~` expanded. Raises InputError, with `what` it is: it is missing, no
+    folder, or can't be listed."""
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise InputError(f"{what}: folder {folder} does not exist; check the path")
+    if not folder.is_dir():
+        raise InputError(f"{what}: {folder} is a file; give the folder that holds the pictures")
+    try:
+        with os.scandir(folder):
+            return folder
+    except OSError as error:
+        raise InputError(
+            f"{what}: folder {folder} can't be listed ({error.strerror}); check its permissions"
+        ) from error
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with regular(path).open("rb") as file:
