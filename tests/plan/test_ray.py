@@ -64,9 +64,7 @@ def test_steps_run_as_actors_and_free_their_resources(cluster, tmp_path):
     assert log.endswith("here\n")
 
 
-def test_a_command_in_shards_runs_on_the_cluster(
-    cluster: Any, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_command_in_shards_runs_on_the_cluster(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(resources, "CPUS", 1)
     for i in range(4):
         write_picture(tmp_path / f"album/{i}.png", rendered(4)[i])
