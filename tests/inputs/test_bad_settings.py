@@ -346,12 +346,7 @@ FER = "linear_probe.heads.inception_fer.PlainFER"
     ],
 )
 def test_unknown_keys_name_their_file_and_the_nearest_key(
-    call,
-    content,
-    message,
-    tmp_path,
-    monkeypatch,
-    capsys,
+    call, content, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     Path("wrong.yaml").write_text(content)
