@@ -14,6 +14,7 @@ BENCHES = {
     "cost": "count the arithmetic of one training step of any method: GFLOP per step and image",
     "embed": "released encoders, HOG, LBP and installed recognisers: accuracy and speed",
     "plan": "estimate time, memory, disk, network and cost of a large run from measured speed",
+    "scale": "cost of plans, shards and large tables beside the work itself",
     "serve": "requests per second of the REST service, with and without batches",
     "step": "the time of a training step of any method",
 }
