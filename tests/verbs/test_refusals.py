@@ -118,6 +118,7 @@ def test_refusals(argv, places, capsys):
                 *("expressions . --out e.csv --probe NO", "serve --encoder NO"),
                 *("neutralise . --out s --with NO", "export NO --out e.onnx"),
                 "export hybrid --out e.onnx --data NO",
+                *("fit -c simclr_small --data.root NO", "fit -c simclr_small --data.root=NO"),
             )
         ),
         *(
