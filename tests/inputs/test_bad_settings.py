@@ -309,6 +309,10 @@ def test_all_bad_values(case, tmp_path):
         (("--data={latin1}",), "latin1.yaml is not UTF-8"),
         (("--model.optimizer={latin1}",), "model: the file is not UTF-8; save it as UTF-8"),
         (("-c", "{list}"), "no settings in it; write a line KEY: VALUE for each"),
+        (
+            ("-c", "facecycle_identity_small"),
+            "configuration: model.motion_checkpoint: missing; see `ssl-faces fit --help`",
+        ),
     ],
 )
 def test_refusals_of_fit(words, message, tmp_path, capsys):
