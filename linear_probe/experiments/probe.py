@@ -18,18 +18,21 @@ from linear_probe.features.frozen import FeatureCache, Pictures
 from linear_probe.features.source import precision_named
 from linear_probe.records.measured import Measured, condition_note
 from linear_probe.records.record import Record
-from linear_probe.records.runner import Run, Say, print_line, run_experiment
+from linear_probe.records.recorder import RunFolder
+from linear_probe.records.runner import Run, Say, device_named, print_line, run_experiment
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_name
+from linear_probe.sources.names import RENDERED
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
-from linear_probe.tasks.face_sets import RENDERED, crossed_by_seed, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.validation_sets import validation_sets
 from ssl_faces import InputError
 from ssl_faces.common.plurals import plural
+from ssl_faces.common.shards import Shard, shards_folder
 from ssl_faces.data import FaceSet
 
 
@@ -112,6 +115,21 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
             ):
                 notes = "; ".join(filter(None, (of_row, condition_note(condition))))
                 yield row._replace(figures=worse, condition=condition, note=notes)
+
+
+def extract_shard(settings: ProbeSettings, out: Path, shard: Shard) -> None:
+    """Compute a part of the features that a run in `out` needs; the run then finds it.
+
+    Raises:
+        InputError: as of a run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(shards_folder(out) / f"shard-{shard.number}-of-{shard.count}")
+    run = Run(folder, device_named(settings.device), print_line, {})
+    plan = _Planner(settings, run).plan()
+    cache = FeatureCache(out / FEATURES_FOLDER, settings.batch_size, run.device, shard)
+    pictures_of = _extract(plan, cache, run)
+    ChangedFeatures(cache, pictures_of).fill(plan, degradations(settings.robustness))
 
 
 class _Planner:

@@ -23,9 +23,9 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
+from ssl_faces.encoders.places import CARD_FILE, find_encoder, read_card_file
 
 WEIGHTS_FILE = "encoder.safetensors"
-CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
 TRAINED_FILE = "trained_images.safetensors"
 HASHES = "sha256"
@@ -39,11 +39,6 @@ _STARTED = ("method", "steps", "pairs_seen", "data", "uses_identity_labels")
 
 _KINDS: dict[str, type[FaceEncoder]] = {}
 """By `encoder_name`; cards can name only these, so that a foreign card can't import other code."""
-
-_INSTALLED = Path(__file__).parents[1] / "released"
-
-RELEASED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "checkpoints"
-"""Folder of the released encoders: in the installed package, or in the clone."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +195,7 @@ def load_encoder(
         InputError: no such encoder, files that are not one, or weights that are NaN or infinite.
     """
     directory = find_encoder(name_or_path)
-    card = _read_card(directory / CARD_FILE)
+    card = read_card_file(directory / CARD_FILE)
     encoder = _build(card, directory / CARD_FILE, seed)
     encoder.card = card
     if not untrained:
@@ -227,7 +222,7 @@ def check_hash(card: Mapping[str, Any], path: Path) -> None:
 def is_whole(directory: Path) -> bool:
     """Whether the folder holds an encoder whose weights match its card."""
     try:
-        check_hash(_read_card(directory / CARD_FILE), directory / WEIGHTS_FILE)
+        check_hash(read_card_file(directory / CARD_FILE), directory / WEIGHTS_FILE)
     except (InputError, OSError):
         return False
     return True
@@ -236,65 +231,7 @@ def is_whole(directory: Path) -> bool:
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
     or a file that is no card."""
-    return _read_card(find_encoder(name_or_path) / CARD_FILE)
-
-
-def is_encoder(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether there is a saved encoder of this name, as in `load_encoder`."""
-    return _folder_of(Path(name_or_path)) is not None
-
-
-def _folder_of(path: Path) -> Path | None:
-    for folder in (path, path / "encoder"):
-        if (folder / CARD_FILE).is_file():
-            return folder
-    return released_folder(path)
-
-
-def released_folder(name: str | os.PathLike[str]) -> Path | None:
-    """The folder of a released encoder by its name, or by `NAME@VERSION`; None if there is none.
-
-    `NAME` is the newest version; older ones are in folders `NAME@VERSION` beside it. Raises
-    InputError: a file that is no card.
-    """
-    folder = RELEASED / name
-    if (folder / CARD_FILE).is_file():
-        return folder
-    newest, _, wanted = os.fspath(name).rpartition("@")
-    path = RELEASED / newest / CARD_FILE
-    if newest and path.is_file() and wanted == str(version_of(_read_card(path))):
-        return path.parent
-    return None
-
-
-def version_of(card: Mapping[str, Any]) -> int:
-    """The version of a release, from 1."""
-    return int(card.get("version", 1))
-
-
-def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of a saved encoder, named as in `load_encoder`; InputError if there is none."""
-    path = Path(name_or_path)
-    if (folder := _folder_of(path)) is not None:
-        return folder
-    released = sorted(p.parent.name for p in RELEASED.glob(f"*/{CARD_FILE}"))
-    known = f"a released name ({', '.join(released)})" if released else "a released name"
-    raise InputError(
-        f"encoder {path}: no {CARD_FILE} there; give the folder that a run saved its encoder to, "
-        f"or {known}"
-    )
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(regular(path).read_text())
-        if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
-            raise ValueError("no 'config'")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not an encoder's card ({error}); save the encoder again with save_encoder"
-        ) from error
-    return card
+    return read_card_file(find_encoder(name_or_path) / CARD_FILE)
 
 
 def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:

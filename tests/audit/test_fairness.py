@@ -1,6 +1,7 @@
 """Fairness scores and gaps, against loops; groups that are too small, or alike."""
 
-from __future__ import annotations
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from linear_probe.experiments.audit.fairness import (
     group_recalls,
     ranked_groups,
 )
+from linear_probe.experiments.audit.tables import AS_IT_IS, audited, cost_table, group_tables
 from linear_probe.records.predictions import Predictions
+from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError
 
 
-def some(n: int = 400) -> Predictions:
+def some(n=400):
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, n)
     names = rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2])
@@ -35,7 +39,7 @@ def some(n: int = 400) -> Predictions:
     )
 
 
-def naive(targets: list[int], predicted: list[int], names: list[str], draws: list[int]) -> float:
+def naive(targets, predicted, names, draws):
     """The score of the rows that were drawn, each as often as it was."""
     of_group = []
     for group in sorted(set(names)):
@@ -48,7 +52,7 @@ def naive(targets: list[int], predicted: list[int], names: list[str], draws: lis
     return min(recall / best for recall in of_group)
 
 
-def test_score_and_replicates_by_a_loop() -> None:
+def test_score_and_replicates_by_a_loop():
     shown = some()
     sample = Sample(shown.keys, 20)
     fair, gap = fairness_figures(sample, shown, {"k": 1}, "a note", "gender")
@@ -72,7 +76,7 @@ def test_score_and_replicates_by_a_loop() -> None:
     assert fair.hyperparameters == {"k": 1}
 
 
-def test_group_recalls_are_those_of_torchmetrics() -> None:
+def test_group_recalls_are_those_of_torchmetrics():
     shown = some()
     names = np.array(shown.groups["race"])
     once = np.ones((1, 400), np.float32)
@@ -85,7 +89,7 @@ def test_group_recalls_are_those_of_torchmetrics() -> None:
         assert value == pytest.approx(float(expected))
 
 
-def test_recalls_are_of_classes_that_all_groups_have() -> None:
+def test_recalls_are_of_classes_that_all_groups_have():
     targets = np.array([0, 1, 2, 0, 1, 0])
     names = ["a", "a", "a", "b", "b", "b"]
     predicted = np.array([0, 0, 2, 0, 1, 1])
@@ -93,7 +97,7 @@ def test_recalls_are_of_classes_that_all_groups_have() -> None:
     assert found.tolist() == [[0.5, 0.75]]  # of class 2 b has no row
 
 
-def test_a_group_of_29_is_shown_and_not_ranked() -> None:
+def test_a_group_of_29_is_shown_and_not_ranked():
     shown = some()
     names = ["large"] * 186 + ["other"] * 185 + ["small"] * 29
     predicted = shown.targets.copy()
@@ -114,7 +118,7 @@ def test_a_group_of_29_is_shown_and_not_ranked() -> None:
     assert ranked_groups(["small"] * 30 + [UNKNOWN] * 40) == ["small"]
 
 
-def test_scores_of_a_closed_form() -> None:
+def test_scores_of_a_closed_form():
     assert fairness_score(np.array([[0.5, 1.0], [0.4, 0.4], [0.0, 0.0]])).tolist() == [0.5, 1, 1]
 
 
@@ -125,6 +129,91 @@ def test_scores_of_a_closed_form() -> None:
         (["White"] * 50 + ["Black"] * 29, "fewer than two groups of 30 test pictures"),
     ],
 )
-def test_nothing_to_compare_is_told(names: list[str], message: str) -> None:
+def test_nothing_to_compare_is_told(names, message):
     with pytest.raises(InputError, match=message):
         check_grouping("race", names)
+
+
+ROOT = Path(__file__).parents[2]
+COST = {"file_bytes": 9, "parameters": 100, "milliseconds": 1.0}
+
+
+def record(probe, value, seed=0, sample="s", **more):
+    cost = {**COST, "compressed_bytes": 4096 if probe == AS_IT_IS else 1024, "nonzero": 50}
+    chosen = {"classifier": f"of {seed}", "groups": ["race"], "cost": cost, "as_it_was": []}
+    return Record(
+        *("attributes", "UTKFace", "split", "hybrid", "expression", probe, "gender accuracy"),
+        *(value, value - 1, value + 1, "%", True, 400, seed),
+        hyperparameters={**chosen, **more.pop("hyperparameters", {})},
+        sample=sample,
+        **more,
+    )
+
+
+def of_group(probe, value, group, seed=0):
+    return record(probe, value, seed, condition={"factor": "race", "level": group, "unit": ""})
+
+
+def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path):
+    records = [
+        *(record("8 bits", 88.0), record(AS_IT_IS, 90.0), record("16 values", 85.0, sample="old")),
+        record("4 values", 80.0, hyperparameters={"classifier": "another"}),
+        *(of_group(probe, v, "White") for probe, v in ((AS_IT_IS, 95.0), ("8 bits", 96.0))),
+        *(of_group(probe, v, "Black") for probe, v in ((AS_IT_IS, 80.0), ("8 bits", 70.0))),
+    ]
+    noise = np.random.default_rng(0).normal(0, 3, 200)
+    write_records(tmp_path / RECORDS_FILE, records)
+    write_replicates(tmp_path / REPLICATES_FILE, {r.name: r.value + noise for r in records})
+    (one,) = audited(tmp_path)
+    assert one.names == [AS_IT_IS, "8 bits"]
+    first, second = cost_table(one).body
+    assert first[:6] == [AS_IT_IS, "4.0", "1.00x", "100", "50.0", "1.00"]
+    # Draws are shared, so that a change is surer than the figures.
+    assert second[2] == "4.00x"
+    assert second[-1] == "-2.00 [-2.00, -2.00], p 0.005"
+    (table,) = group_tables(one)
+    assert [head.partition(",")[0] for head in table.header[1::2]] == ["Black", "White"]
+    assert table.body[1][2] == "-10.00 [-10.00, -10.00]"
+    assert table.body[1][4] == "+1.00 [+1.00, +1.00]"
+
+
+def test_several_seeds_are_one_row(tmp_path):
+    records = [
+        record(probe, value + seed, seed)
+        for seed in (0, 1, 2)
+        for probe, value in ((AS_IT_IS, 90.0), ("8 bits", 88.0))
+    ]
+    records += [
+        of_group(probe, 90.0, group, seed)
+        for seed in (0, 1, 2)
+        for probe in (AS_IT_IS, "8 bits")
+        for group in ("Black", "White")
+    ]
+    noise = np.random.default_rng(0).normal(0, 0.1, 200)
+    write_records(tmp_path / RECORDS_FILE, records)
+    write_replicates(tmp_path / REPLICATES_FILE, {r.name: r.value + noise for r in records})
+    (one,) = audited(tmp_path)
+    assert one.figures[AS_IT_IS, ("gender accuracy", "", "")].value == pytest.approx(91)
+    low, high = one.figures[AS_IT_IS, ("gender accuracy", "", "")].interval
+    assert high - low > 3  # of seeds that differ by a point
+    assert "seeds 0, 1, 2" in cost_table(one).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"), [("utkface_gender", "## Gender"), ("rendered_expression", "## Expression")]
+)
+def test_the_kept_page_says_what_its_records_say(name, heading):
+    """All but changes: they are of replicates, which are not kept."""
+    kept = read_records(ROOT / f"checkpoints/records/audit_{name}.jsonl.gz")
+    known = {
+        (r.probe, f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]") for r in kept if not r.condition
+    }
+    _, _, section = (ROOT / "checkpoints/audit/audit.md").read_text().partition(heading)
+    section, _, _ = section.partition("\n## ")
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if "] |" in line]
+    assert len(rows) == 2 * len({r.probe for r in kept}) == 28
+    for compression, *cells in rows:
+        figures = [cell for cell in cells if re.match(r"\d[\d.]* \[", cell)]
+        assert len(figures) >= 2
+        for figure in figures:
+            assert (compression, figure) in known

@@ -1,9 +1,8 @@
 """Outputs never replace an input, and other files only with `--overwrite`."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,17 @@ from linear_probe.cli import main as linear_probe
 from ssl_faces.cli import main as ssl_faces
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
+from ssl_faces.common.safe_path import protect, python, unprotect
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import Step
 from ssl_faces.training.fit import check_run_folder
 from tests.support.apps import a_run, encoder_folder
 from tests.support.images import rendered, write_all, write_video
-from tests.support.types import Capsys
 
 __all__ = ["encoder_folder"]
 
-Command = Callable[[list[str]], int]
-
 # Every command that writes one file: the command, its words, and the file's ending.
-COMMANDS: dict[str, tuple[Command, str, str]] = {
+COMMANDS = {
     "embed": (ssl_faces, "embed {photo} --out", ".npz"),
     "embed's list": (ssl_faces, "embed {photo} --out", ".npz.skipped.csv"),
     "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
@@ -47,7 +46,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
 
 
 @pytest.fixture
-def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
+def places(tmp_path, encoder_folder):
     (photo,) = write_all(tmp_path / "in", rendered(1))
     film = write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     (tmp_path / "in/about.json").write_text("{}")  # of an index
@@ -56,9 +55,7 @@ def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_existing_files_need_overwrite(
-    name: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_existing_files_need_overwrite(name, places, tmp_path, capsys):
     command, words, ending = COMMANDS[name]
     there = tmp_path / f"mine{ending}"
     there.write_text("mine")
@@ -74,9 +71,7 @@ def test_existing_files_need_overwrite(
 
 @pytest.mark.parametrize("alias", ["itself", "symbolic link", "hard link", "way round"])
 @pytest.mark.parametrize("given", ["--motion-of", "--person"])
-def test_a_film_is_never_replaced_by_what_is_made_of_it(
-    alias: str, given: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_film_is_never_replaced_by_what_is_made_of_it(alias, given, places, tmp_path, capsys):
     other = write_video(tmp_path / "other.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     film = places["film"]
     before = film.read_bytes()
@@ -94,9 +89,7 @@ def test_a_film_is_never_replaced_by_what_is_made_of_it(
     assert film.read_bytes() == before
 
 
-def test_a_picture_in_a_folder_is_an_input(
-    places: dict[str, Path], encoder_folder: Path, capsys: Capsys
-) -> None:
+def test_a_picture_in_a_folder_is_an_input(places, encoder_folder, capsys):
     photo = places["photo"]
     disguised = photo.rename(photo.with_name("x.npz"))
     write_all(photo.parent, rendered(1))
@@ -111,7 +104,7 @@ def test_a_picture_in_a_folder_is_an_input(
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_folders_links_and_devices_are_no_files(asked: bool, tmp_path: Path) -> None:
+def test_folders_links_and_devices_are_no_files(asked, tmp_path):
     with pytest.raises(InputError, match="is a folder; give the name of a file"):
         check_output(tmp_path, asked)
     with pytest.raises(InputError, match="is no regular file"):
@@ -125,7 +118,7 @@ def test_folders_links_and_devices_are_no_files(asked: bool, tmp_path: Path) -> 
             check_output(link, asked)
 
 
-def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path, capsys):
     run = a_run("facecycle_identity", tmp_path / "run")
     first, second = write_all(tmp_path / "in", rendered(2))
     out, words = (
@@ -145,7 +138,7 @@ def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path: Path, capsys: Capsys
     assert pictures == {f"{second.name}.png", "mine.png"}
 
 
-def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path) -> None:
+def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("mine")
     with pytest.raises(InputError, match=r"is the input .*config\.yaml, which would be replaced"):
@@ -160,7 +153,7 @@ def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path)
         check_run_folder(tmp_path, [])
 
 
-def test_a_sweep_does_not_replace_its_file(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_sweep_does_not_replace_its_file(tmp_path, capsys):
     pytest.importorskip("optuna")
     (tmp_path / "sweep.json").write_text("mine")
     assert ssl_faces(["sweep", str(tmp_path / "sweep.json"), "--out", str(tmp_path)]) == 2
@@ -168,9 +161,7 @@ def test_a_sweep_does_not_replace_its_file(tmp_path: Path, capsys: Capsys) -> No
     assert (tmp_path / "sweep.json").read_text() == "mine"
 
 
-def test_prepare_does_not_replace_files_of_a_folder(
-    places: dict[str, Path], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_prepare_does_not_replace_files_of_a_folder(places, tmp_path, capsys):
     pytest.importorskip("imagehash")
     table = tmp_path / "pack" / "manifest.csv"
     table.parent.mkdir()
@@ -178,3 +169,85 @@ def test_prepare_does_not_replace_files_of_a_folder(
     assert ssl_faces(["prepare", str(places["photo"]), "--out", str(table.parent)]) == 2
     assert f"{table}: not written by prepare; give another --out" in capsys.readouterr().err
     assert table.read_text() == "mine"
+
+
+ROOT = Path(__file__).parents[2]
+# Modules that any process imports, also before it has read its own program.
+SHADOWS = ("argparse", "random", "signal", "struct", "torch")
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Written by the modules of the current folder, when they are imported."""
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text("open('ran', 'a').write(__name__); raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path / "ran"
+
+
+def test_commands_run_no_code_of_the_current_folder(ran):
+    out = ran.parent / "out"
+    with (ran.parent / "lock").open("w") as lock:
+        engine = Engine(ran.parent, lock.fileno())
+        ours = Step("ours", ["linear-probe", "--help"], ran.parent / "log", out, always=True)
+        # What a user runs has its own folder on the path, as without us.
+        program = ran.parent / "program"
+        program.mkdir()
+        (program / "beside.py").write_text("")
+        (program / "train.py").write_text("import beside; print('trained')")
+        argv = [sys.executable, str(program / "train.py")]
+        engine.run([ours, Step("own", argv, ran.parent / "own", out, always=True)])
+    assert "usage: linear-probe" in (ran.parent / "log").read_text()
+    assert "trained" in (ran.parent / "own").read_text()
+    assert not ran.exists()
+
+
+PARENT = """
+import multiprocessing, os, subprocess, sys
+from ssl_faces import cli
+cli.main()
+subprocess.run([sys.executable, "-m", "colorsys"], check=True)
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+def test_nor_do_the_processes_that_a_command_starts(ran):
+    """Workers of `multiprocessing` and processes of processes."""
+    program = ran.parent / "bin" / "command.py"
+    program.parent.mkdir()
+    program.write_text(PARENT)
+    subprocess.run([sys.executable, str(program), "--help"], check=True)
+    assert not ran.exists()
+
+
+def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", *(one for one in sys.path if one != str(ROOT))])
+    monkeypatch.chdir(ROOT)
+    environment = {"PYTHONPATH": "/mine"}
+    protect(environment)
+    assert environment["PYTHONSAFEPATH"] == "1"
+    assert environment["PYTHONPATH"].split(os.pathsep) == ["/mine", str(ROOT)]
+    unprotect(environment)
+    assert "PYTHONSAFEPATH" not in environment
+
+
+def test_every_process_is_started_in_safe_path_mode():
+    assert python("-m", "x")[1:] == ["-P", "-m", "x"]
+    # `processes.py` runs the user's own program by it; `seat.py` runs where this package may be
+    # missing, with -P.
+    known = {
+        *("ssl_faces/common/safe_path.py", "ssl_faces/plan/processes.py"),
+        "ssl_faces/plan/cluster/seat.py",
+    }
+    result = {
+        str(path.relative_to(ROOT))
+        for package in ("ssl_faces", "linear_probe")
+        for path in (ROOT / package).rglob("*.py")
+        if "sys.executable" in path.read_text(encoding="utf-8")
+    }
+    assert result == known

@@ -1,7 +1,5 @@
 """Releases of encoders: small, in half precision, with figures in their cards."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -16,17 +14,27 @@ import torch
 
 from linear_probe.cli import main as linear_probe
 from linear_probe.records.record import RECORDS_FILE, read_records
-from ssl_faces import InputError, load_encoder, save_encoder
+from ssl_faces import (
+    InputError,
+    from_pretrained,
+    load_encoder,
+    load_probe,
+    push_to_hub,
+    save_encoder,
+)
 from ssl_faces.apps import release as module
-from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 from tests.support.commands import refusal, run
 from tests.support.facecycle import same_weights
+from tests.support.hub import SHA, hub
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
 
+__all__ = ["hub"]
+
 
 @pytest.fixture(name="trained")
-def _trained(tmp_path: Path) -> Path:
+def _trained(tmp_path):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 16})
     return save_encoder(
@@ -34,9 +42,7 @@ def _trained(tmp_path: Path) -> Path:
     )
 
 
-def test_half_the_bytes_and_nearly_the_same_features(
-    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_half_the_bytes_and_nearly_the_same_features(tmp_path, trained, capsys):
     argv = ("release", trained.parent, "--name", "face-1", "--out", tmp_path / "all")
     assert run(*argv, "--limit", "upside down", "--command", "ssl-faces fit") == 0
     assert "face-1: 0." in capsys.readouterr().out
@@ -60,13 +66,8 @@ def test_half_the_bytes_and_nearly_the_same_features(
     assert all(0 < value < 0.01 for value in card["largest_change_by_float16"].values())
 
 
-def test_refusals(
-    tmp_path: Path,
-    trained: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def release(source: Path, name: str, out: Path, *more: str) -> str:
+def test_refusals(tmp_path, trained, capsys, monkeypatch):
+    def release(source, name, out, *more):
         return refusal(capsys, "release", source, "--name", name, "--out", out, *more)
 
     new = tmp_path / "all"
@@ -87,7 +88,6 @@ def test_refusals(
         "MB in half precision, and a released encoder has at most 0.1; train a narrower" in message
     )
     encoder = load_encoder(trained)
-    assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
     save_encoder(encoder, trained, {})
     message = release(trained, "a", new)
@@ -96,12 +96,12 @@ def test_refusals(
 
 
 def test_an_old_version_stays_loadable(
-    tmp_path: Path,
-    trained: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("ssl_faces.encoders.encoder.RELEASED", tmp_path / "all")
+    tmp_path,
+    trained,
+    capsys,
+    monkeypatch,
+):
+    monkeypatch.setattr("ssl_faces.encoders.places.RELEASED", tmp_path / "all")
     words = ("release", trained, "--name", "face", "--out", tmp_path / "all")
     assert "needs a release" in refusal(capsys, *words, "--new-version")
     assert run(*words) == 0
@@ -121,9 +121,7 @@ def test_an_old_version_stays_loadable(
         load_encoder("face@3")
 
 
-def test_figures_come_into_the_card_if_they_are_of_its_weights(
-    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_figures_come_into_the_card_if_they_are_of_its_weights(tmp_path, trained, capsys):
     words = ["run", "--data", "rendered", "--task", "pose", "--bootstrap", "20", "--max-train"]
     words += ["300", "--no-baselines", "--features", "pooled", "--precision", "bf16", "--out"]
     assert linear_probe([*words, str(tmp_path / "scores"), "--encoder", str(trained)]) == 0
@@ -144,7 +142,7 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert "is of its weights; score it first" in message
 
 
-def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:
+def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path):
     """Built of the files that the container copies."""
     root = Path(module.__file__).parents[2]
     released = sorted(card.parent.name for card in (root / "checkpoints").glob("*/card.json"))
@@ -190,3 +188,56 @@ def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: 
         weights = root / "checkpoints" / name / "encoder.safetensors"
         assert weights.stat().st_size <= module.MOST_BYTES
         assert name in (root / "checkpoints" / "README.md").read_text()
+
+
+def test_a_released_encoder_comes_back_with_its_probe(hub):
+    address = push_to_hub("hybrid", "me/hybrid", token="hf_secret", private=False)
+    assert address == f"{hub.url}/me/hybrid"
+    assert hub.tokens == {"Bearer hf_secret"}
+    assert hub.private == {"me/hybrid": False}
+    files = hub.repositories["me/hybrid"]
+    assert {"README.md", "card.json", "encoder.safetensors"} <= files.keys()
+    assert all(n.endswith((".safetensors", ".json", ".md", ".gitattributes")) for n in files)
+
+    encoder = from_pretrained("me/hybrid")
+    original = load_encoder("hybrid")
+    assert encoder.card == original.card
+    for name, value in original.state_dict().items():
+        torch.testing.assert_close(encoder.state_dict()[name], value, rtol=0, atol=0)
+    probe = load_probe(encoder.place)
+    assert probe.classes == load_probe("hybrid").classes
+
+    page = files["README.md"].decode()
+    assert page.startswith("---\nlicense: other\n")
+    assert "| training images | utkface (16,617 images), fer2013 (25,650 images)" in page
+    assert 'from_pretrained("me/hybrid")' in page
+    assert "- not for deciding about people" in page
+
+
+def test_an_encoder_in_memory_and_changed_weights(hub):
+    encoder = new_encoder(EncoderSettings("resnet18", 32, 0.0625))
+    push_to_hub(encoder, "me/new")
+    assert hub.private == {"me/new": True}
+    loaded = from_pretrained("me/new", revision=SHA)
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(encoder.state_dict()))
+    # Pickled weights are not even fetched.
+    hub.repositories["me/odd"] = {**hub.repositories["me/new"], "pytorch_model.bin": b"pickle"}
+    place = from_pretrained("me/odd").place
+    assert {path.name for path in place.iterdir()} == {"card.json", "encoder.safetensors"}
+    weights = bytearray(hub.repositories["me/new"]["encoder.safetensors"])
+    weights[-1] ^= 1
+    hub.repositories["me/bad"] = {
+        **hub.repositories["me/new"], "encoder.safetensors": bytes(weights)
+    }  # fmt: skip
+    with pytest.raises(InputError, match="its bytes are not those"):
+        from_pretrained("me/bad")
+
+
+def test_what_can_go_wrong_is_one_sentence(hub, monkeypatch):
+    with pytest.raises(InputError, match="me/none: can't be downloaded"):
+        from_pretrained("me/none")
+    with pytest.raises(InputError, match="me/a/b: can't be uploaded"):
+        push_to_hub("hybrid", "me/a/b")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"pip install 'ssl-faces\[hub\]'"):
+        from_pretrained("me/hybrid")

@@ -1,13 +1,12 @@
-"""Identification: rates against all galleries and naive loops, and what the scored half teaches."""
+"""Identification against all galleries and loops, and thresholds of verification in a card."""
 
-from __future__ import annotations
-
+import json
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from linear_probe.cli import main
@@ -15,18 +14,21 @@ from linear_probe.features.frozen import Features
 from linear_probe.probes.gallery import Searches, gallery_of, rand_index
 from linear_probe.records.record import read_records
 from linear_probe.tasks.identification import FALSE_POSITIVES, Identification, rates_of
+from ssl_faces import load_encoder, save_encoder
+from ssl_faces.apps.embedding import verification_of
+from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.support.types import Capsys
+from tests.support.small_sets import write_lfw
 
 
-def some_codes(people: int, each: int, spread: float = 1.0) -> tuple[torch.Tensor, list[str]]:
+def some_codes(people, each, spread=1.0):
     draw = torch.Generator().manual_seed(3)
     centres = torch.randn(people, 1, 6, generator=draw)
     codes = centres + spread * torch.randn(people, each, 6, generator=draw)
     return codes.flatten(0, 1), [f"p{i}" for i in range(people) for _ in range(each)]
 
 
-def test_rates_are_means_over_all_galleries() -> None:
+def test_rates_are_means_over_all_galleries():
     codes, names = some_codes(8, 3)
     gallery = gallery_of(names)
     assert gallery.first.tolist() == [3 * i for i in range(8)]
@@ -64,7 +66,7 @@ def test_rates_are_means_over_all_galleries() -> None:
     assert searches.false_positives(chosen - 1e-4, 4).mean() > 0.19
 
 
-def test_people_with_many_images_count_no_more_than_five_times() -> None:
+def test_people_with_many_images_count_no_more_than_five_times():
     gallery = gallery_of(["a"] * 40 + ["b", "c", "c"])
     assert gallery.first.tolist() == [0, 40, 41]
     assert gallery.person.tolist() == [0] * 5 + [2]
@@ -72,7 +74,7 @@ def test_people_with_many_images_count_no_more_than_five_times() -> None:
     assert gallery.probes[[0, 4]].tolist() == [1, 39]
 
 
-def test_the_rand_index_is_scikit_learns() -> None:
+def test_the_rand_index_is_scikit_learns():
     draw = np.random.default_rng(0)
     groups, people = draw.integers(0, 5, 60), draw.integers(0, 4, 60)
     weights = np.ones((3, 60))
@@ -86,11 +88,11 @@ def test_the_rand_index_is_scikit_learns() -> None:
 
 
 @pytest.fixture(scope="module")
-def task() -> Identification:
+def task():
     return Identification([RenderedFaces(1400, 140, "all", size=32)], replicates=20)
 
 
-def test_the_scored_half_chooses_nothing(task: Identification) -> None:
+def test_the_scored_half_chooses_nothing(task):
     codes = torch.randn(1400, 6, generator=torch.Generator().manual_seed(0))
     features = Features(codes, np.arange(1400))
     chosen = task.choose(features)
@@ -117,7 +119,7 @@ def test_the_scored_half_chooses_nothing(task: Identification) -> None:
     assert row["fpir"]["value"] < 3 * 100 * FALSE_POSITIVES
 
 
-def test_run_scores_it(tiny: Path, tmp_path: Path) -> None:
+def test_run_scores_it(tiny, tmp_path):
     words = ["--encoder", str(tiny), "--data", "rendered:1400", "--out", str(tmp_path)]
     more = ["--task", "identification", "--features", "expression", "--no-baselines"]
     assert main(["run", *words, *more, "--bootstrap", "20"]) == 0
@@ -127,12 +129,58 @@ def test_run_scores_it(tiny: Path, tmp_path: Path) -> None:
     assert "people" in records["adjusted Rand index"].note
 
 
-def test_few_people(
-    tmp_path: Path, tiny: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_people(tmp_path, tiny, capsys, monkeypatch):
     words = ["run", "--encoder", str(tiny), "--out", str(tmp_path), "--task", "identification"]
     assert main([*words, "--data", "rendered:8"]) == 2
     assert "identification needs LFW, CFP or rendered faces" in capsys.readouterr().err
     monkeypatch.setattr("linear_probe.tasks.identification.in_test_share", lambda *_: True)
     assert main([*words, "--data", "rendered:1400"]) == 2
     assert "too few people with several pictures" in capsys.readouterr().err
+
+
+def test_no_other_threshold_is_more_accurate(tmp_path, capsys):
+    torch.manual_seed(0)
+    made = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
+    folder = save_encoder(made, tmp_path / "encoder", {"records": [], "limits": ["a"]})
+    data = write_lfw(tmp_path / "data").parent
+    assert main(["threshold", str(folder), "--data", str(data)]) == 0
+    assert "mean of 24 pictures and the most accurate threshold on 24 pairs" in (
+        capsys.readouterr().out
+    )
+    encoder = load_encoder(folder)
+    assert encoder.card["limits"] == ["a"]
+    kept = verification_of(encoder)
+    assert kept is not None
+
+    paths = sorted((data / "lfw").glob("*/*.png"))
+    pixels = np.stack([np.asarray(Image.open(p).convert("RGB").resize((32, 32), 2)) for p in paths])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    codes = {p.stem: x for p, x in zip(paths, encoder(images)["identity"].double(), strict=True)}
+    mean = torch.stack(list(codes.values())).mean(0)
+    torch.testing.assert_close(kept.mean, mean, atol=1e-5, rtol=0)
+    similarities, same = [], []
+    for line in (data / "lfw/pairs.txt").read_text().splitlines()[1:]:
+        words = line.split("\t")
+        one = f"{words[0]}_{int(words[1]):04d}"
+        name, number = (words[0], words[2]) if len(words) == 3 else (words[2], words[3])
+        a, b = codes[one] - mean, codes[f"{name}_{int(number):04d}"] - mean
+        similarities.append(float(a @ b / a.norm() / b.norm()))
+        same.append(len(words) == 3)
+    x, y = np.array(similarities), np.array(same)
+    reached = ((x >= kept.threshold) == y).mean()
+    assert reached == max(((x >= t) == y).mean() for t in (*x, 2.0))
+    assert reached > 0.6
+
+
+def test_refused(tmp_path, capsys):
+    bare = save_encoder(BackboneEncoder("resnet18", 32, 0.125), tmp_path / "bare", {})
+    assert main(["threshold", str(bare), "--data", str(tmp_path)]) == 2
+    assert "has no space 'identity'" in capsys.readouterr().err
+    made = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
+    folder = save_encoder(made, tmp_path / "encoder", {})
+    before = (folder / "card.json").read_text()
+    (tmp_path / "data").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "data/a.png")
+    assert main(["threshold", str(folder), "--data", str(tmp_path / "data")]) == 2
+    assert "holds no LFW with pairs.txt" in capsys.readouterr().err
+    assert json.loads(before) == json.loads((folder / "card.json").read_text())

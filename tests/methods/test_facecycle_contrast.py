@@ -1,14 +1,8 @@
 """The hybrid: its terms against loops, its codes under mirroring, its cycles, its encoder."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces import load_encoder
 from ssl_faces.common.errors import InputError
@@ -25,14 +19,14 @@ SIZE = 32
 SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
 
 
-def method(**settings: Any) -> FaceCycleContrast:
+def method(**settings):
     torch.manual_seed(0)
     return FaceCycleContrast(
         SMALL, code_dim=16, projection_dim=8, decoder_width=4, **settings
     ).train()
 
 
-def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
+def batch(count=6, mirrored=True):
     faces = RenderedFaces(64, 8, "all", size=SIZE).render_batch(range(2 * count)).float() / 255
     first, second = faces[:count], faces[count:]
     if mirrored:
@@ -40,7 +34,7 @@ def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
     return {"pairs": torch.stack((first, second), 1), "mirrored": torch.full((count,), mirrored)}
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+def nt_xent(first, second, temperature):
     """Each embedding against all others of both halves, one by one."""
     z = F.normalize(torch.cat((first, second)), dim=1).double()
     count, terms = len(z), []
@@ -48,13 +42,13 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
         partner = (i + count // 2) % count
         scores = {j: torch.exp(z[i] @ z[j] / temperature) for j in range(count) if j != i}
         terms.append(-torch.log(scores[partner] / sum(scores.values())))
-    return float(sum(terms).detach() / count)  # type: ignore[union-attr]
+    return float(sum(terms).detach() / count)
 
 
-def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
+def test_identity_contrast_is_of_both_pictures_of_a_pair():
     one, given = method(cycle_weight=0.0), batch()
     # Without any change of pictures, views are the pairs.
-    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    one.strong = torch.nn.Identity()
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
     torch.manual_seed(1)
@@ -80,7 +74,7 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
     assert result["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 
-def pairs_of_people() -> dict[str, Tensor]:
+def pairs_of_people():
     """Six pairs of four people; pairs 1 and 4 are mirror images."""
     pairs = batch(6, mirrored=False)["pairs"]
     mirrored = torch.tensor([False, True, False, False, True, False])
@@ -90,11 +84,11 @@ def pairs_of_people() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("partner_negatives", [False, True])
-def test_pairs_of_two_images_of_a_person(partner_negatives: bool) -> None:
+def test_pairs_of_two_images_of_a_person(partner_negatives):
     """Both contrasts against loops: who attracts whom, and who is whose negative."""
     weights = {"cycle_weight": 0.0, "independence_weight": 0.0, "descriptor_weight": 0.0}
     one = method(partner_negatives=partner_negatives, **weights)
-    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    one.strong = torch.nn.Identity()
     given = pairs_of_people()
     torch.manual_seed(1)
     flips, again = torch.rand(6, 2) < 0.5, torch.rand(4, 2)[:, 0] < 0.5
@@ -138,7 +132,7 @@ def test_pairs_of_two_images_of_a_person(partner_negatives: bool) -> None:
     assert result["expression"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_cycles_of_mirror_images_alone() -> None:
+def test_cycles_of_mirror_images_alone():
     given = pairs_of_people()
     weights = {"identity_weight": 0.0, "expression_weight": 0.0, "cycle_share": 1.0}
     results = []
@@ -154,9 +148,9 @@ def test_cycles_of_mirror_images_alone() -> None:
 
 
 @pytest.mark.parametrize("objective", ["lejepa", "vicreg"])
-def test_objectives_without_negatives(objective: str) -> None:
+def test_objectives_without_negatives(objective):
     """Two images of a person get closer; identical embeddings of everyone cost more."""
-    loss = PairObjective(objective, 0.1)  # type: ignore[arg-type]
+    loss = PairObjective(objective, 0.1)
     draw = torch.Generator().manual_seed(0)
     first = torch.randn(64, 8, generator=draw)
     torch.manual_seed(0)
@@ -169,7 +163,7 @@ def test_objectives_without_negatives(objective: str) -> None:
     assert near < collapsed
 
 
-def test_mirroring_a_code_twice_changes_nothing() -> None:
+def test_mirroring_a_code_twice_changes_nothing():
     one = method()
     code = torch.randn(4, 16)
     which = torch.tensor([True, False, True, True])
@@ -181,13 +175,13 @@ def test_mirroring_a_code_twice_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("term", ["cycle", "identity", "expression", "independence", "descriptor"])
-def test_a_term_of_weight_0_is_left_out(term: str) -> None:
+def test_a_term_of_weight_0_is_left_out(term):
     result = method(**{f"{term}_weight": 0.0}).terms(batch())
     gone = {"cycle", "symmetry", "fold"} if term == "cycle" else {term}
     assert set(result) == set(method().weights) - gone
 
 
-def test_the_total_weighs_each_term() -> None:
+def test_the_total_weighs_each_term():
     one = method(cycle_weight=2.0, identity_weight=0.5, symmetry_weight=0.25, fold_weight=3.0)
     terms = {k: torch.tensor(float(i + 1)) for i, k in enumerate(one.weights)}
     weights = {
@@ -198,7 +192,7 @@ def test_the_total_weighs_each_term() -> None:
     assert one.total(terms).item() == pytest.approx(expected)
 
 
-def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
+def test_without_motion_the_cycles_give_the_other_pictures_faces():
     one, given = method(), batch(3)
     torch.nn.init.zeros_(one.motion.flow.weight)
     x = given["pairs"].transpose(0, 1).flatten(0, 1)
@@ -214,7 +208,7 @@ def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
     )
 
 
-def judged(one: FaceCycleContrast, given: dict[str, Tensor]) -> tuple[float, float]:
+def judged(one, given):
     """The loss but for independence, over the same 10 draws of views each time, and how dependent
     the codes of the views are."""
     loss, dependence = 0.0, 0.0
@@ -228,7 +222,7 @@ def judged(one: FaceCycleContrast, given: dict[str, Tensor]) -> tuple[float, flo
     return loss, dependence
 
 
-def test_it_learns_and_its_codes_grow_independent() -> None:
+def test_it_learns_and_its_codes_grow_independent():
     given = batch(16)
     dependence = {}
     for weight in (0.0, 10.0):
@@ -246,7 +240,7 @@ def test_it_learns_and_its_codes_grow_independent() -> None:
     assert dependence[10.0] < 0.8 * dependence[0.0]
 
 
-def test_edits_return_images() -> None:
+def test_edits_return_images():
     one = method().eval()
     x = batch(2)["pairs"].flatten(0, 1)
     edits = one.edits()
@@ -258,7 +252,7 @@ def test_edits_return_images() -> None:
     torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
 
 
-def test_it_is_loaded_from_its_run(tmp_path: Path) -> None:
+def test_it_is_loaded_from_its_run(tmp_path):
     codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
     fit(*method_run("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run", *codes))
     result, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)

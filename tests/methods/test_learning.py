@@ -1,17 +1,16 @@
-"""Stage 1 learns: on a few faces its loss falls and its neutral faces become symmetric; what it
-renders comes from the other of the pair, or from itself."""
-
-from __future__ import annotations
+"""FaceCycle's stage 1 learns, at any size, and a small step is cheap."""
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.warp import warp
 from ssl_faces.rendered import RenderedFaces
 
 
-def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
+def test_the_loss_falls_and_neutral_faces_become_symmetric():
     torch.manual_seed(0)
     faces = RenderedFaces(64, 8, "all", size=32).render_batch(range(0, 64, 8)).float() / 255
     method = FaceCycleMotion(
@@ -40,9 +39,7 @@ def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(
-    exchange: bool,
-) -> None:
+def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(exchange):
     torch.manual_seed(0)
     method = FaceCycleMotion("small", 16, "random", noise_std=0, exchange=exchange)
     x = torch.randn(4, 3, 16, 16)
@@ -55,6 +52,50 @@ def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(
     torch.testing.assert_close(cycle.r1, rendered, atol=1e-4, rtol=1e-4)
 
 
-def _asymmetry(x: torch.Tensor) -> float:
+def _asymmetry(x):
     """Against the contrast: a grey picture is not called symmetric for being grey."""
     return ((x - x.flip(-1)).abs().mean() / x.std()).item()
+
+
+@pytest.mark.parametrize(("size", "side"), [(36, 3), (64, 4), (100, 7)])
+def test_a_step_at_this_size(size, side):
+    torch.manual_seed(0)
+    method = FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")
+    x = method.frames({"pairs": torch.rand(1, 2, 3, size, size)})
+    cycle, losses = method.cycle(x)
+    assert cycle.neutral.shape == x.shape
+    total = method.total(losses)
+    total.backward()
+    assert torch.isfinite(total)
+    features = method.encoder(torch.rand(1, 3, 50, 50))
+    assert features["expression_map"].shape == (1, 128 * side**2)
+
+
+def test_the_map_is_of_larger_pictures_where_asked():
+    method = FaceCycleMotion(
+        "small", 48, map_size=96, trunk_weights="random", trunk_training="joint"
+    )
+    features = method.encoder(torch.rand(1, 3, 50, 50))
+    assert features["expression"].shape == (1, 256)
+    assert features["expression_map"].shape == (1, 128 * 6**2)
+
+
+@pytest.mark.parametrize(("size", "message"), [(0, "whole number from 8"), (62, "multiple of 4")])
+def test_a_size_the_generator_cannot_render_is_refused(size, message):
+    with pytest.raises(InputError, match=f"model.input_size: {size}; give a {message}"):
+        FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")
+
+
+def step_flops(method):
+    """Multiplications and additions of one step, forward and backward, on one pair."""
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        method.total(method.cycle(x)[1]).backward()
+    return counter.get_total_flops()
+
+
+def test_a_small_step_is_at_least_20_times_cheaper():
+    paper = step_flops(FaceCycleMotion("paper", trunk_weights="random"))
+    for training in ("frozen", "joint"):
+        small = FaceCycleMotion("small", trunk_weights="random", trunk_training=training)
+        assert paper / step_flops(small) >= 20

@@ -1,7 +1,6 @@
 """The real command: its arguments, slow and broken clients, no files, and a clean end."""
 
-from __future__ import annotations
-
+import asyncio
 import http.client
 import json
 import os
@@ -10,17 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import torch
 
 from tests.support.commands import refusal, run
 from tests.support.images import encoded, rendered
-from tests.support.types import Capsys, Patch
 
 for package in ("fastapi", "prometheus_client"):
     pytest.importorskip(package)
@@ -33,7 +31,7 @@ FACE = encoded(rendered(1)[0])
 class Served:
     """The serving command, and the address that it printed."""
 
-    def __init__(self, process: subprocess.Popen[str], temporary: Path) -> None:
+    def __init__(self, process, temporary):
         self.process, self.temporary = process, temporary
         assert process.stdout is not None
         self.line = process.stdout.readline()
@@ -41,7 +39,7 @@ class Served:
         assert address.hostname == "127.0.0.1", self.line
         self.host, self.port = address.hostname, address.port
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
+    def ask(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -54,7 +52,7 @@ class Served:
 
 
 @pytest.fixture(name="served", scope="module")
-def _served(with_probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def _served(with_probe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "temporary").mkdir()
     (folder / "token").write_text(f"{TOKEN}\n")
@@ -81,11 +79,11 @@ def _served(with_probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process.wait()
 
 
-def test_concurrent_requests_slow_clients_and_the_end(served: Served) -> None:
+def test_concurrent_requests_slow_clients_and_the_end(served):
     before = set(served.temporary.rglob("*"))
     allowed = {"authorization": f"Bearer {TOKEN}", "content_type": "image/png"}
     assert served.ask("POST", "/embed", FACE, content_type="image/png")[0] == 401
-    answers: list[tuple[int, bytes]] = []
+    answers = []
     clients = [
         threading.Thread(
             target=lambda: answers.append(served.ask("POST", "/embed", FACE, **allowed))
@@ -131,16 +129,14 @@ def test_concurrent_requests_slow_clients_and_the_end(served: Served) -> None:
         served.ask("GET", "/health")
 
 
-def _nearly_equal(answers: list[tuple[int, bytes]]) -> bool:
+def _nearly_equal(answers):
     """Batches of other sizes round otherwise."""
     codes = [json.loads(body)["faces"][0]["codes"]["identity"] for _, body in answers]
     return all(one == pytest.approx(codes[0], abs=1e-4) for one in codes)
 
 
-def test_other_machines_need_a_token(
-    with_probe: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
-    ran: list[tuple[Any, ...]] = []
+def test_other_machines_need_a_token(with_probe, tmp_path, monkeypatch, capsys):
+    ran = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args, **_: ran.append(args))
     words = ("serve", "--encoder", with_probe, "--host", "0.0.0.0")
     monkeypatch.delenv("SSL_FACES_TOKEN", raising=False)
@@ -163,3 +159,74 @@ def test_other_machines_need_a_token(
     monkeypatch.delenv("SSL_FACES_TOKEN")
     assert run("serve", "--encoder", with_probe) == 0
     assert ran[1][1] == "127.0.0.1"
+
+
+def face(value):
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+class Encoder:
+    """Codes that name the face; the first batch waits until `go`."""
+
+    def __init__(self):
+        self.sizes: list[int] = []
+        self.spaces: list[set[str]] = []
+        self.go = threading.Event()
+
+    def __call__(self, crops, spaces):
+        self.sizes.append(len(crops))
+        self.spaces.append({*spaces})
+        if len(self.sizes) == 1:
+            assert self.go.wait(10)
+        if any(crop[0, 0, 0] == 255 for crop in crops):
+            raise ValueError("white")
+        codes = torch.tensor([[float(crop[0, 0, 0])] for crop in crops])
+        return {space: codes + 1000 * (space == "b") for space in spaces}
+
+
+async def _batched(requests, most):
+    from ssl_faces.apps.serve.batches import Batcher
+
+    encoder = Encoder()
+    batcher = Batcher(encoder, most)
+    running = asyncio.create_task(batcher.run())
+    asked = []
+    for values, spaces in requests:
+        asked.append(asyncio.create_task(batcher([face(v) for v in values], spaces)))
+        await asyncio.sleep(0.02)
+    asked[1].cancel()
+    await asyncio.sleep(0)
+    encoder.go.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return encoder, answers
+
+
+def test_requests_that_wait_share_a_batch():
+    requests = [
+        ([0], {"a"}),  # alone: nothing else waits
+        ([9], {"a"}),  # cancelled while it waits: computed for nobody
+        ([1, 2], {"a"}),
+        ([3], {"b"}),
+        ([4, 5], {"a", "b"}),  # would make five
+        ([6] * 7, {"a"}),  # more than a batch: alone
+        ([7], {"a"}),
+    ]
+    encoder, answers = asyncio.run(_batched(requests, 4))
+    assert encoder.sizes == [1, 3, 2, 7, 1]
+    assert encoder.spaces[1] == {"a", "b"}
+    assert isinstance(answers[1], asyncio.CancelledError)
+    for (values, spaces), codes in zip(requests, answers, strict=True):
+        if values == [9]:
+            continue
+        assert set(codes) == spaces
+        for space in spaces:
+            assert codes[space][:, 0].tolist() == [v + 1000 * (space == "b") for v in values]
+
+
+def test_a_batch_that_fails_stops_no_other():
+    requests = [([0], {"a"}), ([9], {"a"}), ([255], {"a"}), ([1] * 4, {"a"})]
+    _, answers = asyncio.run(_batched(requests, 4))
+    assert isinstance(answers[2], ValueError)
+    assert answers[3]["a"][:, 0].tolist() == [1] * 4

@@ -1,40 +1,42 @@
-"""The commands' images are those of the methods' edits; videos keep their times."""
-
-from __future__ import annotations
+"""Faces of the user's images, and the commands that edit them."""
 
 import csv
+import os
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ssl_faces import load_method
+from ssl_faces import InputError, load_method
 from ssl_faces.apps.edit import picture_name
 from ssl_faces.apps.face_finder import FaceFinder
+from ssl_faces.apps.faces import FaceReader, first_face
 from ssl_faces.apps.translate import _followed
 from ssl_faces.cli import COMMANDS
+from ssl_faces.data.pictures import BadImage, square
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP
-from ssl_faces.prepare.sources import Video
-from tests.support.apps import Runs
+from ssl_faces.prepare.mtcnn import MTCNN
+from ssl_faces.prepare.reading import Settings, read_source
+from ssl_faces.prepare.sources import Source, Video
 from tests.support.commands import refusal, run
 from tests.support.facecycle import SIDE
 from tests.support.images import (
     as_images,
+    astronaut,
     bad_folder,
     frames_of,
     photo,
     rendered,
     write_all,
     write_gif,
+    write_picture,
     write_video,
 )
-from tests.support.types import Capsys, Patch
 
 
-def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
+def resized(images, mode):
     return torch.nn.functional.interpolate(
         images, (SIDE, SIDE), mode=mode, antialias=mode == "bilinear"
     )
@@ -49,9 +51,7 @@ def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
         ("swap-identity", SWAP, "facecycle_contrast"),
     ],
 )
-def test_commands_write_the_edits(
-    command: str, edit: str, kind: str, run_of: Runs, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_commands_write_the_edits(command, edit, kind, run_of, tmp_path, monkeypatch):
     monkeypatch.setattr("ssl_faces.apps.editing.BATCH", 2)
     crops = rendered(5)
     paths = write_all(tmp_path / "in", crops)
@@ -77,7 +77,7 @@ def test_commands_write_the_edits(
         assert sheet.height // 98 == (3 if edit == SWAP else 2)
 
 
-def test_bad_files_are_listed(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_files_are_listed(run_of, tmp_path, capsys):
     bad_folder(tmp_path / "in")
     argv = ("neutralise", tmp_path / "in", "--with", run_of("facecycle_motion"), "--out")
     out = tmp_path / "out"
@@ -99,14 +99,14 @@ def test_bad_files_are_listed(run_of: Runs, tmp_path: Path, capsys: Capsys) -> N
     assert len(list((out / "pictures").rglob("*.png"))) == 1
 
 
-def test_names_that_are_too_long_are_cut() -> None:
+def test_names_that_are_too_long_are_cut():
     long = "脸" * 80
     assert len(picture_name(f"in/{long}.jpg").split("/")[-1].encode()) < 120
     assert picture_name(f"in/{long}.jpg") != picture_name(f"in/{long}.png")
     assert picture_name("in/a b.jpg#1") == "pictures/in/a b.jpg#1.png"
 
 
-def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_film_moves_a_person(run_of, tmp_path, capsys):
     source = run_of("facecycle_contrast")
     (person,) = write_all(tmp_path / "person", rendered(1, seed=4))
     film = write_video(tmp_path / "a film ü.mkv", list(rendered(9, 64)), 12, "ffv1")
@@ -133,9 +133,7 @@ def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> 
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_frames_without_a_face_repeat_the_last_result(
-    run_of: Runs, stub: None, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_frames_without_a_face_repeat_the_last_result(run_of, stub, tmp_path, capsys):
     (person,) = write_all(tmp_path / "person", rendered(1))
     empty = photo()
     # A second, larger face appears: the first one is followed.
@@ -154,7 +152,7 @@ def test_frames_without_a_face_repeat_the_last_result(
     assert boxes == [None, (40, 40, 130, 130), None, (44, 40, 134, 130), None]
 
 
-def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_films_leave_nothing(run_of, stub, tmp_path, capsys):
     (person,) = write_all(tmp_path / "person", rendered(1))
     argv = ("translate", "--person", person, "--with", run_of("facecycle_motion"), "--motion-of")
     out = tmp_path / "out" / "a.mp4"
@@ -179,9 +177,90 @@ def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsy
     assert (tmp_path / "pictures/sheet.png").exists()
 
 
-def test_every_command_exists_and_is_in_the_help(capsys: Capsys) -> None:
+def test_every_command_exists_and_is_in_the_help(capsys):
     assert run("--help") == 0
     printed = capsys.readouterr().out
     for name, (module, function, _) in COMMANDS.items():
         assert callable(getattr(import_module(module), function))
         assert f" {name} " in printed
+
+
+def test_faces_are_cropped_as_prepare_crops_them(tmp_path):
+    path = write_picture(tmp_path / "a.png", astronaut())
+    prepared = read_source(Source("a", path), Settings(size=48), MTCNN(32))
+    (crop,) = FaceFinder(48)(astronaut())
+    assert np.array_equal(crop.pixels, prepared.crops[0])
+    assert list(crop.box or ()) == prepared.rows[0].box
+
+
+def test_small_images_are_crops_and_large_ones_are_searched(stub):
+    small, large = rendered(1, 128)[0], photo((40, 30, 90))
+    (whole,) = FaceFinder(32)(small)
+    assert whole.box is None
+    assert np.array_equal(whole.pixels, square(small, 32).transpose(1, 2, 0))
+    assert FaceFinder(32)(large)[0].box == (40, 30, 130, 120)
+    assert FaceFinder(32, "never")(large)[0].box is None
+    for finder, picture in ((FaceFinder(32, "always"), small), (FaceFinder(32), photo())):
+        with pytest.raises(BadImage, match="no face found"):
+            finder(picture)
+    with pytest.raises(BadImage, match=r"no face that can be used \(too small: 39 px"):
+        FaceFinder(32)(photo((40, 30, 39)))
+    with pytest.raises(InputError, match="--detect maybe: give auto, always, never"):
+        FaceFinder(32, "maybe")
+
+
+def test_the_largest_face_has_the_files_key(stub, tmp_path):
+    write_picture(tmp_path / "in/two.png", photo((40, 30, 60), (150, 60, 110)))
+    # Its name equals the key of the other file's second face.
+    write_picture(tmp_path / "in/two.png#1", photo((40, 30, 60)), format="PNG")
+    faces = list(FaceReader([tmp_path / "in"], FaceFinder(32), quiet=True))
+    assert [face.key for face in faces] == ["in/two.png", "in/two.png#1", "in/two.png#1'"]
+    assert [(face.box or (0,))[0] for face in faces] == [150, 40, 40]
+    largest = FaceReader([tmp_path / "in"], FaceFinder(32), largest=True, quiet=True)
+    assert [face.key for face in largest] == ["in/two.png", "in/two.png#1"]
+
+
+def test_bad_files_are_skipped_and_listed(tmp_path):
+    expected = bad_folder(tmp_path / "in")
+    reader = FaceReader([tmp_path / "in"], FaceFinder(32), fps=1, quiet=True)
+    for _ in range(2):  # a second time, too
+        keys = [face.key for face in reader]
+        assert keys == [os.fsdecode(b"in/bytes \xff.png"), "in/gut ü 脸.png"]
+        skipped = {one.key.removeprefix("in/"): one.reason for one in reader.skipped}
+        assert skipped.keys() == expected.keys()
+        for name, reason in expected.items():
+            assert reason in skipped[name], name
+    assert "skipped 9 of 11 files" in reader.summary()
+
+
+def test_videos_give_frames(stub, tmp_path):
+    crops = rendered(6, 64)
+    write_video(tmp_path / "in/a.mp4", list(crops), fps=2)
+    write_gif(tmp_path / "in/b.gif", list(crops), 500)
+    write_video(tmp_path / "in/empty.mp4", [photo()] * 3, fps=2)
+    reader = FaceReader([tmp_path / "in"], FaceFinder(32), fps=1, quiet=True)
+    faces = list(reader)
+    assert [face.key for face in faces[:3]] == [f"in/a.mp4#frame{i}" for i in (0, 2, 4)]
+    assert [face.time for face in faces[:3]] == [0, 1, 2]
+    assert {face.source for face in faces} == {"in/a.mp4", "in/b.gif"}
+    assert reader.whole == 2
+    assert [tuple(one) for one in reader.skipped] == [("in/empty.mp4", "no face found in 2 frames")]
+    reader = FaceReader([tmp_path / "in"], FaceFinder(32), quiet=True)
+    assert not list(reader)
+    with pytest.raises(InputError, match=r"no face in 3 files \(in/a.mp4: a video or animation"):
+        raise reader.nothing()
+
+
+def test_the_first_face(stub, tmp_path):
+    frames = [photo(), photo((40, 30, 60), (150, 60, 110))]
+    film = write_video(tmp_path / "a.mkv", frames, codec="ffv1")
+    face = first_face(film, FaceFinder(32))
+    assert (face.box, face.frame) == ((150, 60, 260, 170), 1)
+    (tmp_path / "a.svg").write_text("<svg/>")
+    for path, message in (
+        (tmp_path, "a folder"),
+        (tmp_path / "no.png", "No such file"),
+        (tmp_path / "a.svg", r"a\.svg: a drawing \(SVG\).*; give a picture"),
+    ):
+        with pytest.raises(InputError, match=message):
+            first_face(path, FaceFinder(32))

@@ -1,11 +1,10 @@
-"""Codes of the user's own images: the API, `embed`, `verify` and `gallery`."""
-
-from __future__ import annotations
+"""Codes of the user's own images: the API, embed, verify and gallery."""
 
 import csv
 import json
 import re
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,12 @@ from PIL import Image
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError, embed, load_encoder, save_encoder, similarity
 from ssl_faces.apps.gallery import nearest
+from ssl_faces.apps.verify import accuracy_of
 from tests.support.commands import refusal, run
 from tests.support.images import as_images, bad_folder, photo, rendered, write_all, write_video
-from tests.support.types import Capsys, Patch
 
 
-def test_embed_gives_the_encoders_codes_of_the_largest_faces(
-    encoder_folder: Path, stub: None, tmp_path: Path
-) -> None:
+def test_embed_gives_the_encoders_codes_of_the_largest_faces(encoder_folder, stub, tmp_path):
     encoder = load_encoder(encoder_folder)
     crops = rendered(3)
     paths = write_all(tmp_path, crops)
@@ -46,9 +43,7 @@ def test_embed_gives_the_encoders_codes_of_the_largest_faces(
         embed(encoder, [crops[0]], spaces=["colour"])
 
 
-def test_embed_in_python_equals_the_command(
-    encoder_folder: Path, stub: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_embed_in_python_equals_the_command(encoder_folder, stub, tmp_path, caplog):
     bad_folder(tmp_path / "in")
     crops = write_all(tmp_path / "in/faces", rendered(2))
     write_video(tmp_path / "in/film.mp4", list(rendered(3, 64)), fps=1)
@@ -76,7 +71,7 @@ def test_embed_in_python_equals_the_command(
     assert [face.key for face in given.faces] == [str(crops[0]), str(again), "two.png"]
 
 
-def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder: Path) -> None:
+def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder):
     encoder = load_encoder(encoder_folder)
     codes = embed(encoder, list(rendered(4)))
     found = similarity(encoder, codes)
@@ -92,9 +87,7 @@ def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder: Path) -> N
         similarity(encoder, codes)
 
 
-def test_the_table_is_one_that_linear_probe_reads(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_the_table_is_one_that_linear_probe_reads(encoder_folder, tmp_path, capsys):
     bad_folder(tmp_path / "in")
     paths = write_all(tmp_path / "in/faces", rendered(3))
     write_video(tmp_path / "in/film.mp4", list(rendered(2, 64)), fps=1)
@@ -125,9 +118,7 @@ def test_the_table_is_one_that_linear_probe_reads(
     assert not (tmp_path / "a.npz.skipped.csv").exists()
 
 
-def test_verify_decides_by_the_cards_threshold(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_verify_decides_by_the_cards_threshold(encoder_folder, tmp_path, capsys):
     paths = write_all(tmp_path / "in", rendered(4))
     encoder = load_encoder(encoder_folder)
     alike = similarity(encoder, embed(encoder, list(paths)))["identity"]
@@ -148,7 +139,7 @@ def test_verify_decides_by_the_cards_threshold(
     assert float(rows[2]["similarity"]) == pytest.approx(float(alike[0, 2]), abs=1e-4)
 
 
-def test_verify_without_a_threshold(encoder_folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_verify_without_a_threshold(encoder_folder, tmp_path, capsys):
     bare = save_encoder(load_encoder(encoder_folder), tmp_path / "bare", {})
     first, second = write_all(tmp_path / "in", rendered(2))
     assert run("verify", first, second, "--encoder", bare) == 0
@@ -158,12 +149,12 @@ def test_verify_without_a_threshold(encoder_folder: Path, tmp_path: Path, capsys
     assert "the accuracy of this encoder is not known" in printed
 
 
-def test_nearest_equals_a_loop() -> None:
+def test_nearest_equals_a_loop():
     draw = torch.Generator().manual_seed(0)
     codes = torch.randn(30, 5, generator=draw)
     films = [None if i < 20 else f"film {i // 5}" for i in range(30)]
     x = (codes - codes.mean(0)).numpy()
-    for i, neighbours in enumerate(nearest(codes, 4, films)):
+    for i, neighbours in enumerate(nearest(codes, 4, films, codes.double().mean(0))):
         cosines = {
             j: x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j])
             for j in range(30)
@@ -172,12 +163,10 @@ def test_nearest_equals_a_loop() -> None:
         best = sorted(cosines, key=cosines.__getitem__, reverse=True)[:4]
         assert [j for j, _ in neighbours] == best
         assert [s for _, s in neighbours] == pytest.approx([cosines[j] for j in best], abs=1e-3)
-    assert [len(of) for of in nearest(codes[:3], 8)] == [2, 2, 2]
+    assert [len(of) for of in nearest(codes[:3], 8, None, codes[0])] == [2, 2, 2]
 
 
-def test_the_gallery_is_one_page_with_its_pictures(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_the_gallery_is_one_page_with_its_pictures(encoder_folder, tmp_path, capsys, monkeypatch):
     paths = write_all(tmp_path / "in", rendered(5))
     paths[0].rename(tmp_path / "in" / "a <script>'\" face.png")
     out = tmp_path / "a.html"
@@ -191,10 +180,34 @@ def test_the_gallery_is_one_page_with_its_pictures(
     assert len(data["faces"]) == 5
     encoder = load_encoder(encoder_folder)
     codes = embed(encoder, sorted((tmp_path / "in").iterdir()))
-    for space in ("expression", "identity"):
-        assert data["spaces"][space] == [
-            [list(pair) for pair in of] for of in nearest(codes[space], 2)
-        ]
+    # Compared as by `similarity`: minus their own mean, the codes of two would be opposite.
+    assert "these faces are too few" in text
+    for space, values in similarity(encoder, codes).items():
+        best, places = values.fill_diagonal_(-2).topk(2)
+        shown = np.array(data["spaces"].get(space, torch.stack([places, best], 2)))
+        np.testing.assert_allclose(shown, torch.stack([places, best], 2), atol=1e-3)
     monkeypatch.setattr("ssl_faces.apps.face_page.MOST_FACES", 4)
     assert "more than 4 faces, too many for a page" in refusal(capsys, *words, "--overwrite")
     assert out.read_text() == text
+
+
+def record(data_set, value):
+    return {
+        **{"task": "identity", "metric": "accuracy", "probe": "cosine similarity"},
+        **{"feature_space": "identity", "data_set": data_set, "value": value},
+        **{"low": value - 1, "high": value + 1, "n": 100},
+    }
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([record("CFP frontal-profile", 55), record("LFW", 65)], "65.0 % [64.0, 66.0] of 100"),
+        ([record("CFP frontal-profile", 55), {"task": "pose"}], "55.0 % [54.0, 56.0] of 100"),
+        ([], ""),
+    ],
+)
+def test_it_is_that_of_the_thresholds_set(records, expected):
+    sentence = accuracy_of(cast(Any, SimpleNamespace(card={"records": records})))
+    assert expected in sentence
+    assert bool(sentence) == bool(expected)

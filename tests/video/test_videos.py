@@ -1,8 +1,7 @@
 """Videos from frames to figures: splits, scores and bad input."""
 
-from __future__ import annotations
-
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.experiments.job_files import run_job
 from linear_probe.experiments.video.data import FolderVideos, KeypointVideos, RenderedVideos
-from linear_probe.experiments.video.sequences import Sequences
+from linear_probe.experiments.video.sequences import (
+    STATISTICS,
+    Sequences,
+    check_statistics,
+    sequence_statistics,
+)
 from linear_probe.plans.claims.settings import Claims
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tasks import MissingData
 from ssl_faces import InputError, save_encoder
@@ -29,7 +32,6 @@ from tests.claims.stand_ins import run_all
 from tests.support.cells import cells
 from tests.support.refusals import error_of
 from tests.support.threads import one_thread
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 VIDEO = ["video", "-c", str(ROOT / "configs/head/video_statistics.yaml"), "--bootstrap", "50"]
@@ -39,12 +41,12 @@ _one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 @pytest.fixture
-def encoder(tmp_path: Path) -> str:
+def encoder(tmp_path):
     torch.manual_seed(0)
     return str(save_encoder(BackboneEncoder("resnet18", 16, 0.0625), tmp_path / "e", {}))
 
 
-def write_clips(root: Path, classes: list[str], clips: int, seed: int, frames: int = 4) -> Path:
+def write_clips(root, classes, clips, seed, frames=4):
     """Clips of any colours: in the first class they stay, in others they flicker."""
     rng = np.random.default_rng(seed)
     for changes, name in enumerate(classes):
@@ -61,19 +63,17 @@ def write_clips(root: Path, classes: list[str], clips: int, seed: int, frames: i
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> list[str]:
+def folders(tmp_path):
     train = write_clips(tmp_path / "train", ["calm", "lively"], 24, 0)
     test = write_clips(tmp_path / "test", ["calm", "lively"], 16, 1)
     return ["--data", "FolderVideos", "--data.train", str(train), "--data.test", str(test)]
 
 
-def accuracy(out: Path) -> list[Record]:
+def accuracy(out):
     return [r for r in read_records(out / RECORDS_FILE) if r.metric == "accuracy"]
 
 
-def test_what_only_the_spread_tells_the_mean_does_not(
-    encoder: str, folders: list[str], tmp_path: Path
-) -> None:
+def test_what_only_the_spread_tells_the_mean_does_not(encoder, folders, tmp_path):
     out = tmp_path / "out"
     words = [*VIDEO, *folders, "--encoder", encoder, "--seeds", "[0, 1]", "--out", str(out)]
     assert main(words) == 0
@@ -94,9 +94,7 @@ def test_what_only_the_spread_tells_the_mean_does_not(
     assert [r.value for r in recalls] == [r.value for r in records]
 
 
-def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
-    encoder: str, folders: list[str], tmp_path: Path
-) -> None:
+def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(encoder, folders, tmp_path):
     for place in ("train/calm/003/001.png", *(f"test/lively/002/{i:03d}.png" for i in range(4))):
         (tmp_path / place).write_bytes(place.encode())
     (tmp_path / "train/calm/empty").mkdir()
@@ -124,17 +122,13 @@ def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
         (["--data.train", "/nowhere"], "/nowhere"),
     ],
 )
-def test_bad_input(
-    more: list[str], message: str, encoder: str, folders: list[str], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_bad_input(more, message, encoder, folders, tmp_path, capsys):
     words = [*VIDEO, "--encoder", encoder, *folders, *more, "--out", str(tmp_path / "out")]
     assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
-def test_a_class_whose_videos_have_no_face_is_told(
-    encoder: str, folders: list[str], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_class_whose_videos_have_no_face_is_told(encoder, folders, tmp_path, capsys):
     for picture in (tmp_path / "train/lively").rglob("*.png"):
         picture.write_bytes(b"none")
     words = [*VIDEO, *folders, "--encoder", encoder, "--out", str(tmp_path / "out")]
@@ -142,13 +136,13 @@ def test_a_class_whose_videos_have_no_face_is_told(
     assert lost in error_of(main, capsys, words)
 
 
-def test_a_frame_outside_of_a_clip_is_told(folders: list[str], tmp_path: Path) -> None:
+def test_a_frame_outside_of_a_clip_is_told(folders, tmp_path):
     (tmp_path / "train/calm/000/000.png").rename(tmp_path / "train/calm/loose.png")
     with pytest.raises(InputError, match=r"train/calm/loose.png lies in no clip's folder"):
         FolderVideos(str(tmp_path / "train"), str(tmp_path / "test")).sequences(tmp_path)
 
 
-def test_rendered_videos_are_whole_clips_of_people_on_one_side() -> None:
+def test_rendered_videos_are_whole_clips_of_people_on_one_side():
     found = RenderedVideos(clips=120, people=40, frames=8, fps=4).sequences(Path())
     clips = RenderedClips(120, 40, 8, 4.0, "all", nuisances="none")
     people = np.array(found.people)
@@ -170,7 +164,7 @@ def test_rendered_videos_are_whole_clips_of_people_on_one_side() -> None:
     assert len(peaks) > 3
 
 
-def write_people(root: Path, clips: dict[str, int]) -> Path:
+def write_people(root, clips):
     folder = root / "youtube_keypoints"
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -185,7 +179,7 @@ def write_people(root: Path, clips: dict[str, int]) -> Path:
     return folder
 
 
-def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path: Path) -> None:
+def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path):
     write_people(tmp_path, {"Ann_Other": 3, "Bob": 4, "Cy": 1, "Di": 2})
     found = KeypointVideos(str(tmp_path), part="all").sequences(tmp_path)
     assert list(found.class_names) == ["Ann_Other", "Bob", "Di"]
@@ -207,7 +201,7 @@ def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path: Path) -> No
     assert len(drawn) > 1
 
 
-def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path: Path) -> None:
+def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path):
     folder = write_people(tmp_path, {"Ann": 2})
     text = (folder / "labels.csv").read_text()
     (folder / "labels.csv").write_text(text.replace("Ann_21.jpg", "Ann_x.jpg"))
@@ -219,7 +213,7 @@ def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path: Path) -> No
         KeypointVideos(str(tmp_path / "other")).sequences(tmp_path)
 
 
-def few(labels: list[int], folds: list[int], people: list[str] | None = None) -> Sequences:
+def few(labels, folds, people=None):
     faces = RenderedClips(8, 8, 4, part="all")
     return Sequences(
         *("video expression", faces, "split", [np.arange(3) + i for i in range(len(labels))]),
@@ -237,14 +231,12 @@ def few(labels: list[int], folds: list[int], people: list[str] | None = None) ->
         ([0, 1], [-1, -1], "no sequence left to score on; give more videos"),
     ],
 )
-def test_splits_that_teach_nothing_are_told(
-    labels: list[int], folds: list[int], message: str
-) -> None:
+def test_splits_that_teach_nothing_are_told(labels, folds, message):
     with pytest.raises(InputError, match=f"video expression: .*{message}"):
         few(labels, folds).splits()
 
 
-def test_too_few_to_choose_on_is_told() -> None:
+def test_too_few_to_choose_on_is_told():
     alone = few([0, 1, 0], [-1, -1, 0], ["p", "p", "q"])
     with pytest.raises(InputError, match="2 training sequences of 1 people or videos, too few"):
         alone.validation(np.array([0, 1]), 0)
@@ -253,7 +245,7 @@ def test_too_few_to_choose_on_is_told() -> None:
         people.validation(np.array([0, 1]), 0)
 
 
-def test_no_person_validates_and_teaches() -> None:
+def test_no_person_validates_and_teaches():
     people = [f"p{i % 10}" for i in range(40)]
     found = few([i % 2 for i in range(40)], [-1] * 40, people)
     validation = found.validation(np.arange(40), 3)
@@ -263,16 +255,14 @@ def test_no_person_validates_and_teaches() -> None:
     assert not sides[0] & sides[1]
 
 
-def test_frames_are_evenly_spaced_from_first_to_last() -> None:
+def test_frames_are_evenly_spaced_from_first_to_last():
     found = replace(few([0], [0]), frames=[np.arange(10, 20)])
     assert found.spaced(4).frames[0].tolist() == [10, 13, 16, 19]
     assert found.spaced(20).frames[0].tolist() == list(range(10, 20))
     assert found.spaced(1).frames[0].tolist() == [10]
 
 
-def test_untrained_weights_are_of_the_seed(
-    encoder: str, folders: list[str], tmp_path: Path
-) -> None:
+def test_untrained_weights_are_of_the_seed(encoder, folders, tmp_path):
     out = tmp_path / "out"
     words = [*VIDEO, *folders, "--encoder", encoder, "--untrained", "true", "--seeds", "[0, 1]"]
     assert main([*words, "--space", "pooled", "--out", str(out)]) == 0
@@ -281,9 +271,7 @@ def test_untrained_weights_are_of_the_seed(
     assert len({r.fingerprint for r in records}) == 2
 
 
-def test_as_arms_of_a_claim_they_share_features(
-    encoder: str, folders: list[str], tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_as_arms_of_a_claim_they_share_features(encoder, folders, tmp_path, monkeypatch):
     config = str(ROOT / "configs/head/video_statistics.yaml")
     arguments = {"encoder": encoder, "bootstrap": 50, "data": "FolderVideos"}
     arguments |= {"data.train": folders[3], "data.test": folders[5]}
@@ -298,12 +286,12 @@ def test_as_arms_of_a_claim_they_share_features(
             "claims": {"one": claim},
         }
     )
-    computed: list[int] = []
+    computed = []
     forward = BackboneEncoder.forward
 
-    def counted(self: BackboneEncoder, images: Tensor, *rest: object) -> dict[str, Tensor]:
+    def counted(self, images, *rest):
         computed.append(len(images))
-        return forward(self, images, *rest)  # type: ignore[arg-type]
+        return forward(self, images, *rest)
 
     monkeypatch.setattr(BackboneEncoder, "forward", counted)
 
@@ -311,3 +299,50 @@ def test_as_arms_of_a_claim_they_share_features(
     row = cells(table)
     assert (row["seeds"], row["verdict"]) == ("3", "supported")
     assert sum(computed) == 4 * 2 * (24 + 16)
+
+
+def by_loop(frames, statistics):
+    """The vector of one sequence, number by number."""
+    vector = []
+    for name in statistics:
+        for column in zip(*frames, strict=True):
+            mean = sum(column) / len(column)
+            spread = math.sqrt(sum((value - mean) ** 2 for value in column) / len(column))
+            of = {"mean": mean, "std": spread, "min": sorted(column)[0], "max": sorted(column)[-1]}
+            vector.append(of[name])
+    length = math.sqrt(sum(value**2 for value in vector))
+    return [value / length for value in vector]
+
+
+@pytest.mark.parametrize("statistics", [["mean", "std", "min", "max"], ["mean"], ["max", "std"]])
+def test_a_loop_says_the_same(statistics):
+    features = torch.from_numpy(np.random.default_rng(0).normal(1, 2, (9, 5)))
+    sequences = [np.array([0, 1, 2]), np.array([8]), np.array([3, 7, 5, 4])]
+    found = sequence_statistics(features, sequences, statistics)
+    expected = [by_loop(features[rows].tolist(), statistics) for rows in map(list, sequences)]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    assert found.shape == (3, 5 * len(statistics))
+
+
+def test_frames_may_come_in_any_order_and_the_whole_vector_has_length_one():
+    features = torch.from_numpy(np.random.default_rng(1).normal(size=(6, 3)))
+    one = sequence_statistics(features, [np.arange(6)])
+    other = sequence_statistics(features, [np.array([5, 2, 0, 1, 4, 3])])
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(one.norm(dim=1), torch.ones(1, dtype=torch.float64))
+    # Not each statistic: they keep their proportions.
+    parts = one.view(len(STATISTICS), 3).norm(dim=1)
+    assert parts.max() < 1
+    torch.testing.assert_close(one[0, :3] / one[0, 6:9], features.mean(0) / features.amin(0))
+
+
+def test_what_is_nowhere_stays_nowhere():
+    single = sequence_statistics(torch.ones(1, 4), [np.array([0])], ["std"])
+    assert (single == 0).all()
+    assert sequence_statistics(torch.ones(1, 4), [], ["mean", "max"]).shape == (0, 8)
+
+
+@pytest.mark.parametrize("statistics", [[], ["median"], ["mean", "mean"]])
+def test_bad_statistics(statistics):
+    with pytest.raises(InputError, match="give some of mean, std, min, max, each once"):
+        check_statistics(statistics)
