@@ -10,7 +10,7 @@ from typing import Any
 
 from ssl_faces.common.arguments import SEED, Parser, existing, existing_place, number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import existing_folder
+from ssl_faces.common.files import MOST_PIXELS, existing_folder
 from ssl_faces.common.outputs import add_overwrite, check_output
 from ssl_faces.encoders.places import RELEASED, saved_encoder
 
@@ -150,8 +150,6 @@ def add_reader(of: argparse.ArgumentParser) -> None:
 
 def add_server(of: argparse.ArgumentParser, port: int, limited: str, pixels: str) -> None:
     """The arguments of a server: address and limits, of what `limited` and `pixels` say."""
-    from ssl_faces.data.pictures import MOST_PIXELS
-
     add = of.add_argument
     add("--host", default="127.0.0.1", help="address (default: only this machine)")
     add("--port", type=whole(0, 65_535), default=port, help=f"0: any free port (default: {port})")

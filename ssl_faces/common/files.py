@@ -17,6 +17,9 @@ from ssl_faces.common.errors import InputError
 
 NOT_REGULAR = "a pipe, a socket or a device"
 
+MOST_PIXELS = 100_000_000
+"""Images with more pixels than this are refused from their header, before any decoding."""
+
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 BAD_PATH = {
     *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR),

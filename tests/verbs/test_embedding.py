@@ -1,8 +1,10 @@
-"""Codes of the user's own images: the API, `embed`, `verify` and `gallery`."""
+"""Codes of the user's own images: the API, embed, verify and gallery."""
 
 import csv
 import json
 import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from PIL import Image
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError, embed, load_encoder, save_encoder, similarity
 from ssl_faces.apps.gallery import nearest
+from ssl_faces.apps.verify import accuracy_of
 from tests.support.commands import refusal, run
 from tests.support.images import as_images, bad_folder, photo, rendered, write_all, write_video
 
@@ -186,3 +189,25 @@ def test_the_gallery_is_one_page_with_its_pictures(encoder_folder, tmp_path, cap
     monkeypatch.setattr("ssl_faces.apps.face_page.MOST_FACES", 4)
     assert "more than 4 faces, too many for a page" in refusal(capsys, *words, "--overwrite")
     assert out.read_text() == text
+
+
+def record(data_set, value):
+    return {
+        **{"task": "identity", "metric": "accuracy", "probe": "cosine similarity"},
+        **{"feature_space": "identity", "data_set": data_set, "value": value},
+        **{"low": value - 1, "high": value + 1, "n": 100},
+    }
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([record("CFP frontal-profile", 55), record("LFW", 65)], "65.0 % [64.0, 66.0] of 100"),
+        ([record("CFP frontal-profile", 55), {"task": "pose"}], "55.0 % [54.0, 56.0] of 100"),
+        ([], ""),
+    ],
+)
+def test_it_is_that_of_the_thresholds_set(records, expected):
+    sentence = accuracy_of(cast(Any, SimpleNamespace(card={"records": records})))
+    assert expected in sentence
+    assert bool(sentence) == bool(expected)
