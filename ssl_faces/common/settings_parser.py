@@ -92,7 +92,7 @@ class SettingsErrors(OneSentence, ArgumentParser):
         if not parser.exit_on_error:  # the parser of a class, whose help is not the command's
             text = re.sub(r"the following arguments are required: (.*)", r"\1: missing", text)
             raise InputError(self.subject + text) from ex
-        super(SettingsErrors, parser).error(text, ex)
+        OneSentence.error(parser, text, ex)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))
