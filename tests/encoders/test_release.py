@@ -95,12 +95,7 @@ def test_refusals(tmp_path, trained, capsys, monkeypatch):
     assert not new.exists()
 
 
-def test_an_old_version_stays_loadable(
-    tmp_path,
-    trained,
-    capsys,
-    monkeypatch,
-):
+def test_an_old_version_stays_loadable(tmp_path, trained, capsys, monkeypatch):
     monkeypatch.setattr("ssl_faces.encoders.places.RELEASED", tmp_path / "all")
     words = ("release", trained, "--name", "face", "--out", tmp_path / "all")
     assert "needs a release" in refusal(capsys, *words, "--new-version")
@@ -108,7 +103,6 @@ def test_an_old_version_stays_loadable(
     first = load_encoder("face")
     assert same_weights(load_encoder("face@1"), first)
     changed = load_encoder(trained)
-    assert isinstance(changed, BackboneEncoder)
     changed.codes["expression"].weight[0, 0] += 1
     save_encoder(changed, trained, {})
     assert run(*words, "--new-version") == 0
