@@ -1,7 +1,5 @@
 """Fixtures shared by all tests: where the real faces are, unpacked once."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
@@ -29,7 +27,7 @@ ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = ("fer2013", "lfw", "UTKFace", "youtube_keypoints")
 
 
-def unpack_once(archive: Path, root: Path) -> None:
+def unpack_once(archive, root):
     """Unpack the one folder of `archive` into `root`, whole or not at all; keep it if present."""
     with zipfile.ZipFile(archive) as packed:
         tops = {name.partition("/")[0] for name in packed.namelist()}
@@ -51,7 +49,7 @@ def unpack_once(archive: Path, root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
+def real_data():
     """The folder with the four real data sets, unpacked from the archives beside the project.
 
     Skips only where there are neither archives nor unpacked sets; archives that can't be read
@@ -75,7 +73,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def faces(tmp_path_factory):
     """A folder of 24 smooth random images, each of another brightness."""
     folder = tmp_path_factory.mktemp("faces")
     draw = np.random.default_rng(0)

@@ -1,7 +1,5 @@
 """Signals that stop commands, and worker processes that end with their parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -9,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from tests.support.processes import eventually
 
 
 @pytest.fixture
-def heard() -> Iterator[None]:
+def heard():
     """Signals have handlers, even if the tests run under `nohup`."""
     before = {
         number: signal.signal(number, signal.default_int_handler)
@@ -56,17 +53,9 @@ def heard() -> Iterator[None]:
     ],
 )
 def test_a_stopped_command_says_so_in_one_line(
-    program: str,
-    main: Callable[[list[str]], int],
-    words: list[str],
-    module: str,
-    function: str,
-    number: signal.Signals,
-    heard: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def work(*_: object) -> None:
+    program, main, words, module, function, number, heard, monkeypatch, capsys
+):
+    def work(*_):
         signal.raise_signal(number)
         raise AssertionError("it was not stopped")
 
@@ -77,20 +66,20 @@ def test_a_stopped_command_says_so_in_one_line(
     assert signal.getsignal(number) is handler
 
 
-def test_other_ways_to_be_stopped(heard: None, capsys: pytest.CaptureFixture[str]) -> None:
-    def as_lightning_ends() -> int:
+def test_other_ways_to_be_stopped(heard, capsys):
+    def as_lightning_ends():
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             sys.exit(1)
 
-    def in_a_thread() -> int:
+    def in_a_thread():
         thread = threading.Thread(target=lambda: codes.append(exit_code("x", lambda: 7)))
         thread.start()
         thread.join()
         return 0
 
-    codes: list[int] = []
+    codes = []
     assert exit_code("x", as_lightning_ends) == 130
     assert exit_code("x", in_a_thread) == 0
     assert codes == [7]
@@ -100,9 +89,7 @@ def test_other_ways_to_be_stopped(heard: None, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_forked_worker_ends_silently(
-    number: signal.Signals, heard: None, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_forked_worker_ends_silently(number, heard, capfd):
     with stoppable():
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
         worker.start()
@@ -114,8 +101,8 @@ def test_a_forked_worker_ends_silently(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
-    heard_by_parent: list[int] = []
+def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard):
+    heard_by_parent = []
     signal.signal(signal.SIGINT, lambda number, _: heard_by_parent.append(number))
     with deaf_to_interrupts():
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -128,7 +115,7 @@ def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
     assert worker.wait(30) == -signal.SIGTERM
 
 
-def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
     """One that waits for work, and one that works."""
     (tmp_path / "work.py").write_text("import time\ndef start(): pass\ndef work(): time.sleep(600)")
     parent = (

@@ -1,7 +1,5 @@
 """The page on applications: its service and its exported file, as a reader would use them."""
 
-from __future__ import annotations
-
 import configparser
 import json
 import re
@@ -11,7 +9,6 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,14 +23,13 @@ from tests.support import pages
 from tests.support.fits import start
 from tests.support.images import EYES, astronaut
 from tests.support.pages import commands
-from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 
 pytest.importorskip("fastapi")
 section = partial(pages.section, "ssl_faces/apps/README.md")
 
 
-def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_a_file_is_deployed(tmp_path, monkeypatch, capsys):
     pytest.importorskip("onnxruntime")
     command, with_int8 = commands(section("Deploy as one file"))
     assert with_int8.endswith("--pipeline --int8")  # tests/export runs it: it takes minutes
@@ -43,12 +39,11 @@ def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) 
     monkeypatch.syspath_prepend(str(tmp_path))
     (code,) = re.findall(r"```python\n(.*?)```", section("Deploy as one file"), re.DOTALL)
     Image.fromarray(astronaut()).save("ONE.jpg", format="PNG")  # without loss
-    known: dict[str, Any] = {}
+    known = {}
     capsys.readouterr()
     exec(code, known)
     outputs = known["outputs"]
     encoder, probe = load_encoder("hybrid"), load_probe("hybrid")
-    assert probe is not None
     np.testing.assert_allclose(known["landmarks"][:2], EYES)
     crop = align(astronaut(), known["landmarks"], encoder.input_size)
     image = np.ascontiguousarray(crop.transpose(2, 0, 1)[None] / np.float32(255))
@@ -62,7 +57,7 @@ def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) 
     assert probe.classes[int(np.argmax(expected))] == "happy"
 
 
-def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
+def test_the_service_answers_the_pages_requests(tmp_path):
     if shutil.which("curl") is None or shutil.which("base64") is None:
         pytest.skip("no curl here")
     serving, *requests = commands(section("Serve"))[1:]
@@ -98,16 +93,16 @@ def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
     assert 'ssl_faces_requests_total{path="/verify",status="200"} 1.0' in answers[3]
 
 
-def test_the_unit_starts_a_command_that_exists(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_unit_starts_a_command_that_exists(tmp_path, monkeypatch):
     (text,) = re.findall(r"```ini\n(.*?)```", section("Serve"), re.DOTALL)
     unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.optionxform = str
     unit.read_string(text)
     (tmp_path / "token").write_text("a-token-of-16-or-more\n")
     command = unit["Service"]["ExecStart"].replace("${CREDENTIALS_DIRECTORY}", str(tmp_path))
     program, verb, *words = shlex.split(command)
     assert (Path(program).name, verb) == ("ssl-faces", "serve")
-    ran: list[object] = []
+    ran = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args, **_: ran.append(args))
     serve(words)
     assert len(ran) == 1

@@ -1,19 +1,14 @@
 """The tutorial notebook runs from the first cell to the last, outside the project's folder."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from ssl_faces import load_encoder
 from tests.support.fits import ROOT
-from tests.support.types import Patch
 
 NOTEBOOK = ROOT / "ssl_faces/tutorial.ipynb"
 
 
-def test_the_tutorial_runs(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_tutorial_runs(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))

@@ -1,7 +1,5 @@
 """The commands on the user's own images, as the pages give them, run where their files would be."""
 
-from __future__ import annotations
-
 import itertools
 import shlex
 from pathlib import Path
@@ -15,10 +13,9 @@ from tests.support.images import astronaut, head, scene, write_video
 from tests.support.in_process import MAIN
 from tests.support.pages import ROOT, commands, section
 from tests.support.probing import own_images
-from tests.support.types import Capsys, Patch
 
 
-def run(command: str, more: list[str], capsys: Capsys) -> None:
+def run(command, more, capsys):
     """Run a command of a page; its --out, --plot and --film must be there afterwards."""
     program, *words = shlex.split(command)
     words = [str(ROOT / word) if word.startswith("configs/") else word for word in words]
@@ -29,7 +26,7 @@ def run(command: str, more: list[str], capsys: Capsys) -> None:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: Patch) -> None:
+def photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("PHOTOS").mkdir()
     for i, pixels in enumerate((astronaut(), astronaut()[:, ::-1], head(300))):
@@ -49,7 +46,7 @@ def photos(tmp_path: Path, monkeypatch: Patch) -> None:
         ("ssl_faces/apps/README.md", "Find people"),
     ],
 )
-def test_with_released_encoders(page: str, title: str, photos: None, capsys: Capsys) -> None:
+def test_with_released_encoders(page, title, photos, capsys):
     lines = commands(section(page, title))
     lines = [line for line in lines if "--overwrite" not in line]  # would replace the released one
     assert len(lines) >= 2
@@ -58,7 +55,7 @@ def test_with_released_encoders(page: str, title: str, photos: None, capsys: Cap
 
 
 @pytest.mark.parametrize("title", ["Your own classes", "Use a trained head"])
-def test_the_probes_page(title: str, photos: None, capsys: Capsys) -> None:
+def test_the_probes_page(title, photos, capsys):
     own_images(Path("OWN"), ("hat", "no hat"))
     small = [*SMALL[SMALL.index("--head.init_args.width") :], "--training.epochs", "1"]
     lines = commands(section("linear_probe/README.md", title))

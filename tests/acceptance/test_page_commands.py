@@ -1,12 +1,9 @@
 """All commands of all pages have arguments that exist. Other tests run many of them."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +14,6 @@ from ssl_faces.common import arguments
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.settings_parser import SettingsErrors
 from tests.support.pages import commands
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 MAIN = {"ssl-faces": ssl_faces.cli.main, "linear-probe": linear_probe.cli.main}
@@ -25,7 +21,7 @@ GIVEN = re.compile(r"\s*([A-Z_]+=\S+\s+)*(ssl-faces|linear-probe)\s")
 """A command, perhaps with variables before it."""
 
 
-def pages() -> list[Path]:
+def pages():
     # CONTRIBUTING's are run by the test of its worked example.
     places = (
         "README.md",
@@ -37,9 +33,9 @@ def pages() -> list[Path]:
     return sorted(path for place in places for path in ROOT.glob(place))
 
 
-def page_commands() -> list[Any]:
+def page_commands():
     """Each command once, with the page that has it first."""
-    known: dict[str, Path] = {}
+    known = {}
     for page in pages():
         for line in commands(page.read_text()):
             # `fit` has its own test, which goes through all settings.
@@ -54,20 +50,20 @@ class Parsed(BaseException):
     """The arguments are right."""
 
 
-def stop(*_: object) -> None:
+def stop(*_):
     raise Parsed
 
 
 @pytest.fixture
-def parses_only(monkeypatch: Patch) -> None:
+def parses_only(monkeypatch):
     """Each command ends when its arguments are parsed; files need not exist."""
     monkeypatch.setattr(arguments, "check_exists", lambda path: None)
     for module in ("ssl_faces.apps.search", "ssl_faces.apps.serve.command"):
         monkeypatch.setattr(import_module(module), "index_folder", Path)
     for kind in (Parser, SettingsErrors):
 
-        def parse(self: Any, *more: Any, kind: type = kind, **options: Any) -> None:
-            super(kind, self).parse_args(*more, **options)  # type: ignore[misc]
+        def parse(self, *more, kind=kind, **options):
+            super(kind, self).parse_args(*more, **options)
             raise Parsed
 
         monkeypatch.setattr(kind, "parse_args", parse, raising=False)
@@ -77,7 +73,7 @@ def parses_only(monkeypatch: Patch) -> None:
 
 @pytest.mark.usefixtures("parses_only")
 @pytest.mark.parametrize("command", page_commands())
-def test_its_arguments_exist(command: str, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_its_arguments_exist(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
     with pytest.raises(Parsed):

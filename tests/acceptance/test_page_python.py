@@ -1,10 +1,6 @@
 """The Python of the pages, as it is written there, but with fewer steps and faces."""
 
-from __future__ import annotations
-
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,9 +8,8 @@ import torch
 from ssl_faces import load_encoder, save_encoder
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 from tests.support.fits import ROOT, SIZE
-from tests.support.hub import Hub, hub
+from tests.support.hub import hub
 from tests.support.images import rendered, write_all
-from tests.support.types import Patch
 
 __all__ = ["hub"]
 SMALLER = {
@@ -28,7 +23,7 @@ SMALLER = {
 }
 
 
-def blocks(page: str, heading: str) -> list[str]:
+def blocks(page, heading):
     """The Python of a section."""
     section = (ROOT / page).read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     found = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -39,11 +34,11 @@ def blocks(page: str, heading: str) -> list[str]:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: Patch, faces: Path) -> list[Any]:
+def shown(tmp_path, monkeypatch, faces):
     """The figures that are shown; the current folder is one that a reader may have."""
     import plotly.graph_objects as go
 
-    figures: list[Any] = []
+    figures = []
     monkeypatch.setattr(go.Figure, "show", lambda figure: figures.append(figure))
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     (tmp_path / "FOLDER").symlink_to(faces)
@@ -56,7 +51,7 @@ def shown(tmp_path: Path, monkeypatch: Patch, faces: Path) -> list[Any]:
     return figures
 
 
-def test_the_readmes_way(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readmes_way(shown, capsys):
     (block,) = blocks("README.md", "From Python")
     exec(block, {})
     printed = capsys.readouterr().out
@@ -64,7 +59,7 @@ def test_the_readmes_way(shown: list[Any], capsys: pytest.CaptureFixture[str]) -
     assert re.search(r"simclr=\w+ .* p = \d", printed)
 
 
-def test_training_from_python(shown: list[Any], tmp_path: Path) -> None:
+def test_training_from_python(shown, tmp_path):
     pytest.importorskip("datasets")
     for block in blocks("ssl_faces/training/README.md", "From Python"):
         exec(block, {})
@@ -75,27 +70,27 @@ def test_training_from_python(shown: list[Any], tmp_path: Path) -> None:
         assert card["positives"] == "picture"
 
 
-def test_probes_from_python(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_probes_from_python(shown, capsys):
     (block,) = blocks("linear_probe/README.md", "From Python")
-    names: dict[str, Any] = {}
+    names = {}
     exec(block, names)
     assert len(shown) == 3
     assert set(names["frame"].task) == {"expression", "pose"}
     assert re.search(r"HOG=grey 48x48.* p = \d", capsys.readouterr().out)
 
 
-def test_embedding_from_python(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_embedding_from_python(shown, capsys):
     (block,) = blocks("ssl_faces/apps/README.md", "Embed, verify, edit")
-    names: dict[str, Any] = {}
+    names = {}
     exec(block, names)
     assert len(names["frame"]) == 2
     assert capsys.readouterr().out.startswith("PHOTOS/notes.txt ")
 
 
-def test_the_hub_from_python(shown: list[Any], hub: Hub) -> None:
+def test_the_hub_from_python(shown, hub):
     pytest.importorskip("huggingface_hub")
     (block,) = blocks("ssl_faces/apps/README.md", "Hugging Face hub")
-    names: dict[str, Any] = {}
+    names = {}
     exec(block, names)
     assert hub.private == {"OWNER/hybrid": True}
     assert names["encoder"].card == load_encoder("hybrid").card

@@ -1,7 +1,5 @@
 """The commands that the README gives, run as a reader would run them."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -19,7 +17,6 @@ from linear_probe.records.record import write_records
 from ssl_faces.cli import main
 from tests.support.pages import README, ROOT, commands
 from tests.support.records import ONE
-from tests.support.types import Capsys, Patch
 
 METHODS = (ROOT / "configs/method/README.md").read_text()
 HEADS = (ROOT / "configs/head/README.md").read_text()
@@ -29,7 +26,7 @@ TRAINING = (ROOT / "ssl_faces/training/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
-def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(command, folder, **environment):
     return subprocess.run(
         command,
         cwd=folder,
@@ -41,13 +38,13 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
     )
 
 
-def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments, **environment):
     # `-o`: the environment that runs this test is the installed one.
     installed = f"{Path(sys.prefix)}/installed"
     return run(["make", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT, **environment)
 
 
-def test_the_readme_names_both_commands() -> None:
+def test_the_readme_names_both_commands():
     assert "make quickstart" in commands()
     assert "make test" in commands()
 
@@ -61,20 +58,20 @@ def test_the_readme_names_both_commands() -> None:
         *("ssl_faces/training/README.md", "ssl_faces/apps/README.md"),
     ],
 )
-def test_every_file_that_a_page_names_exists(page: str) -> None:
+def test_every_file_that_a_page_names_exists(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text):
         assert ((ROOT / page).parent / link).exists(), link
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs/method").glob("*.yaml")))
-def test_every_method_stands_in_the_methods_page(config: Path) -> None:
+def test_every_method_stands_in_the_methods_page(config):
     name = config.stem.removesuffix("_small")
     assert f"`{name}`" in METHODS
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs/head").glob("*.yaml")))
-def test_every_head_stands_in_the_heads_page(config: Path) -> None:
+def test_every_head_stands_in_the_heads_page(config):
     assert config.stem == "claims" or f"`{config.stem}`" in HEADS
 
 
@@ -86,9 +83,7 @@ def test_every_head_stands_in_the_heads_page(config: Path) -> None:
         if command.startswith("ssl-faces fit") and "NAME" not in command
     ],
 )
-def test_the_readmes_fit_commands_have_settings_that_exist(
-    command: str, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_the_readmes_fit_commands_have_settings_that_exist(command, tmp_path, monkeypatch, capsys):
     """`--print_config` goes through every key and type, and trains nothing."""
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[2:]
@@ -105,7 +100,7 @@ def test_the_readmes_fit_commands_have_settings_that_exist(
 @pytest.mark.parametrize(
     "command", [c for c in commands(SCORES) if c.startswith("linear-probe report")]
 )
-def test_reports_of_the_scores_page(command: str, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_reports_of_the_scores_page(command, tmp_path, monkeypatch):
     write_records(tmp_path / "runs/probe/records.jsonl", [ONE])
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command.replace("~/.cache/ssl-faces/data", "rendered:8"))[1:]
@@ -116,7 +111,7 @@ def test_reports_of_the_scores_page(command: str, tmp_path: Path, monkeypatch: P
     assert (tmp_path / written).exists()
 
 
-def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
+def test_make_quickstart_on_a_readers_own_faces(tmp_path):
     draw = np.random.default_rng(0)
     for person in range(4):
         for number in range(8):
@@ -150,7 +145,7 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
     assert str(out / "motion" / "panels") in done.stdout
 
 
-def test_make_tells_of_an_old_python(tmp_path: Path) -> None:
+def test_make_tells_of_an_old_python(tmp_path):
     old = tmp_path / "python3"
     old.write_text(
         "#!/bin/sh\n"

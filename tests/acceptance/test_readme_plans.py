@@ -3,12 +3,8 @@
 `ssl-faces sweep` and `dashboard` are run by tests/sweep/test_real_fit.py.
 """
 
-from __future__ import annotations
-
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +16,6 @@ from ssl_faces.plan import engine
 from tests.support.in_process import MAIN, InProcess
 from tests.support.pages import ROOT, commands, section
 from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw, write_utkface
-from tests.support.types import Capsys
 
 FEW_CLIPS = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
 FIT = {
@@ -38,7 +33,7 @@ PROBE = {"task": "pose", "data": "rendered:64", "baselines": False, "bootstrap":
 HEAD = {"accelerator": "cpu", "precision": "32-true", "bootstrap": 20}
 
 
-def smaller(name: str, read: dict[str, Any]) -> dict[str, Any]:
+def smaller(name, read):
     """A config of the project with few methods, runs and steps."""
     fit = {**FIT, "data.cache": str(Path.cwd() / "packed")}
     if name == "suite/standard":
@@ -78,7 +73,7 @@ SMALLER = (
 
 
 @pytest.fixture(name="place", scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _place(tmp_path_factory):
     """A folder with small data in the usual folder, encoders in `runs`, and small configs."""
     place = tmp_path_factory.mktemp("readme")
     data = place / ".cache/ssl-faces/data"
@@ -103,7 +98,7 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
-def run(command: str, place: Path, capsys: Capsys) -> str:
+def run(command, place, capsys):
     program, *words = shlex.split(command.replace("~", str(place)))
     code = MAIN[program](words)
     printed = capsys.readouterr()
@@ -111,7 +106,7 @@ def run(command: str, place: Path, capsys: Capsys) -> str:
     return printed.out
 
 
-def test_score_and_compare(place: Path, capsys: Capsys) -> None:
+def test_score_and_compare(place, capsys):
     lines = commands(section("README.md", "Score and compare"))
     probe, report, compare, suite, job, methods, *others = lines
     assert [other.split()[1] for other in others] == ["sweep", "dashboard"]
@@ -126,7 +121,7 @@ def test_score_and_compare(place: Path, capsys: Capsys) -> None:
     assert "| simclr " in (place / "runs/compare/comparison.md").read_text()
 
 
-def test_heads_and_claims(place: Path, capsys: Capsys) -> None:
+def test_heads_and_claims(place, capsys):
     head, on_features, video, audit, claims = commands(section("README.md", "Heads and claims"))
     assert "inception_fer" in run(head, place, capsys)
     assert "hybrid" in run(on_features, place, capsys)

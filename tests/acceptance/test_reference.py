@@ -1,11 +1,8 @@
 """The API reference is built without a warning, and documents every argument of the public API."""
 
-from __future__ import annotations
-
 import inspect
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 from docstring_parser import parse
@@ -18,17 +15,17 @@ from tests.support.fits import completed
 PUBLIC = [(p, name) for p in (ssl_faces, linear_probe) for name in p.__all__]
 
 
-def public(package: Any, name: str) -> Any:
+def public(package, name):
     value = getattr(package, name)
     return getattr(value, name, value)  # `methods` is a package and its function
 
 
-def build_pages(arguments: list[str]) -> int:
+def build_pages(arguments):
     build(Path(arguments[0]))
     return 0
 
 
-def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_pages_are_built_without_a_warning(tmp_path):
     pytest.importorskip("pdoc")
     done = completed(tmp_path / "printed", str(tmp_path), command=build_pages)
     assert done.returncode == 0, done.stderr
@@ -42,7 +39,7 @@ def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
-def test_every_argument_is_documented(package: Any, name: str) -> None:
+def test_every_argument_is_documented(package, name):
     value = public(package, name)
     text = inspect.getdoc(value)
     assert text

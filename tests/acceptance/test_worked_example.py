@@ -1,17 +1,13 @@
 """CONTRIBUTING's worked example, as it is written there, in a folder outside the project."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe import read_records
 from linear_probe.cli import main as linear_probe
@@ -19,7 +15,6 @@ from ssl_faces import load_encoder
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.fits import ROOT, SIZE, environment, random_pairs
 from tests.support.processes import gradients, one_thread, results_of_two
-from tests.support.types import Capsys, Patch
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 FILES = dict(re.findall(r"`(\w+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", PAGE, re.DOTALL))
@@ -29,7 +24,7 @@ PAIRS = 4  # of each process
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     """The example's files."""
     place = tmp_path_factory.mktemp("outside")
     for name, text in FILES.items():
@@ -37,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def start(command: str, folder: Path, *more: str) -> str:
+def start(command, folder, *more):
     """What `ssl-faces` prints in processes of its own."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ssl_faces.cli", *command.split()[1:], *more],
@@ -51,14 +46,12 @@ def start(command: str, folder: Path, *more: str) -> str:
     return done.stdout
 
 
-def score(command: str, *more: str) -> None:
+def score(command, *more):
     """Run `linear-probe` in this process."""
     assert linear_probe([*command.split()[1:], *more]) == 0
 
 
-def test_the_commands_train_resume_and_score(
-    folder: Path, faces: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_the_commands_train_resume_and_score(folder, faces, monkeypatch, capsys):
     assert list(FILES) == ["wmse.py", "wmse.yaml", "mlp.py", "mlp.yaml"]
     export, fit, resume, probe, head, report = COMMANDS
     assert export == "export PYTHONPATH=$PWD"
@@ -96,10 +89,10 @@ def test_the_commands_train_resume_and_score(
 class Loss(nn.Module):
     """The method's loss as a forward pass, for DistributedDataParallel."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         super().__init__()
         sys.path.insert(0, str(folder))
-        from wmse import WMSE  # type: ignore[import-not-found]
+        from wmse import WMSE
 
         torch.manual_seed(0)
         # FaceCycle's encoder has no batch normalisation. That of the head is in eval mode, since
@@ -107,24 +100,24 @@ class Loss(nn.Module):
         encoder = EncoderSettings("facecycle", SIZE, 0.0625)
         self.method = WMSE(encoder, projection_dim=2, group=PAIRS).eval()
 
-    def forward(self, x: Tensor) -> Tensor:
-        loss: Tensor = self.method.losses(x)["whitened"]
+    def forward(self, x):
+        loss = self.method.losses(x)["whitened"]
         return loss
 
 
-def images(pairs: slice) -> Tensor:
+def images(pairs):
     return (random_pairs(2 * PAIRS)[pairs].transpose(0, 1).flatten(0, 1) - 0.45) / 0.225
 
 
-def of_one_process(folder: Path, rank: int) -> dict[str, Tensor]:
+def of_one_process(folder, rank):
     model = nn.parallel.DistributedDataParallel(Loss(folder))
     torch.manual_seed(rank)  # as the batch's seed, which differs between processes
     model(images(slice(rank * PAIRS, (rank + 1) * PAIRS))).backward()
     return gradients(model)
 
 
-def test_two_processes_have_the_gradient_of_one(folder: Path, tmp_path: Path) -> None:
-    result: Any = results_of_two(partial(of_one_process, folder), tmp_path)[0]
+def test_two_processes_have_the_gradient_of_one(folder, tmp_path):
+    result = results_of_two(partial(of_one_process, folder), tmp_path)[0]
     with one_thread():
         whole = Loss(folder)
         whole(images(slice(None))).backward()

@@ -1,10 +1,7 @@
 """`linear-probe audit`: its output, resuming, and bad input."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +34,6 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.refusals import error_of
 from tests.support.small_sets import write_utkface
 from tests.support.threads import one_thread
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,18 +42,18 @@ _one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory):
     return write_utkface(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(tmp_path_factory):
     torch.manual_seed(0)
     made = BackboneEncoder("resnet18", 16, 0.0625)
     return save_encoder(made, tmp_path_factory.mktemp("encoder"), {})
 
 
-def config(folder: Path, **more: Any) -> list[str]:
+def config(folder, **more):
     """The arguments of a small audit."""
     given = {
         **{"task": "attributes", "target": "gender", "space": "pooled", "bootstrap": 60},
@@ -70,10 +66,10 @@ def config(folder: Path, **more: Any) -> list[str]:
 
 
 def test_what_is_written_and_a_second_time_only_what_is_new(
-    data: Path, encoder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+    data, encoder, tmp_path, monkeypatch, capsys
+):
     of = {"data": str(data), "encoder": str(encoder)}
-    compressed: list[str] = []
+    compressed = []
     real = _Audit._compressed
     monkeypatch.setattr(
         _Audit, "_compressed", lambda self, one: (compressed.append(one.name), real(self, one))[1]
@@ -106,7 +102,6 @@ def test_what_is_written_and_a_second_time_only_what_is_new(
             r for r in records if (r.probe, r.metric, r.condition) == (probe, "gender accuracy", {})
         ]
         shown = read_predictions(predictions_path(out, accuracy))
-        assert shown is not None
         assert set(shown.groups) == {"race", "age band"}
         expected = {part.part: part.value for part in by_group(shown, "race")}
         found = {
@@ -145,7 +140,7 @@ def test_what_is_written_and_a_second_time_only_what_is_new(
     assert "Change of accuracy by race" in page
 
 
-def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
+def test_a_trained_head_is_loaded_as_it_was(data, tmp_path):
     head = [
         *("head", "-c", str(ROOT / "configs/head/inception_fer.yaml"), "--data", str(data)),
         *("--task", "attributes", "--head.init_args.width", "0.0625", "--bootstrap", "20"),
@@ -172,7 +167,7 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         whole = trained.head.predict(trained.head.prepare(subject.images[rows]))
     place = subject.target.label
-    goal: Any = trained.head.goal
+    goal = trained.head.goal
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
     words = config(tmp_path, head=str(folder), space=None, task=None)
     assert main(words) == 0
@@ -199,10 +194,10 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cvt", "mafer", "multitask_lightweight", "inception_fer"])
-def test_every_head_can_be_written(name: str) -> None:
+def test_every_head_can_be_written(name):
     """With a batch of another size than it was traced with; `exported` compares with one more."""
     torch.manual_seed(0)
-    small: dict[str, Any] = {
+    small = {
         "cvt": lambda g: CVT(g, width=0.0625, dim=8, depth=1, heads=2),
         "mafer": lambda g: MAFER(g, head=lambda g, e: _inception(g)),
         "multitask_lightweight": lambda g: MultitaskLightweight(
@@ -229,11 +224,11 @@ def test_every_head_can_be_written(name: str) -> None:
     torch.testing.assert_close(file(raw)["expression"], expected, rtol=1e-3, atol=1e-4)
 
 
-def _inception(goal: Categories) -> InceptionFER:
+def _inception(goal):
     return InceptionFER(goal, width=0.0625, hidden=(8, 8))
 
 
-def test_an_onnx_file_is_quantised_and_no_more(data: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_an_onnx_file_is_quantised_and_no_more(data, tmp_path, capsys):
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         *(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)),
@@ -253,11 +248,11 @@ def test_an_onnx_file_is_quantised_and_no_more(data: Path, tmp_path: Path, capsy
     assert "gives 2 numbers a picture, and race of UTKFace has 5" in message
 
 
-def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
+def test_groupings_that_say_nothing(data, tmp_path):
     task = Attributes(find_face_sets(data, "all"), replicates=5)
     target = target_of(task, "gender")
     records = np.arange(80)
-    message: list[str] = []
+    message = []
     assert set(groups_of(task.faces, target, records, None, message.append)) <= {"race", "age band"}
     with pytest.raises(InputError, match="groups: 'glasses'; beside gender UTKFace has race"):
         groups_of(task.faces, target, records, ["glasses"])
@@ -268,9 +263,7 @@ def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
     assert any("race is 'White'" in line for line in message)
 
 
-def test_training_after_pruning_that_diverges(
-    data: Path, encoder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_training_after_pruning_that_diverges(data, encoder, tmp_path, capsys):
     settings = {
         "data": str(data),
         "encoder": str(encoder),
@@ -296,17 +289,13 @@ def test_training_after_pruning_that_diverges(
         ({"groups": ["glasses"]}, "groups: 'glasses'"),
     ],
 )
-def test_bad_input(
-    more: dict[str, Any], message: str, data: Path, encoder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_bad_input(more, message, data, encoder, tmp_path, capsys):
     words = config(tmp_path, **{"data": str(data), "encoder": str(encoder), **more})
     assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
-def test_missing_packages_are_told(
-    data: Path, encoder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_missing_packages_are_told(data, encoder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     words = config(tmp_path, data=str(data), encoder=str(encoder))
     assert 'pip install "ssl-faces[encoders]"' in error_of(main, capsys, words)
@@ -315,8 +304,8 @@ def test_missing_packages_are_told(
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "configs/audit").glob("*.yaml")), ids=lambda p: p.stem
 )
-def test_configs_can_be_read(path: Path) -> None:
+def test_configs_can_be_read(path):
     reader = parser("audit")
-    ready: Any = reader.instantiate(reader.parse_args(["-c", str(path), "--out", "x"]))
+    ready = reader.instantiate(reader.parse_args(["-c", str(path), "--out", "x"]))
     names = [one.name for one in ready.compressions]
     assert len(set(names)) == len(names) > 5

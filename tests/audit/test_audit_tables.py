@@ -1,7 +1,5 @@
 """What of a folder's records stands in an audit's tables, and by which draws."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -16,23 +14,23 @@ ROOT = Path(__file__).parents[2]
 COST = {"file_bytes": 9, "parameters": 100, "milliseconds": 1.0}
 
 
-def record(probe: str, value: float, seed: int = 0, sample: str = "s", **more: object) -> Record:
+def record(probe, value, seed=0, sample="s", **more):
     cost = {**COST, "compressed_bytes": 4096 if probe == AS_IT_IS else 1024, "nonzero": 50}
     chosen = {"classifier": f"of {seed}", "groups": ["race"], "cost": cost, "as_it_was": []}
     return Record(
         *("attributes", "UTKFace", "split", "hybrid", "expression", probe, "gender accuracy"),
         *(value, value - 1, value + 1, "%", True, 400, seed),
-        hyperparameters={**chosen, **more.pop("hyperparameters", {})},  # type: ignore[dict-item]
+        hyperparameters={**chosen, **more.pop("hyperparameters", {})},
         sample=sample,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
-def of_group(probe: str, value: float, group: str, seed: int = 0) -> Record:
+def of_group(probe, value, group, seed=0):
     return record(probe, value, seed, condition={"factor": "race", "level": group, "unit": ""})
 
 
-def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path: Path) -> None:
+def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path):
     records = [
         *(record("8 bits", 88.0), record(AS_IT_IS, 90.0), record("16 values", 85.0, sample="old")),
         record("4 values", 80.0, hyperparameters={"classifier": "another"}),
@@ -55,7 +53,7 @@ def test_changes_are_of_the_same_draws_and_older_figures_are_left_out(tmp_path: 
     assert table.body[1][4] == "+1.00 [+1.00, +1.00]"
 
 
-def test_several_seeds_are_one_row(tmp_path: Path) -> None:
+def test_several_seeds_are_one_row(tmp_path):
     records = [
         record(probe, value + seed, seed)
         for seed in (0, 1, 2)
@@ -80,7 +78,7 @@ def test_several_seeds_are_one_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "heading"), [("utkface_gender", "## Gender"), ("rendered_expression", "## Expression")]
 )
-def test_the_kept_page_says_what_its_records_say(name: str, heading: str) -> None:
+def test_the_kept_page_says_what_its_records_say(name, heading):
     """All but changes: they are of replicates, which are not kept."""
     kept = read_records(ROOT / f"checkpoints/records/audit_{name}.jsonl.gz")
     known = {

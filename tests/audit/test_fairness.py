@@ -1,7 +1,5 @@
 """Fairness scores and gaps, against loops; groups that are too small, or alike."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -21,7 +19,7 @@ from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError
 
 
-def some(n: int = 400) -> Predictions:
+def some(n=400):
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, n)
     names = rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2])
@@ -35,7 +33,7 @@ def some(n: int = 400) -> Predictions:
     )
 
 
-def naive(targets: list[int], predicted: list[int], names: list[str], draws: list[int]) -> float:
+def naive(targets, predicted, names, draws):
     """The score of the rows that were drawn, each as often as it was."""
     of_group = []
     for group in sorted(set(names)):
@@ -48,7 +46,7 @@ def naive(targets: list[int], predicted: list[int], names: list[str], draws: lis
     return min(recall / best for recall in of_group)
 
 
-def test_score_and_replicates_by_a_loop() -> None:
+def test_score_and_replicates_by_a_loop():
     shown = some()
     sample = Sample(shown.keys, 20)
     fair, gap = fairness_figures(sample, shown, {"k": 1}, "a note", "gender")
@@ -72,7 +70,7 @@ def test_score_and_replicates_by_a_loop() -> None:
     assert fair.hyperparameters == {"k": 1}
 
 
-def test_group_recalls_are_those_of_torchmetrics() -> None:
+def test_group_recalls_are_those_of_torchmetrics():
     shown = some()
     names = np.array(shown.groups["race"])
     once = np.ones((1, 400), np.float32)
@@ -85,7 +83,7 @@ def test_group_recalls_are_those_of_torchmetrics() -> None:
         assert value == pytest.approx(float(expected))
 
 
-def test_recalls_are_of_classes_that_all_groups_have() -> None:
+def test_recalls_are_of_classes_that_all_groups_have():
     targets = np.array([0, 1, 2, 0, 1, 0])
     names = ["a", "a", "a", "b", "b", "b"]
     predicted = np.array([0, 0, 2, 0, 1, 1])
@@ -93,7 +91,7 @@ def test_recalls_are_of_classes_that_all_groups_have() -> None:
     assert found.tolist() == [[0.5, 0.75]]  # of class 2 b has no row
 
 
-def test_a_group_of_29_is_shown_and_not_ranked() -> None:
+def test_a_group_of_29_is_shown_and_not_ranked():
     shown = some()
     names = ["large"] * 186 + ["other"] * 185 + ["small"] * 29
     predicted = shown.targets.copy()
@@ -114,7 +112,7 @@ def test_a_group_of_29_is_shown_and_not_ranked() -> None:
     assert ranked_groups(["small"] * 30 + [UNKNOWN] * 40) == ["small"]
 
 
-def test_scores_of_a_closed_form() -> None:
+def test_scores_of_a_closed_form():
     assert fairness_score(np.array([[0.5, 1.0], [0.4, 0.4], [0.0, 0.0]])).tolist() == [0.5, 1, 1]
 
 
@@ -125,6 +123,6 @@ def test_scores_of_a_closed_form() -> None:
         (["White"] * 50 + ["Black"] * 29, "fewer than two groups of 30 test pictures"),
     ],
 )
-def test_nothing_to_compare_is_told(names: list[str], message: str) -> None:
+def test_nothing_to_compare_is_told(names, message):
     with pytest.raises(InputError, match=message):
         check_grouping("race", names)

@@ -1,25 +1,23 @@
 """ONNX files: the same as the network, near it with 8 bits, and what they say of themselves."""
 
-from __future__ import annotations
-
 import gzip
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe.experiments.audit.compression import Compression, pruned, shared
 from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
 from ssl_faces import InputError
-from ssl_faces.encoders.onnx_files import Quantised, quantised
+from ssl_faces.encoders.onnx_files import quantised
 
 
 class Net(nn.Module):
     """A convolution with batch normalisation; two layers that onnxruntime can't quantise, one of
     them only when dynamic; and a linear layer."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.conv, self.norm = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)
@@ -28,9 +26,9 @@ class Net(nn.Module):
         self.linear = nn.Linear(6, 5)
         self.teacher = nn.Linear(7, 7)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         seen = self.up(self.norm(self.conv(x)).relu()).mean(2).transpose(1, 2)
-        found: Tensor = self.linear(self.recurrent(seen)[0][:, -1])
+        found = self.linear(self.recurrent(seen)[0][:, -1])
         return found
 
 
@@ -38,7 +36,7 @@ IMAGES = torch.rand(24, 3, 8, 8) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def network() -> Net:
+def network():
     found = Net()
     for _ in range(20):
         found(torch.rand(8, 3, 8, 8))  # statistics of its batch normalisation
@@ -46,11 +44,11 @@ def network() -> Net:
 
 
 @pytest.fixture(scope="module")
-def data(network: Net) -> bytes:
+def data(network):
     return exported(network, IMAGES[:2])
 
 
-def test_a_file_says_what_the_network_says_of_any_number(network: Net, data: bytes) -> None:
+def test_a_file_says_what_the_network_says_of_any_number(network, data):
     model = OnnxModel(data)
     for count in (1, 2, 7):
         with torch.no_grad():
@@ -67,9 +65,7 @@ def test_a_file_says_what_the_network_says_of_any_number(network: Net, data: byt
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(
-    how: Quantised, network: Net, data: bytes
-) -> None:
+def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(how, network, data):
     model = OnnxModel(quantised(data, how, IMAGES))
     with torch.no_grad():
         expected = network(IMAGES)
@@ -83,7 +79,7 @@ def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_sums_of_products_do_not_overflow_on_any_processor(how: Quantised) -> None:
+def test_sums_of_products_do_not_overflow_on_any_processor(how):
     """x86 without VNNI adds two products of 8 bits in 16, and cuts off what is more."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
@@ -102,17 +98,17 @@ def test_sums_of_products_do_not_overflow_on_any_processor(how: Quantised) -> No
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_zeros_stay_zero_in_8_bits(how: Quantised, network: Net) -> None:
+def test_zeros_stay_zero_in_8_bits(how, network):
     small = pruned(network, IMAGES[:2], Compression(0.6))
     data = exported(small, IMAGES[:2])
-    zeros = sum(int((m.weight == 0).sum()) for m in (small.conv, small.linear))  # type: ignore[union-attr, operator]
+    zeros = sum(int((m.weight == 0).sum()) for m in (small.conv, small.linear))
     whole, few = OnnxModel(data).counts(), OnnxModel(quantised(data, how, IMAGES)).counts()
     # Beside these what a new normalisation layer adds.
     assert whole[0] - whole[1] == zeros + int((network.norm.bias == 0).sum())
     assert few[0] - few[1] >= zeros  # and small ones become zero
 
 
-def test_shared_values_stay_shared_in_the_file(network: Net) -> None:
+def test_shared_values_stay_shared_in_the_file(network):
     data = exported(shared(network, IMAGES[:2], 4), IMAGES[:2])
     weights = OnnxModel(data).weights()
     assert len(np.unique(weights["conv.weight"][0])) == 4
@@ -121,16 +117,16 @@ def test_shared_values_stay_shared_in_the_file(network: Net) -> None:
     assert OnnxModel(data).compressed_bytes < plain.compressed_bytes
 
 
-def test_what_cannot_be_written_is_told(network: Net) -> None:
+def test_what_cannot_be_written_is_told(network):
     class OfTheirNumber(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x):
             return x.mean((2, 3)) * float(len(x))
 
     with pytest.raises(InputError, match="says something else when written as ONNX"):
         exported(OfTheirNumber(), IMAGES[:2])
 
     class Lacking(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x):
             return torch.special.bessel_j0(x).mean((2, 3))
 
     with pytest.raises(InputError, match="can't be written as ONNX"):

@@ -1,10 +1,7 @@
 """The benches of a step and of planning: counted memory, measured speed, arithmetic."""
 
-from __future__ import annotations
-
 import argparse
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +10,12 @@ from ssl_faces.bench.result import GIB
 from ssl_faces.training.cost import Cost, count
 from tests.support.benches import MODEL, MOTION, SMALL, run_bench
 from tests.support.commands import refusal
-from tests.support.types import Capsys
 
 SETTINGS = argparse.Namespace(faces=9_000_000, epochs=2.0, scaling=0.5, price=4.0, gpus_a_node=8)
 COST = Cost("any", 1, 16, 1, parameters=GIB, trained=250_000_000, saved=3 * GIB, side=64)
 
 
-def test_a_plan_by_hand() -> None:
+def test_a_plan_by_hand():
     row = plan(16, SETTINGS, speed=125.0, picture=1000.0, cost=COST)
     assert row["pictures/s"] == 1000  # 125 x 16 x 0.5
     assert row["hours"] == pytest.approx(36e6 / 1000 / 3600)  # 9 M pairs twice
@@ -35,7 +31,7 @@ def test_a_plan_by_hand() -> None:
     assert alone["sent a GPU and step, MB"] == 0
 
 
-def test_memory_of_stage_1() -> None:
+def test_memory_of_stage_1():
     words = [*MOTION, *SMALL, "--data.batch_size"]
     few = count([*words, "2"])
     exact, half = (count([*words, "1000"], precision=p) for p in ("32-true", "bf16-mixed"))
@@ -47,7 +43,7 @@ def test_memory_of_stage_1() -> None:
     assert 0.4 < half.saved / exact.saved < 0.95
 
 
-def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_plan_from_a_measured_step(tmp_path, capsys):
     measured = run_bench(tmp_path, "step", *MODEL, "--trainer.accelerator", "cpu", "--rounds", 2)
     (row,) = measured["rows"]
     assert row["pictures/s"] == pytest.approx(6000 / row["ms"])

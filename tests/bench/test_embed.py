@@ -1,12 +1,9 @@
 """`ssl-faces bench embed`: the same thinned images for all, and one row for each embedder."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,36 +19,35 @@ from ssl_faces.bench.embed import NOT_INSIDE, table_of
 from ssl_faces.data import LFW, Fer2013
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.small_sets import write_fer2013, write_lfw
-from tests.support.types import Patch
 
 
 @pytest.fixture(name="data")
-def _data(tmp_path: Path) -> Path:
+def _data(tmp_path):
     write_fer2013(tmp_path / "data", train=15, test=4)
     write_lfw(tmp_path / "data", folds=3, people=4)
     return tmp_path / "data"
 
 
 @pytest.fixture(name="dlib")
-def _dlib(tmp_path: Path, monkeypatch: Patch) -> list[Any]:
+def _dlib(tmp_path, monkeypatch):
     """Packages in place of dlib and its weights; the images that the network gets."""
-    seen: list[Any] = []
+    seen = []
 
     class Network:
-        def __init__(self, path: str) -> None:
+        def __init__(self, path):
             assert Path(path).is_file()
 
-        def compute_face_descriptor(self, chips: list[np.ndarray]) -> list[list[float]]:
+        def compute_face_descriptor(self, chips):
             seen.append(chips)
             return [[float(chip.mean())] + [float(i) for i in range(127)] for chip in chips]
 
-    fake: Any = ModuleType("dlib")
+    fake = ModuleType("dlib")
     fake.__version__ = "0"
     fake.rectangle = lambda *sides: sides
     fake.shape_predictor = lambda path: lambda picture, box: box
     fake.face_recognition_model_v1 = Network
 
-    def chip(picture: np.ndarray, marks: tuple[int, ...], size: int, margin: float) -> np.ndarray:
+    def chip(picture, marks, size, margin):
         assert marks == (0, 0, 149, 149)
         assert (size, margin) == (150, 0.25)
         return picture
@@ -68,23 +64,23 @@ def _dlib(tmp_path: Path, monkeypatch: Patch) -> list[Any]:
     return seen
 
 
-def test_a_packages_recogniser_gets_faces_of_its_size(dlib: list[Any]) -> None:
+def test_a_packages_recogniser_gets_faces_of_its_size(dlib):
     (source,) = encoder_sources(["package:dlib"], baselines=False)
     assert source.dims == {"descriptor": 128}
     images = torch.rand(3, 3, 150, 150)
-    found = source(images)["descriptor"]  # type: ignore[operator]
+    found = source(images)["descriptor"]
     assert found.shape == (3, 128)
     ((*chips,),) = dlib
     for chip, image in zip(chips, images, strict=True):
         assert chip.dtype == np.uint8
         np.testing.assert_allclose(chip / 255, image.permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
     before = source.fingerprint
-    source._files[0].write_bytes(b"others")  # type: ignore[union-attr]
+    source._files[0].write_bytes(b"others")
     (again,) = encoder_sources(["package:dlib"], baselines=False)
     assert again.fingerprint != before
 
 
-def test_packages_that_are_missing_or_unknown(monkeypatch: Patch) -> None:
+def test_packages_that_are_missing_or_unknown(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(InputError, match="pip install dlib-bin face_recognition_models"):
         encoder_sources(["package:dlib"], baselines=False)
@@ -92,25 +88,23 @@ def test_packages_that_are_missing_or_unknown(monkeypatch: Patch) -> None:
         encoder_sources(["package:insightface"], baselines=False)
 
 
-def test_every_kth_test_picture_and_pair(data: Path) -> None:
+def test_every_kth_test_picture_and_pair(data):
     whole = [Fer2013(data / "fer2013", "all"), LFW(data / "lfw", "all")]
     faces, people = thinned(whole, 2)
     assert in_test_part(whole[0]).sum() == 28
     assert in_test_part(faces).sum() == 14
     assert (~in_test_part(faces)).sum() == (~in_test_part(whole[0])).sum() == 105
     # Of each fold, half of each kind.
-    kinds = [(pair.fold, pair.same) for pair in people.pairs]  # type: ignore[attr-defined]
+    kinds = [(pair.fold, pair.same) for pair in people.pairs]
     assert sorted(kinds) == sorted((f, s) for f in range(3) for s in (False, True) for _ in "ab")
     assert len(whole[1].pairs) == 24
     with pytest.raises(InputError, match="--data holds no LFW"):
         thinned(whole[:1], 2)
 
 
-def test_one_table_of_accuracy_and_speed(
-    data: Path, tmp_path: Path, dlib: list[Any], monkeypatch: Patch
-) -> None:
+def test_one_table_of_accuracy_and_speed(data, tmp_path, dlib, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    torch.hub._hub_dir = None  # type: ignore[attr-defined]
+    torch.hub._hub_dir = None
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
     folder = save_encoder(

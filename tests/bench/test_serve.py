@@ -1,20 +1,15 @@
 """`ssl-faces bench serve`: two real servers, a few requests."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from tests.support.benches import run_bench
 from tests.support.commands import refusal
-from tests.support.types import Capsys
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
 
-def test_a_short_run(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_short_run(tmp_path, capsys):
     words = ("--concurrency", "1,8", "--each", "16", "--rounds", "1")
     measured = run_bench(tmp_path, "serve", *words)
     rows = measured["rows"]
@@ -33,5 +28,5 @@ def test_a_short_run(tmp_path: Path, capsys: Capsys) -> None:
     )
 
 
-def test_the_services_own_refusal(capsys: Capsys) -> None:
+def test_the_services_own_refusal(capsys):
     assert "no-such-encoder" in refusal(capsys, "bench", "serve", "--encoder", "no-such-encoder")

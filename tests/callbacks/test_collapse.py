@@ -1,17 +1,12 @@
 """Effective rank, LiDAR and spread against naive loops, and warnings about collapsed features."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ssl_faces.callbacks.collapse import (
     LEAST_RANK,
@@ -27,11 +22,11 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def naive_rank(features: Tensor) -> float:
+def naive_rank(features):
     singular = np.linalg.svd(features.double().numpy(), compute_uv=False)
     entropy = 0.0
     for value in singular:
@@ -40,7 +35,7 @@ def naive_rank(features: Tensor) -> float:
     return math.exp(entropy)
 
 
-def naive_spread(features: Tensor) -> float:
+def naive_spread(features):
     rows = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in features.tolist()]
     total = 0.0
     for column in zip(*rows, strict=True):
@@ -50,14 +45,14 @@ def naive_spread(features: Tensor) -> float:
 
 
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(0, 100))
-def test_both_measures_are_those_of_a_naive_loop(count: int, dims: int, seed: int) -> None:
+def test_both_measures_are_those_of_a_naive_loop(count, dims, seed):
     features = draw(count, dims, seed=seed) + 2 * draw(dims, seed=seed + 1)
     assert effective_rank(features) == pytest.approx(naive_rank(features), rel=1e-4)
     assert effective_rank(0 * features) == 0
     assert spread(features) == pytest.approx(naive_spread(features), rel=1e-4)
 
 
-def naive_lidar(features: Tensor, delta: float) -> float:
+def naive_lidar(features, delta):
     """By the covariances in loops, and a square root of a matrix."""
     rows = features.double().numpy()
     count, views, dims = rows.shape
@@ -76,14 +71,14 @@ def naive_lidar(features: Tensor, delta: float) -> float:
 
 
 @given(st.integers(3, 12), st.integers(2, 5), st.integers(2, 15), st.integers(0, 100))
-def test_lidar_is_that_of_a_naive_loop(count: int, views: int, dims: int, seed: int) -> None:
+def test_lidar_is_that_of_a_naive_loop(count, views, dims, seed):
     features = draw(count, 1, dims, seed=seed) + 0.3 * draw(count, views, dims, seed=seed + 1)
     expected = naive_lidar(features, 1e-4)
     assert lidar(features) == pytest.approx(expected, rel=1e-3)
     assert 1 - 1e-3 <= lidar(features) <= min(count - 1, dims) * 1.001
 
 
-def test_lidar_counts_what_differs_between_images_alone() -> None:
+def test_lidar_counts_what_differs_between_images_alone():
     """Three directions of images beside thirteen of noise, at any linear map of the features; and
     none where the views' means are equal."""
     images = torch.zeros(1000, 1, 16)
@@ -97,7 +92,7 @@ def test_lidar_counts_what_differs_between_images_alone() -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 2, 7])
-def test_the_rank_of_equal_directions_is_their_number(rank: int) -> None:
+def test_the_rank_of_equal_directions_is_their_number(rank):
     basis = torch.linalg.qr(draw(40, rank)).Q
     others = torch.linalg.qr(draw(25, rank, seed=1)).Q
     for features in (basis @ others.T, others @ basis.T, 1e-4 * basis @ others.T):
@@ -118,10 +113,9 @@ COLLAPSED = {
 
 
 @pytest.mark.parametrize("what", COLLAPSED)
-def test_one_warning_about_collapsed_features(what: str) -> None:
+def test_one_warning_about_collapsed_features(what):
     watch = CollapseWatch()
     _, first = watch.measure("code", COLLAPSED[what])
-    assert first is not None
     assert "'code' have collapsed" in first
     assert watch.measure("code", COLLAPSED[what])[1] is None
     assert watch.measure("other", COLLAPSED[what])[1] is not None
@@ -132,13 +126,13 @@ def test_one_warning_about_collapsed_features(what: str) -> None:
     [draw(300, 64), draw(300, 64) + 5, draw(300, 4), draw(300, 1), draw(3, 500)],
     ids=["wide", "off the origin", "four numbers", "one number", "three pictures"],
 )
-def test_sound_features_are_not(features: Tensor) -> None:
+def test_sound_features_are_not(features):
     result, warning = CollapseWatch().measure("code", features)
     assert warning is None
     assert set(result) == {"rank", "std"}
 
 
-def test_at_most_so_many_rows_from_all_over_are_measured() -> None:
+def test_at_most_so_many_rows_from_all_over_are_measured():
     """The first half is constant: were only its rows taken, that would be a collapse."""
     features = torch.cat((draw(1, 32).expand(2 * ROWS, 32), draw(2 * ROWS, 32)))
     result, warning = CollapseWatch().measure("code", features)
@@ -146,17 +140,17 @@ def test_at_most_so_many_rows_from_all_over_are_measured() -> None:
     assert result["rank"] == pytest.approx(naive_rank(features[::4]), rel=1e-4)
 
 
-def _facecycle(width: int, std: float) -> Callable[[Tensor], Tensor]:
+def _facecycle(width, std):
     encoder = FaceCycleEncoder(width=width, code_size=48, linear_std=std).eval()
     return lambda x: encoder(x, ["expression"])["expression"]
 
 
 @pytest.mark.parametrize("kind", ["small", "paper", "resnet"])
-def test_untrained_networks_raise_no_alarm(kind: str) -> None:
+def test_untrained_networks_raise_no_alarm(kind):
     faces = RenderedFaces(count=96, people=48, part="all", size=48)
     images = faces.render_batch(range(96)).float() / 255
     torch.manual_seed(0)
-    make: dict[str, Any] = {
+    make = {
         "small": lambda: _facecycle(16, 0.04),
         "paper": lambda: _facecycle(64, 0.01),
         "resnet": lambda: BackboneEncoder("resnet18", 48).eval(),

@@ -1,17 +1,11 @@
 """Panels: layout, labels, flows in colour, and when they are written."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, panel
@@ -20,12 +14,12 @@ from ssl_faces.methods.method import Method, in_eval_mode
 SIDE = 16
 
 
-def flat(*levels: float, side: int = SIDE) -> Tensor:
+def flat(*levels, side=SIDE):
     """One flat grey picture a level, [N, 3, side, side]."""
     return torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 3, side, side)
 
 
-def cells(picture: Image.Image, rows: int, columns: int, left: int = 0) -> np.ndarray:
+def cells(picture, rows, columns, left=0):
     """The pictures in a grid with frames of 2 pixels: [rows, columns, SIDE, SIDE, 3]."""
     whole = np.asarray(picture).astype(int)
     step = SIDE + 2
@@ -36,7 +30,7 @@ def cells(picture: Image.Image, rows: int, columns: int, left: int = 0) -> np.nd
     return np.stack([[whole[y : y + SIDE, x : x + SIDE] for x in lefts] for y in tops])
 
 
-def test_one_row_a_kind_and_one_column_a_face() -> None:
+def test_one_row_a_kind_and_one_column_a_face():
     """Also in half precision, with gradients."""
     source = flat(0, 0.2, 0.4).bfloat16().requires_grad_()
     sheet = panel({"source": source, "neutral": flat(0.6, 0.8, 1.0)})
@@ -47,13 +41,13 @@ def test_one_row_a_kind_and_one_column_a_face() -> None:
     assert (abs(result - expected[:, :, None, None, None]) <= 1).all()
 
 
-def ink_by_row(sheet: Image.Image, rows: int) -> list[int]:
+def ink_by_row(sheet, rows):
     """Dark pixels of the label of each row."""
     labels = np.asarray(sheet)[:, :LABEL_WIDTH]
     return [int((row < 128).all(-1).sum()) for row in np.split(labels, rows)]
 
 
-def test_each_row_is_labelled_on_white() -> None:
+def test_each_row_is_labelled_on_white():
     rows = {
         "i": flat(0.5),
         "reconstruction": flat(0.5),
@@ -68,14 +62,14 @@ def test_each_row_is_labelled_on_white() -> None:
     assert (labels == 255).mean() > 0.7
 
 
-def test_the_labels_of_both_stages_fit_beside_the_pictures() -> None:
+def test_the_labels_of_both_stages_fit_beside_the_pictures():
     """None of a panel's pictures is written over: a black label would show on white ones."""
     for name in ("reconstruction", "auto-encoded", "warped back", "de-identified", "re-identified"):
         sheet = panel({name: flat(1.0, 1.0)})
         assert (np.asarray(sheet)[:, LABEL_WIDTH - 2 :] == 255).all(), name
 
 
-def test_flows_are_shown_in_colour() -> None:
+def test_flows_are_shown_in_colour():
     flow = torch.zeros(4, 2, 4, 4)
     flow[0, 0], flow[1, 0], flow[2, 1] = 0.5, -0.5, 0.5
     sheet = panel({"flow": flow, "source": flat(0.1, 0.2, 0.3, 0.4)})
@@ -98,38 +92,38 @@ class Grey(Method):
 
     name = "grey"
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.level = nn.Parameter(torch.tensor(0.2))
         self.draws: list[float] = []
         self.shown: list[float] = []
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch, batch_idx):
         self.draws.append(torch.rand(1).item())
         return (self.level - 1) ** 2
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self):
         return torch.optim.SGD([self.level], lr=0.1)
 
-    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def panels(self, batch):
         self.shown.append(torch.rand(1).item())
         return {"source": batch["pairs"][:, 0], "level": batch["pairs"][:, 1] * self.level}
 
 
 class Faces(pl.LightningDataModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.asked: list[int] = []
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        return DataLoader(torch.zeros(7, 1))  # type: ignore[arg-type]
+    def train_dataloader(self):
+        return DataLoader(torch.zeros(7, 1))
 
-    def sample(self, count: int) -> dict[str, Any]:
+    def sample(self, count):
         self.asked.append(count)
         return {"pairs": torch.ones(count, 2, 3, SIDE, SIDE), "seed": 0}
 
 
-def fit(*callbacks: pl.Callback) -> tuple[Grey, Faces]:
+def fit(*callbacks):
     torch.manual_seed(1)
     method, faces = Grey(), Faces()
     trainer = pl.Trainer(
@@ -148,9 +142,7 @@ def fit(*callbacks: pl.Callback) -> tuple[Grey, Faces]:
 @pytest.mark.parametrize(
     ("every", "steps"), [(3, [3, 6, 7]), (7, [7]), (0, [7]), (100, [7]), (1, list(range(1, 8)))]
 )
-def test_panels_are_written_every_so_often_and_at_the_end(
-    tmp_path: Path, every: int, steps: list[int]
-) -> None:
+def test_panels_are_written_every_so_often_and_at_the_end(tmp_path, every, steps):
     writer = PanelWriter(tmp_path / "run", every, pairs=3)
     method, faces = fit(writer)
     names = [f"step_{step:07d}.png" for step in steps]
@@ -167,11 +159,11 @@ def test_panels_are_written_every_so_often_and_at_the_end(
     assert len(set(method.shown)) == 1, "the same noise each time"
 
 
-def test_panels_do_not_change_what_training_draws(tmp_path: Path) -> None:
+def test_panels_do_not_change_what_training_draws(tmp_path):
     assert fit(PanelWriter(tmp_path, 2))[0].draws == fit()[0].draws
 
 
-def test_eval_mode_restores_modes_and_random_numbers() -> None:
+def test_eval_mode_restores_modes_and_random_numbers():
     frozen = nn.BatchNorm1d(3)
     module = nn.Sequential(nn.BatchNorm1d(3), frozen).train()
     frozen.eval()

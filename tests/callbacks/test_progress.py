@@ -1,21 +1,16 @@
 """The expected time of a run, its progress bar, and what `--help` must not import."""
 
-from __future__ import annotations
-
 import math
 import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from ssl_faces.callbacks.progress import ExpectedTime, StepsBar
 from tests.support.fits import fit, settings
-from tests.support.types import Capsys, Patch
 
 HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "torchvision")
 
@@ -31,16 +26,14 @@ HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "t
         (1.0, 0, 5, ""),
     ],
 )
-def test_the_expected_time(
-    each: float, first: int, steps: float, line: str, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_the_expected_time(each, first, steps, line, monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    module: Any = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
     callback = ExpectedTime()
     for step in range(1, int(min(steps, 20)) + 1):
         now[0] += 50.0 if step == 1 else each
-        trainer: Any = SimpleNamespace(
+        trainer = SimpleNamespace(
             is_global_zero=True, global_step=first + step, estimated_stepping_batches=steps
         )
         callback.on_train_batch_end(trainer, module, None, None, step)
@@ -62,7 +55,7 @@ def test_the_expected_time(
         "linear_probe.cli report --help",
     ],
 )
-def test_help_imports_nothing_heavy(words: str) -> None:
+def test_help_imports_nothing_heavy(words):
     module, *arguments = words.split()
     program = (
         f"import sys\nfrom {module} import main\n"
@@ -74,21 +67,19 @@ def test_help_imports_nothing_heavy(words: str) -> None:
     assert "usage" in done.stdout
 
 
-def drawn(text: str) -> list[tuple[int, int, int]]:
+def drawn(text):
     """Epoch, step and all steps of each drawing."""
     result = re.findall(r"epoch (\d+): +\d+%\|[^|]*\| (\d+)/(\d+) \[", text)
     return [(int(epoch), int(step), int(steps)) for epoch, step, steps in result]
 
 
 @pytest.fixture
-def _drawn_always(monkeypatch: Patch) -> None:
+def _drawn_always(monkeypatch):
     monkeypatch.setattr("ssl_faces.callbacks.progress.ELSEWHERE", 0.0)
 
 
 @pytest.mark.usefixtures("_drawn_always")
-def test_it_counts_all_steps_and_continues_on_resume(
-    faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_it_counts_all_steps_and_continues_on_resume(faces, tmp_path, capsys):
     words = settings("motion", faces, tmp_path / "run")
     fit(*words, "--trainer.max_steps", "14")
     shown = drawn(capsys.readouterr().out)
@@ -109,9 +100,7 @@ def test_it_counts_all_steps_and_continues_on_resume(
         ["--trainer.callbacks", "pytorch_lightning.callbacks.TQDMProgressBar"],
     ],
 )
-def test_no_bar_or_another_one_by_settings(
-    words: list[str], faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_no_bar_or_another_one_by_settings(words, faces, tmp_path, capsys):
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3", *words)
     out = capsys.readouterr().out
     assert not drawn(out)
@@ -119,10 +108,10 @@ def test_no_bar_or_another_one_by_settings(
 
 
 def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
-    monkeypatch: Patch, faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+    monkeypatch, faces, tmp_path, capsys
+):
     """Metrics are read when it is drawn, and not in each step."""
-    reads: list[int] = []
+    reads = []
     metrics = StepsBar.get_metrics
     monkeypatch.setattr(
         StepsBar,

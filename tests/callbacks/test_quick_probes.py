@@ -1,13 +1,10 @@
 """The probes during training against naive loops."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.callbacks.online_probe import (
     NEIGHBOURS,
@@ -25,7 +22,7 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 CLASSES = 4
 
 
-def faces(count: int, seed: int, dims: int = 12) -> tuple[Tensor, Tensor]:
+def faces(count, seed, dims=12):
     """Features that tell their class (and their number) but for noise."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=draw)
@@ -33,12 +30,12 @@ def faces(count: int, seed: int, dims: int = 12) -> tuple[Tensor, Tensor]:
     return centres[labels] + 1.2 * torch.randn(count, dims, generator=draw), labels
 
 
-def scaled(bank: Tensor, queries: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def scaled(bank, queries):
     one, two = bank.double().numpy(), queries.double().numpy()
     return (one - one.mean(0)) / one.std(0), (two - one.mean(0)) / one.std(0)
 
 
-def naive_votes(bank: np.ndarray, labels: list[int], queries: np.ndarray) -> list[int]:
+def naive_votes(bank, labels, queries):
     result = []
     for query in queries:
         cosines = [float(query @ x / np.linalg.norm(query) / np.linalg.norm(x)) for x in bank]
@@ -50,14 +47,14 @@ def naive_votes(bank: np.ndarray, labels: list[int], queries: np.ndarray) -> lis
     return result
 
 
-def naive_ridge(bank: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def naive_ridge(bank, targets, queries):
     mean = targets.mean(0)
     gram = bank.T @ bank + RIDGE * len(bank) * np.eye(bank.shape[1])
     return queries @ np.linalg.solve(gram, bank.T @ (targets - mean)) + mean
 
 
 @pytest.mark.parametrize("count", [20, 300])
-def test_accuracies(count: int) -> None:
+def test_accuracies(count):
     """Also with a bank smaller than the number of neighbours."""
     bank, labels = faces(count, 1)
     queries, truth = faces(120, 2)
@@ -72,7 +69,7 @@ def test_accuracies(count: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_errors(columns: int) -> None:
+def test_errors(columns):
     bank, queries = faces(200, 3)[0], faces(50, 4)[0]
     targets, truth = bank[:, :columns] * 10 + 5, queries[:, :columns] * 10 + 5
     one, two = scaled(bank, queries)
@@ -80,7 +77,7 @@ def test_errors(columns: int) -> None:
     np.testing.assert_allclose(absolute_errors(bank, targets, queries, truth), expected, 1e-4)
 
 
-def test_constant_features() -> None:
+def test_constant_features():
     bank = torch.full((60, 8), 0.1)
     labels = torch.arange(60) % 3 // 2  # two thirds are 0
     figures = figures_of(
@@ -93,7 +90,7 @@ def test_constant_features() -> None:
     assert standardised(bank, bank)[0].abs().max() == 0
 
 
-def test_maps_are_not_probed() -> None:
+def test_maps_are_not_probed():
     encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True)
     assert probed_spaces(encoder) == ["expression", "identity"]
     assert probed_spaces(BackboneEncoder("resnet18", 32, 0.125)) == ["pooled"]

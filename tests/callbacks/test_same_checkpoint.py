@@ -1,7 +1,5 @@
 """All processes of a run resume from one checkpoint, or none does."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +9,8 @@ from ssl_faces.common.errors import InputError
 
 
 @pytest.mark.parametrize("paths", [["", ""], ["a.ckpt"] * 3, ["a.ckpt", ""], ["", "a.ckpt"]])
-def test_all_processes_have_the_same_checkpoint(paths: list[str]) -> None:
-    def decide(same: bool, all: bool) -> bool:
+def test_all_processes_have_the_same_checkpoint(paths):
+    def decide(same, all):
         assert all
         assert same == (path == paths[0])
         return len(set(paths)) == 1
@@ -22,7 +20,7 @@ def test_all_processes_have_the_same_checkpoint(paths: list[str]) -> None:
     for path in paths:
         callback = SameCheckpoint(path or None)
         if len(set(paths)) == 1:
-            callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+            callback.setup(trainer, None, "fit")
         else:
             with pytest.raises(InputError, match="not all processes find the run's checkpoint"):
-                callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+                callback.setup(trainer, None, "fit")

@@ -1,10 +1,7 @@
 """Claims: what is trained and scored, and what is kept of it."""
 
-from __future__ import annotations
-
 import re
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +26,7 @@ from tests.support.in_process import InProcess
 ROOT = Path(__file__).parents[2]
 
 
-def test_what_is_trained(tmp_path: Path) -> None:
+def test_what_is_trained(tmp_path):
     runs = Runs([1.0], [2.0])
     run_all(claims(), tmp_path, runs)
     common = ["--label=a", "--task=expression"]
@@ -45,17 +42,17 @@ def test_what_is_trained(tmp_path: Path) -> None:
     assert runs.words[1][-1].startswith(f"--out={tmp_path}/arms/a-b-")
 
 
-def test_a_label_names_the_tasks_before(tmp_path: Path) -> None:
+def test_a_label_names_the_tasks_before(tmp_path):
     before = [{"task": "people", "training": {"steps": 4}}, {"task": "attributes"}]
     arm = Arm.model_validate({"configs": ["a.yaml"], "arguments": {"before": before}})
     (call,) = arm.calls({}, [0], tmp_path)
     assert "--label=a, before people and attributes" in call.words
 
 
-def test_equal_arms_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
+def test_equal_arms_share_a_folder_and_others_do_not(tmp_path):
     arm = claims().claims["better"].without
 
-    def out(arm: Arm, seeds: Sequence[int] = (0, 1), **common: object) -> Path:
+    def out(arm, seeds=(0, 1), **common):
         return arm.calls(common, seeds, tmp_path)[0].folder
 
     # Further seeds are added to those that are there.
@@ -64,9 +61,7 @@ def test_equal_arms_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
     assert len({out(arm), out(arm, task="classes"), *map(out, others)}) == 4
 
 
-def test_records_of_a_config_that_has_changed_are_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_of_a_config_that_has_changed_are_not_used(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a.yaml", "b.yaml"):
         Path(name).write_text("training: {epochs: 8}\n")
@@ -75,7 +70,7 @@ def test_records_of_a_config_that_has_changed_are_not_used(
         {"command": "run", "fit": [{"configs": ["b.yaml"], "arguments": {"trainer.max_steps": 3}}]}
     )
 
-    def out() -> list[Path]:
+    def out():
         (call,) = fitted.calls({}, [0], Path("out"))
         return [
             *(arm.calls({}, [0], Path("out"))[0].folder for arm in (arms.idea, arms.without)),
@@ -91,7 +86,7 @@ def test_records_of_a_config_that_has_changed_are_not_used(
     ]
 
 
-def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
+def test_what_there_are_records_of_is_not_run_again(tmp_path):
     first = Runs([60.0, 60.4], [55.0, 55.4])
     table = run_all(claims(), tmp_path, first)
     assert len(first.words) == 2
@@ -111,7 +106,7 @@ def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
     assert [words[-2] for words in other.words] == ["--seeds=[0, 1, 2]"] * 2
 
 
-def test_all_heads_are_in_one_page_with_their_curves(tmp_path: Path) -> None:
+def test_all_heads_are_in_one_page_with_their_curves(tmp_path):
     runs = Runs([40.0, 41.0], [30.0, 31.0], level=8)
     run_all(claims(level=8), tmp_path, runs)
     page = (tmp_path / "claims.html").read_text()
@@ -119,8 +114,8 @@ def test_all_heads_are_in_one_page_with_their_curves(tmp_path: Path) -> None:
     assert "resolution" in page
 
 
-def test_without_data_the_row_says_so(tmp_path: Path) -> None:
-    def lacking(verb: str, words: Sequence[str]) -> list[Record]:
+def test_without_data_the_row_says_so(tmp_path):
+    def lacking(verb, words):
         raise MissingData("task expression needs FER-2013; add it to the data folder")
 
     table = run_all(claims(tried="nothing yet"), tmp_path, lacking)
@@ -129,15 +124,13 @@ def test_without_data_the_row_says_so(tmp_path: Path) -> None:
     assert any("nothing yet" in note for note in table.notes)
 
 
-def test_an_arm_that_fails_stops_no_other_claim(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_arm_that_fails_stops_no_other_claim(tmp_path, capsys):
     both = claims()
     idea = both.claims["better"].idea.model_copy(update={"configs": ["c.yaml"]})
     both.claims["later"] = both.claims["better"].model_copy(update={"idea": idea})
     runs = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
 
-    def fails(verb: str, words: Sequence[str]) -> list[Record]:
+    def fails(verb, words):
         if words[:3] == ["-c", "a.yaml", "--label=a"]:
             raise InputError("head.dim: 7; give a multiple of 8")
         return runs(verb, words)
@@ -153,7 +146,7 @@ def test_an_arm_that_fails_stops_no_other_claim(
     assert "failed: better: idea: head.dim: 7; give a multiple of 8" in capsys.readouterr().out
 
 
-def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_config_asks_for_what_there_is(monkeypatch):
     monkeypatch.chdir(ROOT)
     of_file = read_claims(Path("configs/claims.yaml"))
     commands = set()
@@ -173,11 +166,11 @@ def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> N
             cli_parser().parse_args([verb, *words])
 
 
-def test_a_head_is_trained_before_its_audit(tmp_path: Path) -> None:
-    calls: list[tuple[str, Sequence[str]]] = []
+def test_a_head_is_trained_before_its_audit(tmp_path):
+    calls = []
     head = {"configs": ["h.yaml"], "arguments": {"max_train": None}}
 
-    def arm(probe: str, **of_head: object) -> dict[str, object]:
+    def arm(probe, **of_head):
         return {
             "command": "audit",
             "configs": ["a.yaml"],
@@ -186,7 +179,7 @@ def test_a_head_is_trained_before_its_audit(tmp_path: Path) -> None:
             "row": {"probe": probe},
         }
 
-    def verb(name: str, words: Sequence[str]) -> None:
+    def verb(name, words):
         calls.append((name, words))
         folder = Path(words[-1].removeprefix("--out="))
         if name == "head":
@@ -221,7 +214,7 @@ def test_a_head_is_trained_before_its_audit(tmp_path: Path) -> None:
     assert other.calls({}, [0], tmp_path)[0].folder != Path(audited[-1].removeprefix("--out="))
 
 
-def test_notes_are_printed_whatever_the_verdict_is(tmp_path: Path) -> None:
+def test_notes_are_printed_whatever_the_verdict_is(tmp_path):
     table = run_all(
         claims(note="built in", tried="nothing"), tmp_path, Runs([60.0] * 3, [50.0] * 3)
     )
@@ -230,7 +223,7 @@ def test_notes_are_printed_whatever_the_verdict_is(tmp_path: Path) -> None:
     assert not any("nothing" in note for note in table.notes)
 
 
-def bad_arm(**more: object) -> str:
+def bad_arm(**more):
     given = yaml.safe_load(yaml.safe_dump(BASE))
     given["claims"]["better"]["idea"] |= more
     return yaml.safe_dump(given)
@@ -253,9 +246,7 @@ def bad_arm(**more: object) -> str:
         ),
     ],
 )
-def test_bad_files(
-    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_files(text, message, tmp_path, capsys):
     (tmp_path / "c.yaml").write_text(text)
     assert main(["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "o")]) == 2
     assert message in capsys.readouterr().err
@@ -263,9 +254,7 @@ def test_bad_files(
     assert "can't be read" in capsys.readouterr().err
 
 
-def test_some_claims_are_compared_and_archived_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_some_claims_are_compared_and_archived_alone(tmp_path, capsys):
     given = yaml.safe_load(yaml.safe_dump(BASE))
     other = {"idea": {"configs": ["c.yaml"]}, "without": {"configs": ["c.yaml", "b.yaml"]}}
     given["claims"]["faster"] = given["claims"]["better"] | other
@@ -293,7 +282,7 @@ NOT_YET_RUN = re.compile(
 
 
 @pytest.mark.parametrize("kept", ["claims", "claims/tried"])
-def test_a_kept_table_is_what_its_records_say(kept: str, tmp_path: Path) -> None:
+def test_a_kept_table_is_what_its_records_say(kept, tmp_path):
     """And what is not supported has what was tried."""
     shutil.copytree(ROOT / "checkpoints" / kept / "arms", tmp_path / "arms")
     of_file = read_claims(ROOT / "configs" / f"{kept.replace('/', '_')}.yaml")
@@ -314,9 +303,7 @@ def test_a_kept_table_is_what_its_records_say(kept: str, tmp_path: Path) -> None
         ] == []
 
 
-def test_verdicts_of_real_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verdicts_of_real_commands(tmp_path, monkeypatch, capsys):
     """A claim without its data, and one whose arm is wrong."""
     monkeypatch.setattr(engine, "executor", InProcess())
     monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))

@@ -1,11 +1,7 @@
 """Claims: which records are compared, and the verdicts."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,9 +37,7 @@ GOOD, BAD = [60.0, 60.4, 60.2], [55.0, 55.4, 55.2]
         (GOOD[:1], BAD[:1], {}, "one seed: no verdict"),
     ],
 )
-def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
-    idea: list[float], without: list[float], more: dict[str, float], verdict: str, tmp_path: Path
-) -> None:
+def test_the_verdict_is_by_the_interval_over_rows_and_seeds(idea, without, more, verdict, tmp_path):
     row = cells(run_all(claims(**more), tmp_path, Runs(idea, without)))
     # Of one claim Holm's correction changes nothing.
     assert (row["verdict"], row["after Holm"]) == (verdict, verdict)
@@ -56,7 +50,7 @@ def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
     assert "set beforehand" in text
 
 
-def test_many_claims_are_corrected_for_their_number(tmp_path: Path) -> None:
+def test_many_claims_are_corrected_for_their_number(tmp_path):
     """Seeds that differ in their gain: p is about 0.02, too much for one of eight."""
     one = claims().claims["better"]
     many = claims().model_copy(update={"claims": {f"claim{i}": one for i in range(8)}})
@@ -83,18 +77,16 @@ def test_many_claims_are_corrected_for_their_number(tmp_path: Path) -> None:
         (Runs([40.0, 41.0], [30.0, 31.0], level=8), {"level": 8}, "verdict", "supported"),
     ],
 )
-def test_cells_of_rows(
-    runs: Runs, more: dict[str, Any], column: str, start: str, tmp_path: Path
-) -> None:
+def test_cells_of_rows(runs, more, column, start, tmp_path):
     assert cells(run_all(claims(**more), tmp_path, runs))[column].startswith(start)
 
 
-def test_a_level_without_records(tmp_path: Path) -> None:
+def test_a_level_without_records(tmp_path):
     with pytest.raises(InputError, match="no record of accuracy"):
         run_all(claims(level=12), tmp_path, Runs(GOOD, BAD, level=8))
 
 
-def test_the_claims_of_a_paper_are_counted(tmp_path: Path) -> None:
+def test_the_claims_of_a_paper_are_counted(tmp_path):
     """And what was tried is printed once, of claims that are not supported."""
     better = claims(tried="twice as long").claims["better"]
     worse = better.model_copy(update={"idea": better.without, "without": better.idea})
@@ -113,7 +105,7 @@ def test_the_claims_of_a_paper_are_counted(tmp_path: Path) -> None:
     assert "\n- a, c, d: twice as long\n" in text
 
 
-def test_records_that_cannot_be_compared(tmp_path: Path) -> None:
+def test_records_that_cannot_be_compared(tmp_path):
     """Of other test rows or draws, or without replicates."""
     runs = Runs([60.0, 60.1], [50.0, 50.1], machines=("a CPU", "another CPU"))
     table = run_all(claims(), tmp_path, runs)
@@ -143,12 +135,10 @@ def test_records_that_cannot_be_compared(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_claim_is_about_one_record_of_a_seed(
-    change: dict[str, str], select: dict[str, str] | None, message: str, tmp_path: Path
-) -> None:
+def test_a_claim_is_about_one_record_of_a_seed(change, select, message, tmp_path):
     Runs([60.0, 50.0], [])("head", [f"--out={tmp_path}"])
     records = read_records(tmp_path / RECORDS_FILE)
-    more = dataclasses.replace(records[0], value=1.0, **change)  # type: ignore[arg-type]
+    more = dataclasses.replace(records[0], value=1.0, **change)
     write_records(tmp_path / RECORDS_FILE, [*records, more])
     claim, here = claims().claims["better"], [Call([], [], tmp_path, {})]
     with pytest.raises(InputError, match=message):
@@ -158,7 +148,7 @@ def test_a_claim_is_about_one_record_of_a_seed(
         assert mean.value == 60.0
 
 
-def test_each_seed_may_choose_its_feature_space(tmp_path: Path) -> None:
+def test_each_seed_may_choose_its_feature_space(tmp_path):
     Runs([60.0, 50.0], [])("video", [f"--out={tmp_path}"])
     records = read_records(tmp_path / RECORDS_FILE)
     spaces = zip(records, ("identity", "expression"), strict=True)
@@ -167,8 +157,8 @@ def test_each_seed_may_choose_its_feature_space(tmp_path: Path) -> None:
     assert mean.value == 55.0
 
 
-def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
-    def run(verb: str, words: Sequence[str]) -> None:
+def test_of_several_metrics_the_mean_is_compared(tmp_path):
+    def run(verb, words):
         records, replicates = [], {}
         noise = np.random.default_rng(0).normal(0, 0.01, 200)
         for metric, value, sign in (("CCC valence", 0.7, 1), ("CCC arousal", 0.5, -1)):
@@ -195,14 +185,12 @@ def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size_of_idea", "verdict"), [(200, "supported"), (300, "contradicted"), (None, "")]
 )
-def test_a_claim_about_size_is_of_the_compressed_files(
-    size_of_idea: int | None, verdict: str, tmp_path: Path
-) -> None:
-    def cost(size: int) -> dict[str, int]:
+def test_a_claim_about_size_is_of_the_compressed_files(size_of_idea, verdict, tmp_path):
+    def cost(size):
         half = {"float16_bytes": 600} if size == 1000 else {}
         return {"compressed_bytes": size, **half}
 
-    def audit(verb: str, words: Sequence[str]) -> None:
+    def audit(verb, words):
         folder = Path(words[-1].removeprefix("--out="))
         seed = int(words[-2].removeprefix("--seed="))
         earlier = read_records(folder / RECORDS_FILE) if seed else []

@@ -1,10 +1,7 @@
 """Claims of encoders that `ssl-faces fit` trains first."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.plans.claims.run import keep, run_claims
@@ -13,7 +10,7 @@ from tests.claims.stand_ins import STAGE, claims, run_all, write_figures
 from tests.support.cells import cells
 
 
-def trained(row: str, motion: str = "motion.yaml", verb: str = "truth") -> dict[str, object]:
+def trained(row, motion="motion.yaml", verb="truth"):
     """An arm that is trained by `ssl-faces fit` in two stages."""
     second = {"trainer.max_steps": 3, "model.motion_checkpoint": "{previous}/last.ckpt"}
     return {
@@ -27,11 +24,11 @@ def trained(row: str, motion: str = "motion.yaml", verb: str = "truth") -> dict[
 class Truths:
     """Stands for `linear-probe truth`: errors of two rows of a folder, a seed each."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.calls: list[list[str]] = []
         self.fits: list[list[str]] = []
 
-    def __call__(self, verb: str, words: Sequence[str]) -> None:
+    def __call__(self, verb, words):
         self.calls.append([verb, *words])
         given = dict(word.removeprefix("--").split("=") for word in words if "=" in word)
         folder, fit = Path(given["out"]), given["run"]
@@ -47,7 +44,7 @@ class Truths:
         write_figures(folder, records)
 
 
-def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, dict[str, str]]:
+def run_trained(out, seeds, **without):
     runs = Truths()
     claim = claims(
         metric="face L1", idea=trained("{fit}"), without=trained("return the input", **without)
@@ -57,11 +54,11 @@ def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, di
     return runs, cells(table)
 
 
-def folder_of(fit: list[str]) -> str:
+def folder_of(fit):
     return fit[fit.index("--out") + 1]
 
 
-def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
+def test_encoders_are_trained_first_by_every_seed(tmp_path):
     runs, row = run_trained(tmp_path, [0, 1, 2])
     # Both rows are of the same folders, which are made once.
     assert [call[0] for call in runs.calls] == ["truth"] * 3
@@ -77,7 +74,7 @@ def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
     assert row["gain"].startswith("+3.00 [")
 
 
-def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
+def test_seeds_of_earlier_calls_count(tmp_path):
     run_trained(tmp_path, [0])
     runs, row = run_trained(tmp_path, [4])
     assert len(runs.calls) == 1
@@ -85,12 +82,12 @@ def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     assert row["with"].startswith("6.20 [")
 
 
-def test_records_give_the_same_table_wherever_they_are(tmp_path: Path) -> None:
+def test_records_give_the_same_table_wherever_they_are(tmp_path):
     run_trained(tmp_path / "here", [0, 1])
     shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
 
-    def row(folder: str) -> dict[str, str]:
+    def row(folder):
         return cells(run_claims(claim, tmp_path / folder))
 
     assert row("there") == row("here")
@@ -104,7 +101,7 @@ def test_records_give_the_same_table_wherever_they_are(tmp_path: Path) -> None:
     assert row("there") == row("here") | nothing
 
 
-def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
+def test_the_records_of_a_table_are_kept_and_no_more(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     run_trained(here, [0])
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
@@ -114,7 +111,7 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
         write_records(path, [*records, other])
     assert keep(claim, here, there) == 2
 
-    def row(folder: Path) -> dict[str, str]:
+    def row(folder):
         return cells(run_claims(claim, folder))
 
     assert row(there) == row(here)
@@ -127,7 +124,7 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert row(there)["seeds"] == "2"
 
 
-def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
+def test_stages_that_begin_alike_are_shared(tmp_path):
     runs, _ = run_trained(tmp_path, [0], motion="other.yaml")
     assert len({folder_of(fit) for fit in runs.fits}) == len(runs.fits) == 4
     # What another verb scores is trained once all the same.

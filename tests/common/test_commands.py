@@ -15,7 +15,6 @@ import ssl_faces.cli
 from linear_probe.cli import parser
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.pipes import CLOSED_PIPE, exit_on_closed_pipe
-from tests.support.types import Capsys, Patch
 
 Main = Callable[[list[str]], int]
 
@@ -34,9 +33,7 @@ COMMANDS = [pytest.param(*one, id=" ".join([one[0], *one[2]])) for one in comman
 
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
-def test_wrong_arguments_are_one_sentence(
-    program: str, main: Main, words: list[str], capsys: Capsys
-) -> None:
+def test_wrong_arguments_are_one_sentence(program, main, words, capsys):
     assert main([*words, "--data", "--no-such-option", "\n"]) == 2
     message = capsys.readouterr()
     assert message.out == ""
@@ -49,7 +46,7 @@ def test_wrong_arguments_are_one_sentence(
 
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
-def test_help(program: str, main: Main, words: list[str], capsys: Capsys) -> None:
+def test_help(program, main, words, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     assert not ended.value.code
@@ -69,7 +66,7 @@ def test_help(program: str, main: Main, words: list[str], capsys: Capsys) -> Non
         (["linear_probe.cli"], [CLOSED_PIPE]),  # by its error
     ],
 )
-def test_output_that_nobody_reads(words: list[str], codes: list[int]) -> None:
+def test_output_that_nobody_reads(words, codes):
     reading, writing = os.pipe()
     os.close(reading)
     errors = writing if "linear_probe.cli" in words else subprocess.PIPE
@@ -81,7 +78,7 @@ def test_output_that_nobody_reads(words: list[str], codes: list[int]) -> None:
     assert not done.stderr
 
 
-def test_a_library_that_ends_the_program_for_it(monkeypatch: Patch) -> None:
+def test_a_library_that_ends_the_program_for_it(monkeypatch):
     """As Rich does, which leads its output to nowhere first."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -102,7 +99,7 @@ def test_a_library_that_ends_the_program_for_it(monkeypatch: Patch) -> None:
         assert main() == CLOSED_PIPE
 
 
-def test_another_broken_pipe_is_no_readers_leaving() -> None:
+def test_another_broken_pipe_is_no_readers_leaving():
     @exit_on_closed_pipe
     def main() -> int:
         raise BrokenPipeError("of a socket")
@@ -111,6 +108,6 @@ def test_another_broken_pipe_is_no_readers_leaving() -> None:
         main()
 
 
-def test_a_misspelt_command(capsys: Capsys) -> None:
+def test_a_misspelt_command(capsys):
     assert ssl_faces.cli.main(["embd", "x.jpg"]) == 2
     assert "no command 'embd'; did you mean embed?" in capsys.readouterr().err

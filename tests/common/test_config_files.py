@@ -1,7 +1,5 @@
 """Configs by name: which file a name stands for, and the sentence for a name of none."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -11,11 +9,10 @@ from linear_probe.plans.suite import read as read_suite
 from ssl_faces.common.config_files import AUDITS, CONFIGS, HEADS, find_config, with_files
 from ssl_faces.plan.job import read as read_job
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
+def _elsewhere(tmp_path, monkeypatch):
     """A folder without `configs`."""
     monkeypatch.chdir(tmp_path)
 
@@ -34,27 +31,27 @@ def _elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
         ("claims", ("",), "claims.yaml"),
     ],
 )
-def test_names_of_configs(name: str, folders: tuple[str, ...], file: str) -> None:
+def test_names_of_configs(name, folders, file):
     assert find_config(name, folders) == CONFIGS / file
 
 
 @pytest.mark.parametrize("own", ["simclr", "simclr.yaml"])
-def test_a_file_in_the_current_folder_wins(own: str) -> None:
+def test_a_file_in_the_current_folder_wins(own):
     Path(own).write_text("{}")
     assert find_config("simclr") == Path(own)
 
 
-def test_a_folder_of_that_name_does_not(tmp_path: Path) -> None:
+def test_a_folder_of_that_name_does_not(tmp_path):
     Path("simclr").mkdir()
     assert find_config("simclr") == CONFIGS / "method/simclr.yaml"
 
 
 @pytest.mark.parametrize("path", ["no.yaml", "configs/method/no.yaml", "/no/such", "x" * 300 + "."])
-def test_other_paths_stay_as_they_are(path: str) -> None:
+def test_other_paths_stay_as_they_are(path):
     assert find_config(path) == Path(path)
 
 
-def test_unknown_names() -> None:
+def test_unknown_names():
     text = message_of(find_config, "simclr_smal")
     assert text.startswith("config 'simclr_smal': no such file, and no config has this name")
     assert "near it are simclr_small" in text
@@ -62,7 +59,7 @@ def test_unknown_names() -> None:
     assert message_of(find_config, "q", AUDITS).endswith(f"there are {known}")
 
 
-def test_arguments() -> None:
+def test_arguments():
     own = str(CONFIGS / "method/mae.yaml")
     words = ["fit", "-c", "mae", "--config=mae", "--config", "a.yaml", "--out", "mae"]
     assert with_files(words) == [
@@ -70,7 +67,7 @@ def test_arguments() -> None:
     ]
 
 
-def test_plans_find_configs_by_name_and_from_any_folder(tmp_path: Path) -> None:
+def test_plans_find_configs_by_name_and_from_any_folder(tmp_path):
     plan = tmp_path / "plan.yaml"
     plan.write_text("stages: {a: {configs: [simclr_small, configs/data/mixed.yaml]}}")
     (step,) = read_job(plan).steps(tmp_path / "out")
@@ -82,7 +79,7 @@ def test_plans_find_configs_by_name_and_from_any_folder(tmp_path: Path) -> None:
     assert message_of(read_job, plan).startswith(f"{plan}: config 'simclr_smal': no such file, and")
 
 
-def test_a_verb_of_linear_probe_finds_its_config(tmp_path: Path) -> None:
+def test_a_verb_of_linear_probe_finds_its_config(tmp_path):
     job, _, _ = read_verb("head", ["-c", "plain_fer", "--out", str(tmp_path)])
     assert job.task == "expression"
     text = message_of(read_verb, "audit", ["-c", "utkface", "--out", str(tmp_path)])

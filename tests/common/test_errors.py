@@ -1,7 +1,5 @@
 """Messages of errors: on one line, with a limited length."""
 
-from __future__ import annotations
-
 import pytest
 
 from ssl_faces.common.errors import reason_of, shorten
@@ -19,6 +17,6 @@ NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
         ("x" * 1000, "x" * 430 + " …"),
     ],
 )
-def test_file_names_stay_whole(text: str, message: str) -> None:
+def test_file_names_stay_whole(text, message):
     assert shorten(text, 30) == reason_of(ValueError(text), 30) == message
     assert reason_of(TimeoutError()) == "TimeoutError"

@@ -1,7 +1,5 @@
 """Files are written whole or not at all, and failures say what to do."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat
@@ -12,13 +10,10 @@ import pytest
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_permissions_are_those_of_the_umask_or_of_the_old_file(
-    mask: int, mode: int, tmp_path: Path
-) -> None:
+def test_permissions_are_those_of_the_umask_or_of_the_old_file(mask, mode, tmp_path):
     path = tmp_path / "new" / "file"
     before = os.umask(mask)
     try:
@@ -33,14 +28,12 @@ def test_permissions_are_those_of_the_umask_or_of_the_old_file(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_name_goes_from_the_old_file_to_the_complete_new_one(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_the_name_goes_from_the_old_file_to_the_complete_new_one(tmp_path, monkeypatch):
     path, renamed = tmp_path / "file", []
     path.write_bytes(b"old")
     rename = os.replace
 
-    def look(source: str, target: Path) -> None:
+    def look(source, target):
         renamed.append((Path(source).parent, Path(source).read_bytes(), Path(target).read_bytes()))
         rename(source, target)
 
@@ -54,14 +47,14 @@ def test_the_name_goes_from_the_old_file_to_the_complete_new_one(
 )
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, None])
 def test_a_failure_or_an_interruption_leaves_the_old_file_and_nothing_else(
-    number: int | None, step: str, exists: bool, tmp_path: Path, monkeypatch: Patch
-) -> None:
+    number, step, exists, tmp_path, monkeypatch
+):
     path = tmp_path / "file"
     if exists:
         path.write_bytes(b"old")
     error = KeyboardInterrupt() if number is None else OSError(number, os.strerror(number))
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise error
 
     monkeypatch.setattr(os, step, fail)
@@ -76,7 +69,7 @@ def test_a_failure_or_an_interruption_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.parametrize("path", ["taken/file", "taken/deeper/file", "folder"])
-def test_unwritable_paths(tmp_path: Path, path: str) -> None:
+def test_unwritable_paths(tmp_path, path):
     (tmp_path / "taken").write_bytes(b"old")
     (tmp_path / "folder/inside").mkdir(parents=True)
     text = message_of(replace_file, tmp_path / path, b"new")

@@ -1,10 +1,6 @@
 """NaN and infinity are refused in weights, features, outputs and metrics."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,16 +23,15 @@ from tests.support.facecycle import motion, save
 from tests.support.records import ONE
 from tests.support.refusals import message_of
 
-Spoil = Callable[[Path], None]
 BAD = [float("nan"), float("inf"), -float("inf")]
 
 
-def an_encoder(folder: Path) -> Path:
+def an_encoder(folder):
     torch.manual_seed(0)
     return save_encoder(BackboneEncoder("resnet18", 32, 0.0625), folder, {})
 
 
-def spoil_file(path: Path, value: float, name: str = "") -> None:
+def spoil_file(path, value, name=""):
     """Put a number into one tensor of a safetensors file."""
     state = {key: tensor.clone() for key, tensor in load_file(path).items()}
     key = next(k for k, t in sorted(state.items()) if name in k and t.is_floating_point())
@@ -44,7 +39,7 @@ def spoil_file(path: Path, value: float, name: str = "") -> None:
     save_file(state, path)
 
 
-def spoil_checkpoint(path: Path, value: float) -> None:
+def spoil_checkpoint(path, value):
     state = torch.load(path, weights_only=True)
     key = next(k for k, v in state["state_dict"].items() if v.is_floating_point())
     state["state_dict"][key].view(-1)[-1] = value
@@ -54,7 +49,7 @@ def spoil_checkpoint(path: Path, value: float) -> None:
 @pytest.mark.parametrize(
     ("tensor", "value"), [("conv1.weight", torch.nan), ("running_mean", -torch.inf)]
 )
-def test_an_encoder(tensor: str, value: float, tmp_path: Path) -> None:
+def test_an_encoder(tensor, value, tmp_path):
     encoder = BackboneEncoder("resnet18", 32, 0.0625)
     next(encoder.parameters()).data.fill_(torch.nan)
     assert "hold NaN or infinity" in message_of(save_encoder, encoder, tmp_path, {})
@@ -67,7 +62,7 @@ def test_an_encoder(tensor: str, value: float, tmp_path: Path) -> None:
     load_encoder(folder, untrained=True)  # needs none of them
 
 
-def test_a_method_and_its_release(tmp_path: Path) -> None:
+def test_a_method_and_its_release(tmp_path):
     path = save(motion(), tmp_path / "run/checkpoints/last.ckpt")
     spoil_checkpoint(path, torch.nan)
     assert str(path) in message_of(load_method, tmp_path / "run")
@@ -75,7 +70,7 @@ def test_a_method_and_its_release(tmp_path: Path) -> None:
     assert str(tmp_path / METHOD_FILE) in message_of(read_state, tmp_path)
 
 
-def test_a_head(tmp_path: Path) -> None:
+def test_a_head(tmp_path):
     path = tmp_path / "last.ckpt"
     checkpoint = {
         "state_dict": {"head.weight": torch.zeros(3)},
@@ -92,7 +87,7 @@ def test_a_head(tmp_path: Path) -> None:
     )
 
 
-def test_weights_of_others(tmp_path: Path) -> None:
+def test_weights_of_others(tmp_path):
     path = tmp_path / "trunk.safetensors"
     save_file(VggTrunk("random", width=4).state_dict(), path)
     spoil_file(path, torch.nan)
@@ -105,7 +100,7 @@ def test_weights_of_others(tmp_path: Path) -> None:
     assert "hold NaN" in message_of(load_backbone, BackboneName.parse(name))
 
 
-def test_codes_of_finite_weights_that_overflow(tmp_path: Path) -> None:
+def test_codes_of_finite_weights_that_overflow(tmp_path):
     encoder = load_encoder(an_encoder(tmp_path))
     for parameter in encoder.parameters():
         parameter.data.mul_(1e20)
@@ -115,7 +110,7 @@ def test_codes_of_finite_weights_that_overflow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["mean", "threshold"])
-def test_a_threshold_in_a_card(key: str, tmp_path: Path) -> None:
+def test_a_threshold_in_a_card(key, tmp_path):
     from ssl_faces.apps.embedding import verification_of
 
     encoder = load_encoder(an_encoder(tmp_path))
@@ -128,7 +123,7 @@ def test_a_threshold_in_a_card(key: str, tmp_path: Path) -> None:
     assert (tmp_path / CARD_FILE).exists()
 
 
-def test_outputs_of_a_head() -> None:
+def test_outputs_of_a_head():
     head = InceptionFER(Categories(4), width=0.0625, hidden=(4, 4))
     images = torch.zeros(5, 3, head.read_size, head.read_size, dtype=torch.uint8)
     head_outputs(head, images)
@@ -137,7 +132,7 @@ def test_outputs_of_a_head() -> None:
 
 
 @pytest.mark.parametrize("goal", [Categories(3), Goal({"a": 3})])
-def test_certain_heads_are_averaged_over_crops(goal: Goal) -> None:
+def test_certain_heads_are_averaged_over_crops(goal):
     """Probabilities too small for a float are no infinity."""
     certain = torch.tensor([[[500.0, 0.0, -500.0]]]).repeat(10, 1, 1)
     torch.testing.assert_close(goal.average(certain), torch.tensor([[0.0, -500.0, -1000.0]]))
@@ -147,7 +142,7 @@ def test_certain_heads_are_averaged_over_crops(goal: Goal) -> None:
 
 @pytest.mark.parametrize("value", BAD)
 @pytest.mark.parametrize("field", ["value", "low", "high", "seconds", "hyperparameters"])
-def test_a_record(field: str, value: float) -> None:
+def test_a_record(field, value):
     given = {"validation": [{"accuracy": value}]} if field == "hyperparameters" else value
     message = message_of(replace, ONE, **{field: given})
     assert message.startswith(
@@ -155,7 +150,7 @@ def test_a_record(field: str, value: float) -> None:
     )
 
 
-def test_predictions_whose_accuracy_is_finite() -> None:
+def test_predictions_whose_accuracy_is_finite():
     """The largest of NaN scores is a class like others."""
     targets, sample = np.array([0, 1, 0]), Sample(["a", "b", "c"], 5)
     row = Measured(TaskFacts("expression", "set", "split", "", 0), "e", "space", "probe", [])

@@ -1,10 +1,7 @@
 """The layout: rooms import only rooms below them, and no files import each other in a circle."""
 
-from __future__ import annotations
-
 import ast
 import gc
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -44,7 +41,7 @@ ROOMS = [
 higher folder by its name, as `encoders` does with `networks`."""
 
 
-def names_of(tree: ast.AST) -> Iterator[str]:
+def names_of(tree):
     """All that a file imports, also in functions and for types."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -55,7 +52,7 @@ def names_of(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def imports() -> dict[str, set[str]]:
+def imports():
     """The modules of both packages that each of their modules imports."""
     paths = {}
     for package in ("ssl_faces", "linear_probe"):
@@ -80,11 +77,11 @@ def imports() -> dict[str, set[str]]:
     }
 
 
-def room_of(module: str) -> str:
+def room_of(module):
     return ".".join(module.split(".")[:2])
 
 
-def test_rooms_import_only_lower_rooms(imports: dict[str, set[str]]) -> None:
+def test_rooms_import_only_lower_rooms(imports):
     place = {room: number for number, room in enumerate(ROOMS)}
     upwards = [
         f"{module} imports {name}"
@@ -95,7 +92,7 @@ def test_rooms_import_only_lower_rooms(imports: dict[str, set[str]]) -> None:
     assert not upwards
 
 
-def test_no_files_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
+def test_no_files_import_each_other_in_a_circle(imports):
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:

@@ -1,9 +1,6 @@
 """Outputs never replace an input, and other files only with `--overwrite`."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +14,11 @@ from ssl_faces.common.outputs import check_output
 from ssl_faces.training.fit import check_run_folder
 from tests.support.apps import a_run, encoder_folder
 from tests.support.images import rendered, write_all, write_video
-from tests.support.types import Capsys
 
 __all__ = ["encoder_folder"]
 
-Command = Callable[[list[str]], int]
-
 # Every command that writes one file: the command, its words, and the file's ending.
-COMMANDS: dict[str, tuple[Command, str, str]] = {
+COMMANDS = {
     "embed": (ssl_faces, "embed {photo} --out", ".npz"),
     "embed's list": (ssl_faces, "embed {photo} --out", ".npz.skipped.csv"),
     "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
@@ -47,7 +41,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
 
 
 @pytest.fixture
-def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
+def places(tmp_path, encoder_folder):
     (photo,) = write_all(tmp_path / "in", rendered(1))
     film = write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     (tmp_path / "in/about.json").write_text("{}")  # of an index
@@ -56,9 +50,7 @@ def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_existing_files_need_overwrite(
-    name: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_existing_files_need_overwrite(name, places, tmp_path, capsys):
     command, words, ending = COMMANDS[name]
     there = tmp_path / f"mine{ending}"
     there.write_text("mine")
@@ -74,9 +66,7 @@ def test_existing_files_need_overwrite(
 
 @pytest.mark.parametrize("alias", ["itself", "symbolic link", "hard link", "way round"])
 @pytest.mark.parametrize("given", ["--motion-of", "--person"])
-def test_a_film_is_never_replaced_by_what_is_made_of_it(
-    alias: str, given: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_film_is_never_replaced_by_what_is_made_of_it(alias, given, places, tmp_path, capsys):
     other = write_video(tmp_path / "other.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     film = places["film"]
     before = film.read_bytes()
@@ -94,9 +84,7 @@ def test_a_film_is_never_replaced_by_what_is_made_of_it(
     assert film.read_bytes() == before
 
 
-def test_a_picture_in_a_folder_is_an_input(
-    places: dict[str, Path], encoder_folder: Path, capsys: Capsys
-) -> None:
+def test_a_picture_in_a_folder_is_an_input(places, encoder_folder, capsys):
     photo = places["photo"]
     disguised = photo.rename(photo.with_name("x.npz"))
     write_all(photo.parent, rendered(1))
@@ -111,7 +99,7 @@ def test_a_picture_in_a_folder_is_an_input(
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_folders_links_and_devices_are_no_files(asked: bool, tmp_path: Path) -> None:
+def test_folders_links_and_devices_are_no_files(asked, tmp_path):
     with pytest.raises(InputError, match="is a folder; give the name of a file"):
         check_output(tmp_path, asked)
     with pytest.raises(InputError, match="is no regular file"):
@@ -125,7 +113,7 @@ def test_folders_links_and_devices_are_no_files(asked: bool, tmp_path: Path) -> 
             check_output(link, asked)
 
 
-def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path, capsys):
     run = a_run("facecycle_identity", tmp_path / "run")
     first, second = write_all(tmp_path / "in", rendered(2))
     out, words = (
@@ -145,7 +133,7 @@ def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path: Path, capsys: Capsys
     assert pictures == {f"{second.name}.png", "mine.png"}
 
 
-def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path) -> None:
+def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("mine")
     with pytest.raises(InputError, match=r"is the input .*config\.yaml, which would be replaced"):
@@ -160,7 +148,7 @@ def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path)
         check_run_folder(tmp_path, [])
 
 
-def test_a_sweep_does_not_replace_its_file(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_sweep_does_not_replace_its_file(tmp_path, capsys):
     pytest.importorskip("optuna")
     (tmp_path / "sweep.json").write_text("mine")
     assert ssl_faces(["sweep", str(tmp_path / "sweep.json"), "--out", str(tmp_path)]) == 2
@@ -168,9 +156,7 @@ def test_a_sweep_does_not_replace_its_file(tmp_path: Path, capsys: Capsys) -> No
     assert (tmp_path / "sweep.json").read_text() == "mine"
 
 
-def test_prepare_does_not_replace_files_of_a_folder(
-    places: dict[str, Path], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_prepare_does_not_replace_files_of_a_folder(places, tmp_path, capsys):
     pytest.importorskip("imagehash")
     table = tmp_path / "pack" / "manifest.csv"
     table.parent.mkdir()

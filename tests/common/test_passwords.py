@@ -1,7 +1,5 @@
 """Passwords in addresses are found with any characters, and nothing else is."""
 
-from __future__ import annotations
-
 import pytest
 
 from ssl_faces.common.passwords import hidden, refuse_passwords
@@ -20,7 +18,7 @@ SECRETS = ("s3cret", "s3c/ret+x", "0/s3cret", "s3c@ret", "s3c:ret", "?s3c#ret", 
         "postgresql+psycopg2://me:{}@10.0.0.1/db",
     ],
 )
-def test_passwords_of_users(address: str, secret: str) -> None:
+def test_passwords_of_users(address, secret):
     text = address.format(secret)
     assert hidden(f"see {text} and more@x") == f"see {_without(address)} and more@x"
     message = message_of(refuse_passwords, {"data": {"packs": ["a", text]}})
@@ -28,12 +26,12 @@ def test_passwords_of_users(address: str, secret: str) -> None:
     assert _without(address) in message
 
 
-def _without(address: str) -> str:
+def _without(address):
     return address.replace("{}", "***").replace("***@host.example:8080/x@2", "***@2")
 
 
 @pytest.mark.parametrize("key", ["password", "PASSWD", "db_pwd", "X-Amz-Signature", "sig", "key"])
-def test_passwords_of_a_query(key: str) -> None:
+def test_passwords_of_a_query(key):
     text = f"https://host/db?user=me&{key}=s3c/ret&x=1"
     assert hidden(text) == f"https://host/db?user=me&{key}=***&x=1"
     assert "has a password" in message_of(refuse_passwords, text, "storage")
@@ -53,6 +51,6 @@ def test_passwords_of_a_query(key: str) -> None:
         "/data/x:y@z",
     ],
 )
-def test_addresses_without_a_password(text: str) -> None:
+def test_addresses_without_a_password(text):
     assert hidden(text) == text
     refuse_passwords({"x": text})

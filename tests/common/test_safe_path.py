@@ -1,7 +1,5 @@
 """Child processes run no code of the current folder."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import pytest
 from ssl_faces.common.safe_path import protect, python, unprotect
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import Step
-from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
 # Modules that any process imports, also before it has read its own program.
@@ -20,7 +17,7 @@ SHADOWS = ("argparse", "random", "signal", "struct", "torch")
 
 
 @pytest.fixture
-def ran(tmp_path: Path, monkeypatch: Patch) -> Path:
+def ran(tmp_path, monkeypatch):
     """Written by the modules of the current folder, when they are imported."""
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('ran', 'a').write(__name__); raise SystemExit")
@@ -29,7 +26,7 @@ def ran(tmp_path: Path, monkeypatch: Patch) -> Path:
     return tmp_path / "ran"
 
 
-def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
+def test_commands_run_no_code_of_the_current_folder(ran):
     out = ran.parent / "out"
     with (ran.parent / "lock").open("w") as lock:
         engine = Engine(ran.parent, lock.fileno())
@@ -59,7 +56,7 @@ if __name__ == "__main__":
 """
 
 
-def test_nor_do_the_processes_that_a_command_starts(ran: Path) -> None:
+def test_nor_do_the_processes_that_a_command_starts(ran):
     """Workers of `multiprocessing` and processes of processes."""
     program = ran.parent / "bin" / "command.py"
     program.parent.mkdir()
@@ -68,7 +65,7 @@ def test_nor_do_the_processes_that_a_command_starts(ran: Path) -> None:
     assert not ran.exists()
 
 
-def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: Patch) -> None:
+def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch):
     monkeypatch.setattr(sys, "path", ["", *(one for one in sys.path if one != str(ROOT))])
     monkeypatch.chdir(ROOT)
     environment = {"PYTHONPATH": "/mine"}
@@ -79,7 +76,7 @@ def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: Patch) -
     assert "PYTHONSAFEPATH" not in environment
 
 
-def test_every_process_is_started_in_safe_path_mode() -> None:
+def test_every_process_is_started_in_safe_path_mode():
     assert python("-m", "x")[1:] == ["-P", "-m", "x"]
     # `processes.py` runs the user's own program by it; `seat.py` runs where this package may be
     # missing, with -P.

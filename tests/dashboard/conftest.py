@@ -1,9 +1,6 @@
 """Runs, a comparison and a sweep as their folders are, with known figures."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,9 +9,7 @@ from PIL import Image
 PROBE = "online/expression_linear/expression"
 
 
-def write_run(
-    folder: Path, weight: float = 1.0, name: str = "FaceCycleContrast", best: float = 40.0
-) -> Path:
+def write_run(folder, weight=1.0, name="FaceCycleContrast", best=40.0):
     """A run of 200 steps: a loss that falls, a probe every 100 steps, two panels."""
     out = folder / "csv" / "version_0"
     out.mkdir(parents=True)
@@ -39,7 +34,7 @@ def write_run(
     return folder
 
 
-def write_records(path: Path, encoder: str, value: float) -> None:
+def write_records(path, encoder, value):
     record = {
         **{"task": "expression", "data_set": "FER-2013", "split": "Training -> PublicTest"},
         **{"encoder": encoder, "feature_space": "pooled", "metric": "accuracy", "unit": "%"},
@@ -51,7 +46,7 @@ def write_records(path: Path, encoder: str, value: float) -> None:
 
 
 @pytest.fixture
-def comparison(tmp_path: Path) -> Path:
+def comparison(tmp_path):
     """Two methods, each with a seed, and their scores."""
     out = tmp_path / "compare"
     for method, best in (("hybrid", 44.0), ("simclr", 41.0)):
@@ -62,7 +57,7 @@ def comparison(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def swept(tmp_path: Path) -> Path:
+def swept(tmp_path):
     """Six trials: the figure is 40 + 10 log10(weight), whatever the temperature."""
     out = tmp_path / "sweep"
     notes = []

@@ -1,7 +1,5 @@
 """What is found in runs' folders, and what is made of broken ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -13,20 +11,20 @@ from ssl_faces.training.logged import read_logged
 from tests.dashboard.conftest import PROBE, write_records, write_run
 
 
-def write_csv(run: Path, version: int, text: str) -> None:
+def write_csv(run, version, text):
     path = run / f"csv/version_{version}/metrics.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
 
-def test_figures_of_a_run_that_was_stopped(tmp_path: Path) -> None:
+def test_figures_of_a_run_that_was_stopped(tmp_path):
     """Killed at step 5, it went on from its checkpoint at step 3: later figures are right."""
     write_csv(tmp_path, 0, "loss,step\n1,1\n2,2\n3,3\n4,4\n5,5\n")
     write_csv(tmp_path, 10, "loss,step,rank\n40,4,7\n")
     assert read_logged(tmp_path) == {"loss": {1: 1, 2: 2, 3: 3, 4: 40}, "rank": {4: 7}}
 
 
-def test_figures_that_are_none(tmp_path: Path) -> None:
+def test_figures_that_are_none(tmp_path):
     """Empty, not finite or half-written ones are passed over, and lines of another shape."""
     write_csv(tmp_path, 0, "loss,epoch,step\n1,0,1\n,0,2\nnan,0,3\ninf,0,4\nx,0,5\n2,0,6\n9,0,1")
     assert read_logged(tmp_path) == {"loss": {1: 1, 6: 2}}
@@ -35,7 +33,7 @@ def test_figures_that_are_none(tmp_path: Path) -> None:
     assert read_logged(tmp_path / "none") == {}
 
 
-def test_a_comparison(comparison: Path) -> None:
+def test_a_comparison(comparison):
     found = gather([comparison])
     assert [run.method for run in found.runs] == ["hybrid", "simclr"]
     assert [run.name for run in found.runs] == ["hybrid/seed0/stage1", "simclr/seed0/stage1"]
@@ -50,7 +48,7 @@ def test_a_comparison(comparison: Path) -> None:
     assert varied(found.runs) == ["model.class_path"]
 
 
-def test_a_sweep(swept: Path) -> None:
+def test_a_sweep(swept):
     found = gather([swept])
     assert [run.name for run in found.runs] == [f"trials/{i:04d}" for i in range(6)]
     assert found.runs[4].settings["model.temperature"] == 0.1
@@ -69,7 +67,7 @@ def test_a_sweep(swept: Path) -> None:
     )
 
 
-def test_runs_by_themselves(tmp_path: Path) -> None:
+def test_runs_by_themselves(tmp_path):
     """Equal names are prefixed by their folders; a run given twice is there once."""
     first, second = write_run(tmp_path / "a/run", 1.0), write_run(tmp_path / "b/run", 2.0)
     write_records(first / "probe/records.jsonl", "runs/run", 45.0)
@@ -79,7 +77,7 @@ def test_runs_by_themselves(tmp_path: Path) -> None:
     assert [one["run"] for one in found.probes] == ["a/run"]
 
 
-def test_what_is_broken_is_left_out(swept: Path, tmp_path: Path) -> None:
+def test_what_is_broken_is_left_out(swept, tmp_path):
     (swept / "trials/0000/config.yaml").write_text("a: [")
     (swept / "trials/0001.json").write_text("{")
     write_records(swept / "trials/0002/records.jsonl", "x", 1.0)
@@ -98,7 +96,7 @@ def test_what_is_broken_is_left_out(swept: Path, tmp_path: Path) -> None:
         gather([tmp_path / "nowhere"])
 
 
-def test_settings_of_one_value_are_no_axes() -> None:
+def test_settings_of_one_value_are_no_axes():
     of = {
         "a": {"value": 1},
         "b": {"values": [0]},

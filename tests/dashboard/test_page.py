@@ -1,12 +1,8 @@
 """The page: by its data always, and in headless Chromium where there is one."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,19 +14,19 @@ pytest.importorskip("plotly")
 EVIL = '<script>console.error("evil")</script>'
 
 
-def made(out: Path, *folders: Path, more: tuple[str, ...] = ()) -> str:
+def made(out, *folders, more=()):
     assert main(["dashboard", *map(str, folders), "--out", str(out), *more]) == 0
     return out.read_text(encoding="utf-8")
 
 
-def data_of(html: str) -> dict[str, Any]:
+def data_of(html):
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     assert found
-    data: dict[str, Any] = json.loads(found[1])
+    data = json.loads(found[1])
     return data
 
 
-def test_what_the_page_holds(comparison: Path, swept: Path, tmp_path: Path) -> None:
+def test_what_the_page_holds(comparison, swept, tmp_path):
     html = made(tmp_path / "page.html", swept)
     data = data_of(html)
     assert [one["key"] for one in data["settings"]] == [
@@ -51,7 +47,7 @@ def test_what_the_page_holds(comparison: Path, swept: Path, tmp_path: Path) -> N
     assert data_of(html)["methods"] == ["hybrid", "simclr"]
 
 
-def test_nothing_comes_from_elsewhere(swept: Path, tmp_path: Path) -> None:
+def test_nothing_comes_from_elsewhere(swept, tmp_path):
     html = made(tmp_path / "page.html", swept)
     ours = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
     assert "://" not in ours
@@ -59,14 +55,14 @@ def test_nothing_comes_from_elsewhere(swept: Path, tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', ours)
 
 
-def test_names_are_no_code(tmp_path: Path) -> None:
+def test_names_are_no_code(tmp_path):
     run = write_run(tmp_path / "runs" / EVIL.replace("/", "_"), name="A")
     html = made(tmp_path / "page.html", run.parent)
     assert "<script>console.error" not in html
     assert data_of(html)["runs"][0]["name"].startswith("<script>")
 
 
-def test_long_curves_are_thinned_and_broken_pictures_left_out(tmp_path: Path) -> None:
+def test_long_curves_are_thinned_and_broken_pictures_left_out(tmp_path):
     run = write_run(tmp_path / "run")
     rows = "\n".join(f"{step},{step}" for step in range(5001))
     (run / "csv/version_0/metrics.csv").write_text(f"loss,step\n{rows}\n")
@@ -79,7 +75,7 @@ def test_long_curves_are_thinned_and_broken_pictures_left_out(tmp_path: Path) ->
     assert "step_0000200.png can&#39;t be read, and is left out" in html
 
 
-def test_wrong_input(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input(swept, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for arguments, expected in (
         ([str(swept)], "give --out FILE.html, or --wandb"),
@@ -134,7 +130,7 @@ document.body.dataset.result = JSON.stringify(result);
 </script></body>"""
 
 
-def browsed(path: Path, profile: Path) -> tuple[dict[str, Any], list[str]]:
+def browsed(path, profile):
     """What the clicks found, and the lines of the console, but for 3D drivers."""
     assert CHROMIUM is not None
     # fmt: off
@@ -153,7 +149,7 @@ def browsed(path: Path, profile: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian's package is `chromium`)")
-def test_in_a_browser(comparison: Path, swept: Path, tmp_path: Path) -> None:
+def test_in_a_browser(comparison, swept, tmp_path):
     path = tmp_path / "page.html"
     html = made(path, swept)
     path.write_text(html.replace("</body>", CLICKS), encoding="utf-8")

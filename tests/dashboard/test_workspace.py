@@ -1,10 +1,6 @@
 """The W&B workspace, by what it would send: its panels name what our runs log."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +12,7 @@ pytest.importorskip("wandb_workspaces")
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")
 
 
-def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def sections(folder):
     from ssl_faces.apps.dashboard.workspace import workspace
 
     built = workspace(gather([folder]), "me", "faces")._to_model()
@@ -26,7 +22,7 @@ def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {one["name"]: one["panels"] for one in banks}
 
 
-def test_panels_of_a_sweep(swept: Path) -> None:
+def test_panels_of_a_sweep(swept):
     found = sections(swept)
     assert list(found) == [
         "Online probe (held-out training faces, never test)",
@@ -55,9 +51,7 @@ def test_panels_of_a_sweep(swept: Path) -> None:
     assert rank["config"]["metrics"] == ["online/rank/expression"]
 
 
-def test_it_is_sent_once(
-    comparison: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_sent_once(comparison, monkeypatch, capsys):
     """An unreachable or refusing W&B is a one-sentence error."""
     from wandb_workspaces.workspaces import interface, internal
 
@@ -65,7 +59,7 @@ def test_it_is_sent_once(
     monkeypatch.setattr(interface, "get_app_url", lambda api: "https://wandb.example")
     sent = []
 
-    def upsert(view: Any) -> Any:
+    def upsert(view):
         sent.append(view)
         return {"upsertView": {"view": {"name": "nw-x", "id": "1"}}}
 
@@ -74,7 +68,7 @@ def test_it_is_sent_once(
     assert "workspace: https://wandb.example/me/faces?nw=" in capsys.readouterr().out
     assert len(sent) == 1
 
-    def refuse(view: Any) -> Any:
+    def refuse(view):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(internal, "upsert_view2", refuse)
@@ -86,7 +80,7 @@ def test_it_is_sent_once(
     assert "give ENTITY/PROJECT" in capsys.readouterr().err
 
 
-def test_runs_that_have_logged_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_have_logged_nothing(tmp_path, capsys):
     run = write_run(tmp_path / "run")
     (run / "csv/version_0/metrics.csv").write_text("loss,step\n")
     assert main(["dashboard", str(run), "--wandb", "me/faces"]) == 2

@@ -1,14 +1,10 @@
 """Augmentation: mild, in range, alike for both frames where it must be, repeatable."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import (
     adjust_brightness,
@@ -23,28 +19,28 @@ from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, col
 SIZE = 32
 
 
-def plain(**kwargs: Any) -> PairAugmentation:
+def plain(**kwargs):
     """Crop and flip only, bar what is asked for."""
     return strengths(**{"jitter": 0.0, "hue": 0.0, "jitter_share": 0.0, **kwargs})
 
 
-def strengths(**kwargs: Any) -> PairAugmentation:
+def strengths(**kwargs):
     return PairAugmentation(SIZE, Augmentation(**kwargs))
 
 
-def twice(pictures: Tensor) -> Tensor:
+def twice(pictures):
     """Pairs of a picture and itself: [b, 3, S, S] to [b, 2, 3, S, S]."""
     return pictures[:, None].expand(-1, 2, -1, -1, -1).contiguous()
 
 
-def ramps(count: int) -> Tensor:
+def ramps(count):
     """Red rises from left to right and green from top to bottom, 0 to 1; blue is 0.5."""
     line = torch.linspace(0, 1, SIZE)
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack((x, y, torch.full_like(x, 0.5))).expand(count, -1, -1, -1)
 
 
-def flipped(frames: Tensor) -> Tensor:
+def flipped(frames):
     """Whether red falls from left to right."""
     return frames[..., 0, :, : SIZE // 2].mean((-2, -1)) > frames[..., 0, :, SIZE // 2 :].mean(
         (-2, -1)
@@ -52,7 +48,7 @@ def flipped(frames: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_shape_type_and_range(dtype: torch.dtype) -> None:
+def test_shape_type_and_range(dtype):
     torch.manual_seed(0)
     pairs = torch.rand(8, 2, 3, SIZE, SIZE)
     pairs[:2], pairs[2:4] = 0, 1
@@ -66,14 +62,14 @@ def test_shape_type_and_range(dtype: torch.dtype) -> None:
     assert augmented[4:].std() > 0.1
 
 
-def test_strong_jitter_stays_in_range() -> None:
+def test_strong_jitter_stays_in_range():
     torch.manual_seed(0)
     augmented = plain(jitter=0.9, hue=0.4, jitter_share=1.0)(torch.rand(16, 2, 3, SIZE, SIZE))
     assert augmented.min() >= 0
     assert augmented.max() <= 1
 
 
-def test_bytes_and_their_fractions_are_augmented_alike() -> None:
+def test_bytes_and_their_fractions_are_augmented_alike():
     pairs = torch.randint(0, 256, (4, 2, 3, SIZE, SIZE), dtype=torch.uint8)
     augmentation, results = PairAugmentation(SIZE), []
     for given in (pairs, pairs.float() / 255):
@@ -82,7 +78,7 @@ def test_bytes_and_their_fractions_are_augmented_alike() -> None:
     torch.testing.assert_close(*results)
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_decides():
     pairs, augmentation = torch.rand(8, 2, 3, SIZE, SIZE), PairAugmentation(SIZE)
     results = []
     for seed in (1, 1, 2):
@@ -92,13 +88,13 @@ def test_the_seed_decides() -> None:
     assert (results[0] - results[2]).abs().max() > 0.05
 
 
-def test_no_gradient_is_kept() -> None:
+def test_no_gradient_is_kept():
     assert not PairAugmentation(SIZE)(
         torch.rand(1, 2, 3, SIZE, SIZE).requires_grad_()
     ).requires_grad
 
 
-def test_both_frames_are_flipped_alike_half_of_the_time() -> None:
+def test_both_frames_are_flipped_alike_half_of_the_time():
     torch.manual_seed(0)
     frames = flipped(plain()(twice(ramps(400))))
     assert torch.equal(frames[:, 0], frames[:, 1])
@@ -106,7 +102,7 @@ def test_both_frames_are_flipped_alike_half_of_the_time() -> None:
     assert abs(int(frames[:, 0].sum()) - 200) < 50
 
 
-def test_the_crop_is_near_the_whole_picture() -> None:
+def test_the_crop_is_near_the_whole_picture():
     """A side is cut by 5 % at most, so no point moves by more than that (and half a pixel)."""
     torch.manual_seed(0)
     augmented = plain()(twice(ramps(200)))
@@ -117,14 +113,14 @@ def test_the_crop_is_near_the_whole_picture() -> None:
     assert moved[:, :, :2].amax((2, 3, 4)).max() > 0.02, "some picture does move"
 
 
-def test_the_crop_is_drawn_once_a_picture() -> None:
+def test_the_crop_is_drawn_once_a_picture():
     torch.manual_seed(0)
     augmented = plain()(twice(ramps(100)))
     apart = (augmented[:, 0] - augmented[:, 1]).abs().amax((1, 2, 3))
     assert (apart > 1e-3).float().mean() > 0.5
 
 
-def test_a_crop_of_one_leaves_the_picture() -> None:
+def test_a_crop_of_one_leaves_the_picture():
     torch.manual_seed(0)
     pairs = twice(ramps(20))
     augmented = plain(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))(pairs)
@@ -132,11 +128,11 @@ def test_a_crop_of_one_leaves_the_picture() -> None:
     torch.testing.assert_close(upright, pairs, rtol=0, atol=1e-4)
 
 
-def flat(*rgb: float, count: int = 200) -> Tensor:
+def flat(*rgb, count=200):
     return torch.tensor(rgb).view(1, 3, 1, 1).expand(count, 3, SIZE, SIZE)
 
 
-def test_the_jitter_is_drawn_once_a_pair() -> None:
+def test_the_jitter_is_drawn_once_a_pair():
     torch.manual_seed(0)
     augmented = strengths(jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
     torch.testing.assert_close(augmented[:, 0], augmented[:, 1], rtol=0, atol=1e-5)
@@ -144,7 +140,7 @@ def test_the_jitter_is_drawn_once_a_pair() -> None:
     assert colours.std(0).min() > 1e-3, "another one for each pair"
 
 
-def test_the_jitter_is_mild() -> None:
+def test_the_jitter_is_mild():
     """Brightness, contrast and saturation by 5 % each and hue by 1 % of the circle."""
     torch.manual_seed(0)
     colour = torch.tensor([0.5, 0.4, 0.3])
@@ -154,7 +150,7 @@ def test_the_jitter_is_mild() -> None:
     assert moved.max() > 0.01
 
 
-def test_the_jitter_meets_its_share_of_the_pairs() -> None:
+def test_the_jitter_meets_its_share_of_the_pairs():
     torch.manual_seed(0)
     augmented = strengths(jitter_share=0.8)(twice(flat(0.5, 0.4, 0.3, count=400)))
     colour = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
@@ -166,7 +162,7 @@ def test_the_jitter_meets_its_share_of_the_pairs() -> None:
 # Against torchvision, a picture at a time --------------------------------------------------------
 
 
-def test_crops_and_flips_are_those_of_the_boxes() -> None:
+def test_crops_and_flips_are_those_of_the_boxes():
     """Each output pixel by bilinear interpolation of the four around its place in the box."""
     torch.manual_seed(0)
     picture = torch.rand(3, 5, 5)
@@ -191,7 +187,7 @@ def test_crops_and_flips_are_those_of_the_boxes() -> None:
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
-def test_brightness_contrast_and_saturation_are_torchvisions(order: list[int]) -> None:
+def test_brightness_contrast_and_saturation_are_torchvisions(order):
     torch.manual_seed(0)
     pictures = 0.3 + 0.4 * torch.rand(6, 3, 9, 7)  # far from where torchvision clamps
     factors = torch.cat((0.8 + 0.4 * torch.rand(6, 3), torch.zeros(6, 1)), 1)
@@ -204,7 +200,7 @@ def test_brightness_contrast_and_saturation_are_torchvisions(order: list[int]) -
         torch.testing.assert_close(ours, picture, rtol=0, atol=1e-3)
 
 
-def test_the_hue_turns_as_torchvisions_does() -> None:
+def test_the_hue_turns_as_torchvisions_does():
     """By up to 1 % of the circle, on colours of faces: within one level of 255 in the mean."""
     torch.manual_seed(0)
     skin = torch.tensor([0.75, 0.55, 0.45]).view(1, 3, 1, 1)
@@ -223,7 +219,7 @@ def test_the_hue_turns_as_torchvisions_does() -> None:
     assert F.cosine_similarity(ours, theirs, dim=0) > 0.7
 
 
-def test_boxes_are_torchvisions() -> None:
+def test_boxes_are_torchvisions():
     """Means and spreads of sides and places, of 4,000 draws each."""
     torch.manual_seed(0)
     ours = PairAugmentation(64).draw_boxes(4000)
@@ -242,12 +238,12 @@ def test_boxes_are_torchvisions() -> None:
 # Views: each picture by itself -------------------------------------------------------------------
 
 
-def views(**kwargs: Any) -> PairAugmentation:
+def views(**kwargs):
     """The strong preset, with some settings changed."""
     return PairAugmentation(SIZE, replace(PRESETS["views"], **kwargs))
 
 
-def test_views_are_drawn_for_each_picture_by_itself() -> None:
+def test_views_are_drawn_for_each_picture_by_itself():
     """Colour, grey, flip and crop of one picture of a pair say nothing of the other's."""
     torch.manual_seed(0)
     still = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "jitter_share": 0.0}
@@ -263,7 +259,7 @@ def test_views_are_drawn_for_each_picture_by_itself() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_grey_meets_its_share_of_the_pictures(share: float) -> None:
+def test_grey_meets_its_share_of_the_pictures(share):
     torch.manual_seed(0)
     found = views(grey_share=share, jitter_share=0.0)(twice(flat(0.7, 0.4, 0.2)))
     grey = found.amax(2) - found.amin(2) < 1e-5
@@ -278,7 +274,7 @@ def test_grey_meets_its_share_of_the_pictures(share: float) -> None:
         )
 
 
-def test_pairs_that_are_alike_are_grey_alike() -> None:
+def test_pairs_that_are_alike_are_grey_alike():
     torch.manual_seed(0)
     found = strengths(grey_share=0.5)(twice(flat(0.7, 0.4, 0.2)))
     grey = (found.amax(2) - found.amin(2)).amax((-2, -1)) < 1e-5
@@ -286,13 +282,13 @@ def test_pairs_that_are_alike_are_grey_alike() -> None:
     assert 60 < int(grey[:, 0].sum()) < 140
 
 
-def test_the_flip_meets_its_share_of_the_pictures() -> None:
+def test_the_flip_meets_its_share_of_the_pictures():
     torch.manual_seed(0)
     turned = flipped(views(flip_share=0.3, grey_share=0.0, jitter_share=0.0)(twice(ramps(400))))
     assert abs(int(turned.sum()) - 240) < 5 * (800 * 0.3 * 0.7) ** 0.5
 
 
-def test_crops_of_views_are_within_their_range() -> None:
+def test_crops_of_views_are_within_their_range():
     torch.manual_seed(0)
     boxes = views().draw_boxes(2000)
     area, ratio = boxes[:, 2] * boxes[:, 3], boxes[:, 2] / boxes[:, 3]
@@ -317,7 +313,7 @@ def test_crops_of_views_are_within_their_range() -> None:
         ({"hue": 0.6}, "hue: 0.6; give a number from 0 to 0.5"),
     ],
 )
-def test_strengths_that_can_not_be(strength: dict[str, Any], expected: str) -> None:
+def test_strengths_that_can_not_be(strength, expected):
     with pytest.raises(InputError) as caught:
         Augmentation(**strength)
     assert str(caught.value).startswith(f"data.augmentation.{expected}")

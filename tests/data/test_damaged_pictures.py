@@ -1,7 +1,5 @@
 """Damaged files of images decode whole, or are bad images."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +25,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_a_truncated_file_is_never_filled_up(kind: str) -> None:
+def test_a_truncated_file_is_never_filled_up(kind):
     """However short it is cut: refused, or (a trailer alone was lost) all the pixels."""
     data = WHOLE[kind]
     whole = decode_image(data)
@@ -42,7 +40,7 @@ def test_a_truncated_file_is_never_filled_up(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "grey JPEG", "PNG"])
-def test_a_tail_of_zeros_is_a_truncated_file(kind: str) -> None:
+def test_a_tail_of_zeros_is_a_truncated_file(kind):
     """What a full disk leaves of a file whose size was reserved beforehand."""
     data = WHOLE[kind]
     for share in (0.3, 0.6, 0.9, 0.99):
@@ -51,14 +49,14 @@ def test_a_tail_of_zeros_is_a_truncated_file(kind: str) -> None:
             decode_image(data[:cut] + bytes(len(data) - cut))
 
 
-def test_bytes_behind_the_picture_are_no_harm() -> None:
+def test_bytes_behind_the_picture_are_no_harm():
     """Phones append videos and notes to their JPEGs."""
     for kind in ("JPEG", "PNG"):
         with_trailer = WHOLE[kind] + b"\0\0\0 ftypmp42 \xff\xda\xff\xd8\xff and more"
         np.testing.assert_array_equal(decode_image(with_trailer), decode_image(WHOLE[kind]))
 
 
-def decodes_or_is_bad(data: bytes, at_least: int | None = None) -> None:
+def decodes_or_is_bad(data, at_least=None):
     """Any other exception fails the test."""
     try:
         pixels = decode_image(data, at_least=at_least)
@@ -83,7 +81,7 @@ STARTS = [
 
 @quick
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=300))
-def test_random_bytes_decode_or_are_bad(start: bytes, rest: bytes) -> None:
+def test_random_bytes_decode_or_are_bad(start, rest):
     decodes_or_is_bad(start + rest)
 
 
@@ -94,9 +92,7 @@ def test_random_bytes_decode_or_are_bad(start: bytes, rest: bytes) -> None:
     changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), max_size=12),
     at_least=st.sampled_from([None, 8, 16]),
 )
-def test_corrupted_pictures_decode_or_are_bad(
-    kind: str, cut: float, changes: list[tuple[float | int, int]], at_least: int | None
-) -> None:
+def test_corrupted_pictures_decode_or_are_bad(kind, cut, changes, at_least):
     data = bytearray(WHOLE[kind])
     for place, value in changes:
         data[int(place * len(data)) if isinstance(place, float) else place] = value

@@ -1,9 +1,7 @@
 """Every data set on small made-up copies of its owner's layout: one contract."""
 
-from __future__ import annotations
-
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,40 +38,40 @@ from tests.support import layouts as made
 from tests.support.layouts import keys
 
 
-def spelt(names: dict[str, str] | tuple[str, ...], at: int) -> Callable[[FaceRecord], str]:
+def spelt(names, at):
     """The class by the folder `at` of the key."""
     table = names if isinstance(names, dict) else {name: name.lower() for name in names}
     return lambda record: table[record.key.split("/")[at]]
 
 
-def digits(record: FaceRecord) -> int:
+def digits(record):
     return int("".join(c for c in record.key.rpartition("/")[2] if c.isdigit()))
 
 
-def ferplus_truth(record: FaceRecord) -> str:
+def ferplus_truth(record):
     return str(made.FERPLUS_ROWS[digits(record)][3])
 
 
-def ckplus_truth(record: FaceRecord) -> str:
+def ckplus_truth(record):
     person, number, frame = record.key.split("/")
     assert frame[-5] in "1456", "the first frame and the last three"
     place = (int(person[1:]) + int(number)) % 6
     return "neutral" if frame[-5] == "1" else tuple(made.OULU.values())[place]
 
 
-def oulu_truth(record: FaceRecord) -> str:
+def oulu_truth(record):
     person, name, frame = record.key.split("/")
     number, last = int(frame[:3]), 4 + (int(person[1:]) + list(made.OULU).index(name)) % 3
     assert number == 0 or number > last - 3
     return "neutral" if number == 0 else made.OULU[name]
 
 
-def affect(record: FaceRecord) -> dict[str, float]:
+def affect(record):
     i = digits(record)
     return {"valence": i / 22 - 0.5, "arousal": i / -44}
 
 
-def utk(record: FaceRecord) -> dict[str, float]:
+def utk(record):
     return dict(zip(("age", "gender", "race"), map(int, record.key.split("_")[:3]), strict=True))
 
 
@@ -109,20 +107,20 @@ plus = made.ferplus_folders
 lfw_pairs_of_two = partial(made.lfw, pairs=made.TWO_FOLDS)
 
 
-def raf(record: FaceRecord) -> str:
+def raf(record):
     return made.RAF_CLASSES[digits(record) % 7]
 
 
-def affectnet(record: FaceRecord, classes: Sequence[str] = made.AFFECT_CLASSES) -> str:
+def affectnet(record, classes=made.AFFECT_CLASSES):
     return classes[digits(record) % 11]
 
 
-def oulu(place: str, split: str) -> Layout:
+def oulu(place, split):
     make = partial(made.oulucasia, place=f"{place}/Strong", people=4)
     return Layout(OuluCasia, make, (0, 96, 96), split, shows=oulu_truth)
 
 
-def sfew(train: str, val: str, split: str) -> Layout:
+def sfew(train, val, split):
     return Layout(SFEW, partial(made.sfew, train=train, val=val), (21, 7, 28), split, shows=in_side)
 
 
@@ -171,11 +169,11 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind.__name__)
-def test_a_layout_is_recognised_listed_and_split(layout: Layout, tmp_path: Path) -> None:
+def test_a_layout_is_recognised_listed_and_split(layout, tmp_path):
     root = tmp_path / "data" / "set"
     layout.make(root)
     (train,) = [f for f in find_face_sets(root.parent) if type(f) is layout.kind]
-    kind: Callable[..., FaceSet] = layout.kind
+    kind = layout.kind
     again, test, both = (kind(root, part) for part in ("train", "test", "all"))
     assert (train.place, keys(train)) == (root, keys(again))
     assert (len(train), len(test), len(both)) == layout.parts
@@ -218,7 +216,7 @@ def test_a_layout_is_recognised_listed_and_split(layout: Layout, tmp_path: Path)
         assert person is None or both.people[sample["person"]] == person
 
 
-def test_every_registered_set_has_a_layout_here() -> None:
+def test_every_registered_set_has_a_layout_here():
     assert {layout.kind for layout in LAYOUTS} == {
         kind for kind in REGISTRY.values() if kind.__module__.startswith("ssl_faces.")
     }

@@ -1,20 +1,11 @@
 """Which sets a folder has, by its contents."""
 
-from __future__ import annotations
-
 import logging
 import re
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from ssl_faces.data import (
-    Fer2013,
-    ImageFolder,
-    default_data_root,
-    find_face_sets,
-)
+from ssl_faces.data import Fer2013, ImageFolder, default_data_root, find_face_sets
 from ssl_faces.data.sets.cfp import CFP
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.images import write_picture
@@ -34,11 +25,11 @@ from tests.support.layouts import (
 from tests.support.refusals import message_of
 
 
-def test_a_data_set_itself_may_be_given(tmp_path: Path) -> None:
+def test_a_data_set_itself_may_be_given(tmp_path):
     assert [type(faces) for faces in find_face_sets(fer_folders(tmp_path / "x"))] == [Fer2013]
 
 
-def test_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
+def test_finds_the_csv_and_pairs_beside(tmp_path):
     fer_csv(tmp_path / "fer2013.csv", [f"0,{pixels_text(0)},Training"])
     assert [type(faces) for faces in find_face_sets(tmp_path)] == [Fer2013]
     (tmp_path / "fer2013.csv").rename(tmp_path / "old.txt")
@@ -48,7 +39,7 @@ def test_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
     assert keys(found) == [f"Dora/Dora_000{i}.jpg" for i in range(1, 5)]
 
 
-def test_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
+def test_plain_pictures_are_one_unlabelled_set(tmp_path):
     album(tmp_path)
     (found,) = find_face_sets(tmp_path)
     assert type(found) is ImageFolder
@@ -57,13 +48,13 @@ def test_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
     assert find_face_sets(tmp_path, "test") == []
 
 
-def test_finds_pictures_however_deep(tmp_path: Path) -> None:
+def test_finds_pictures_however_deep(tmp_path):
     put_picture(tmp_path / "a" / "b" / "c" / "d" / "1.jpg")
     (found,) = find_face_sets(tmp_path)
     assert keys(found) == ["a/b/c/d/1.jpg"]
 
 
-def test_warns_of_what_it_leaves_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warns_of_what_it_leaves_out(tmp_path, caplog):
     utkface(tmp_path / "utk")
     put_picture(tmp_path / "mine" / "1.jpg")
     with caplog.at_level(logging.WARNING):
@@ -71,14 +62,14 @@ def test_warns_of_what_it_leaves_out(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert f"{tmp_path / 'mine'} is no data set known here" in caplog.text
 
 
-def test_refuses_two_copies(tmp_path: Path) -> None:
+def test_refuses_two_copies(tmp_path):
     utkface(tmp_path / "one")
     utkface(tmp_path / "two")
     text = message_of(find_face_sets, tmp_path)
     assert f"UTKFace twice, in {tmp_path / 'one'} and {tmp_path / 'two'}" in text
 
 
-def test_says_how_to_unpack(tmp_path: Path) -> None:
+def test_says_how_to_unpack(tmp_path):
     (tmp_path / "README.md").touch()
     (tmp_path / "fer2013.zip").touch()
     (tmp_path / "utkface.zip").touch()
@@ -87,9 +78,7 @@ def test_says_how_to_unpack(tmp_path: Path) -> None:
     assert f"python -m zipfile -e {tmp_path / 'fer2013.zip'} " in text
 
 
-def test_votes_of_ferplus_beside_images_of_other_names(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_votes_of_ferplus_beside_images_of_other_names(tmp_path, caplog):
     """FER-2013 as class folders: nothing gives the row of `Training_69523426.jpg`."""
     table = fer_folders(tmp_path) / "fer2013new.csv"
     table.write_text("\n".join(["Usage,Image name", *ferplus_labels()]) + "\n")
@@ -98,12 +87,12 @@ def test_votes_of_ferplus_beside_images_of_other_names(
     assert f"{table} is left out: its rows can't be matched to the images beside" in caplog.text
 
 
-def test_empty_or_missing(tmp_path: Path) -> None:
+def test_empty_or_missing(tmp_path):
     assert re.search(f"{tmp_path} holds no pictures; give a", message_of(find_face_sets, tmp_path))
     assert f"{tmp_path / 'gone'} does not exist" in message_of(find_face_sets, tmp_path / "gone")
 
 
-def test_default_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_data_root(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path))
     assert default_data_root() == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -113,9 +102,7 @@ def test_default_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert default_data_root() == tmp_path / ".cache" / "ssl-faces" / "data"
 
 
-def test_a_set_without_its_test_part_does_not_hide_the_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_set_without_its_test_part_does_not_hide_the_others(tmp_path, caplog):
     fer_folders(tmp_path / "fer", usages=["Training"])
     assert "no folder 'PublicTest'" in message_of(find_face_sets, tmp_path, "test")
     rafdb(tmp_path / "raf")
@@ -126,7 +113,7 @@ def test_a_set_without_its_test_part_does_not_hide_the_others(
     assert held_out_by([fer], cache=tmp_path / "cache").is_empty
 
 
-def test_a_folder_called_frontal_is_not_cfp(tmp_path: Path) -> None:
+def test_a_folder_called_frontal_is_not_cfp(tmp_path):
     """`ssl-faces render --counterparts frontal` writes counterparts/frontal beside the images."""
     write_picture(tmp_path / "images/0.png", np.zeros((16, 16, 3), np.uint8))
     write_picture(tmp_path / "counterparts/frontal/0.png", np.zeros((16, 16, 3), np.uint8))

@@ -1,7 +1,5 @@
 """Random flows: bumps by a loop over positions, affine maps by closed forms."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -14,7 +12,7 @@ from ssl_faces.networks.warp import warp
 from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
 
 
-def test_bumps_as_a_loop_over_positions() -> None:
+def test_bumps_as_a_loop_over_positions():
     draw = torch.Generator().manual_seed(0)
     size, faces, bumps = 7, 2, 3
     centres = torch.rand(faces, bumps, 2, generator=draw) * 2 - 1
@@ -36,7 +34,7 @@ def test_bumps_as_a_loop_over_positions() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_default_warps_keep_the_border_and_fold_nothing_in_most_places(seed: int) -> None:
+def test_default_warps_keep_the_border_and_fold_nothing_in_most_places(seed):
     torch.manual_seed(seed)
     size = 33
     flow = LocalWarps().draw(8, size)
@@ -52,7 +50,7 @@ def test_default_warps_keep_the_border_and_fold_nothing_in_most_places(seed: int
     assert corners.max() < 0.2
 
 
-def test_one_bump_folds_nothing_below_its_bound() -> None:
+def test_one_bump_folds_nothing_below_its_bound():
     size = 201
     for share, folds in ((1.6, False), (1.75, True)):
         flow = bump_flow(
@@ -65,7 +63,7 @@ def test_one_bump_folds_nothing_below_its_bound() -> None:
         assert bool((steps < 0).any()) == folds
 
 
-def test_an_affine_map_alone_turns_pictures() -> None:
+def test_an_affine_map_alone_turns_pictures():
     picture = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     # Look from (x, y) at (-y, x).
     turn = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]])
@@ -73,7 +71,7 @@ def test_an_affine_map_alone_turns_pictures() -> None:
     torch.testing.assert_close(turned, picture.rot90(1, (-2, -1)), atol=1e-5, rtol=0)
 
 
-def test_a_flow_then_an_affine_map_looks_where_both_lead() -> None:
+def test_a_flow_then_an_affine_map_looks_where_both_lead():
     draw = torch.Generator().manual_seed(0)
     size = 5
     flow, maps = torch.randn(2, 2, size, size, generator=draw), torch.randn(2, 2, 3, generator=draw)
@@ -90,7 +88,7 @@ def test_a_flow_then_an_affine_map_looks_where_both_lead() -> None:
     torch.testing.assert_close(same, flow, atol=1e-6, rtol=0)
 
 
-def test_affine_maps_have_the_strengths_asked_for() -> None:
+def test_affine_maps_have_the_strengths_asked_for():
     torch.manual_seed(0)
     still = AffineMaps(turn=0, scale=0, shear=0, move=0).draw(5)
     torch.testing.assert_close(still, torch.eye(2, 3).expand(5, 2, 3))
@@ -101,7 +99,7 @@ def test_affine_maps_have_the_strengths_asked_for() -> None:
     torch.testing.assert_close(torch.linalg.det(turned[:, :, :2]), torch.ones(2000))
 
 
-def test_draws_follow_from_torchs_seed() -> None:
+def test_draws_follow_from_torchs_seed():
     flows = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
@@ -110,13 +108,13 @@ def test_draws_follow_from_torchs_seed() -> None:
     assert not torch.equal(flows[0], flows[2])
 
 
-def test_strengths_that_can_not_be() -> None:
+def test_strengths_that_can_not_be():
     for settings_, message in (
         ({"shift": (0.3, 0.1)}, "model.local.shift: 0.3 to 0.1; give the smaller number first"),
         ({"sigma": (0.0, 0.1)}, "model.local.sigma: 0; give a number above 0"),
     ):
         with pytest.raises(InputError, match=message):
-            LocalWarps(**settings_)  # type: ignore[arg-type]
+            LocalWarps(**settings_)
     with pytest.raises(InputError, match=r"model.affine.scale: 1; give a number from 0"):
         AffineMaps(scale=1.0)
     with pytest.raises(InputError, match=r"model.affine.turn: -3; give a number, 0 or more"):

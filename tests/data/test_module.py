@@ -1,22 +1,11 @@
 """The data module: what it leaves out, what it says of it, and the batches it makes."""
 
-from __future__ import annotations
-
 import logging
-from pathlib import Path
 
 import pytest
 import torch
 
-from ssl_faces.data import (
-    LFW,
-    FaceSet,
-    Fer2013,
-    ImageFolder,
-    UTKFace,
-    YouTubeKeypoints,
-    in_test_share,
-)
+from ssl_faces.data import LFW, Fer2013, ImageFolder, UTKFace, YouTubeKeypoints, in_test_share
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
 from tests.support.face_data import keys_of, ready
@@ -34,20 +23,20 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     """Packs of made-up faces go beside them, not to the user's cache."""
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     return four_sets(tmp_path / "data")
 
 
 # What is left out -------------------------------------------------------------------------------
 
 
-def test_test_parts_and_test_people_are_left_out(root: Path) -> None:
+def test_test_parts_and_test_people_are_left_out(root):
     data = ready(root)
     assert keys_of(data, "fer2013") == {
         f"Training/{name}/{n}.png" for name in ("angry", "happy") for n in range(3)
@@ -69,7 +58,7 @@ def test_test_parts_and_test_people_are_left_out(root: Path) -> None:
     assert 0 < len(tested) < len(pictures)
 
 
-def test_it_says_what_it_left_out(root: Path) -> None:
+def test_it_says_what_it_left_out(root):
     data = ready(root)
     assert {d["name"]: d["pictures"] for d in data.description} == {
         name: len(keys_of(data, name))
@@ -90,9 +79,7 @@ def test_it_says_what_it_left_out(root: Path) -> None:
     assert about(data, "utkface")["pairs"] == "mirror images"
 
 
-def test_it_says_what_folders_were_recognised_as(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_says_what_folders_were_recognised_as(root, capsys):
     data = ready(root)
     lines = [x for x in capsys.readouterr().err.splitlines() if "recognised as" in x]
     assert len(lines) == 4
@@ -110,7 +97,7 @@ def test_it_says_what_folders_were_recognised_as(
     assert f"{root / 'utk'}: recognised as UTKFace; 40 images to train on\n" in text
 
 
-def test_byte_identical_copies_of_test_pictures_are_left_out(root: Path) -> None:
+def test_byte_identical_copies_of_test_pictures_are_left_out(root):
     public = root / "fer" / "PublicTest" / "angry" / "0.png"
     copies = [
         root / "fer" / "Training" / "happy" / "copy.png",
@@ -128,7 +115,7 @@ def test_byte_identical_copies_of_test_pictures_are_left_out(root: Path) -> None
     assert len(keys_of(data, "fer2013")) == 6
 
 
-def test_trained_on_gives_the_hashes_of_the_files(root: Path) -> None:
+def test_trained_on_gives_the_hashes_of_the_files(root):
     folders = {
         "fer2013": root / "fer",
         "lfw": root / "lfw",
@@ -141,7 +128,7 @@ def test_trained_on_gives_the_hashes_of_the_files(root: Path) -> None:
         assert found == digest(folders[name] / key)
 
 
-def test_everything_is_trained_on_when_asked(root: Path) -> None:
+def test_everything_is_trained_on_when_asked(root):
     data = ready(root, leave_out_tests=False)
     assert {d["name"]: (d["part"], d["pictures"]) for d in data.description} == {
         "fer2013": ("all", 12),
@@ -152,9 +139,9 @@ def test_everything_is_trained_on_when_asked(root: Path) -> None:
     assert len(data.trained_on()) == 71
 
 
-def test_test_parts_are_left_out_of_a_set_given_whole(root: Path) -> None:
+def test_test_parts_are_left_out_of_a_set_given_whole(root):
     """By content and by person, whatever part the set given is."""
-    sets: list[FaceSet] = [
+    sets = [
         Fer2013(root / "fer", "all"),
         LFW(root / "lfw", "all"),
         UTKFace(root / "utk", "all"),
@@ -164,14 +151,14 @@ def test_test_parts_are_left_out_of_a_set_given_whole(root: Path) -> None:
     assert sorted(whole.trained_on()) == sorted(usual.trained_on())
 
 
-def test_a_test_picture_that_cannot_be_read_is_no_obstacle(root: Path) -> None:
+def test_a_test_picture_that_cannot_be_read_is_no_obstacle(root):
     usual = ready(root).trained_on()
     (root / "fer" / "PublicTest" / "angry" / "9.png").symlink_to(root / "nowhere.png")
     (root / "lfw" / TRAINED[0] / f"{TRAINED[0]}_0009.png").symlink_to(root / "nowhere.png")
     assert ready(root).trained_on() == usual
 
 
-def test_pictures_that_cannot_be_used_are_listed(root: Path) -> None:
+def test_pictures_that_cannot_be_used_are_listed(root):
     (root / "fer" / "Training" / "angry" / "0.png").write_bytes(b"no picture")
     put_picture(root / "utk" / "39_0_2017.png", 1)
     data = ready(root)
@@ -184,7 +171,7 @@ def test_pictures_that_cannot_be_used_are_listed(root: Path) -> None:
     assert len(keys_of(data, "fer2013")) == 5
 
 
-def test_a_skipped_picture_does_not_shift_the_people(root: Path) -> None:
+def test_a_skipped_picture_does_not_shift_the_people(root):
     """An early picture of either set with people can't be decoded."""
     lfw_first, youtube_first = f"{TRAINED[1]}/{TRAINED[1]}_0001.png", f"{TRAINED[0]}_0.png"
     (root / "lfw" / lfw_first).write_bytes(b"no picture")
@@ -203,7 +190,7 @@ def test_a_skipped_picture_does_not_shift_the_people(root: Path) -> None:
             assert mirrored == (names[0] != TRAINED[1])
 
 
-def test_setting_up_twice_changes_nothing(root: Path) -> None:
+def test_setting_up_twice_changes_nothing(root):
     data = ready(root)
     rows, description = data.trained_on(), list(data.description)
     data.setup("fit")
@@ -215,14 +202,14 @@ def test_setting_up_twice_changes_nothing(root: Path) -> None:
 # Sets given one by one, plain folders, rendered faces -------------------------------------------
 
 
-def album(root: Path, people: int = 5, each: int = 3) -> Path:
+def album(root, people=5, each=3):
     for person in range(people):
         for n in range(each):
             put_picture(root / f"p{person}" / f"{n}.png", 10 * person + n)
     return root
 
 
-def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
+def test_a_plain_folder_is_trained_on_whole(tmp_path):
     data = ready(album(tmp_path / "album"))
     assert keys_of(data, "album") == {f"p{p}/{n}.png" for p in range(5) for n in range(3)}
     assert about(data, "album")["part"] == "all"
@@ -231,7 +218,7 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
     assert pairs["mirrored"].all(), "where nobody is known, there is nothing to choose from"
 
 
-def test_sets_given_one_by_one(tmp_path: Path) -> None:
+def test_sets_given_one_by_one(tmp_path):
     album(tmp_path / "album")
     faces = ImageFolder(tmp_path / "album", people_from_folders=True, name="mine")
     data = ready(sets=[faces])
@@ -239,12 +226,12 @@ def test_sets_given_one_by_one(tmp_path: Path) -> None:
     assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"
 
 
-def test_no_set_at_all(tmp_path: Path) -> None:
+def test_no_set_at_all(tmp_path):
     assert "data.sets" in message_of(ready, sets=[])
 
 
 @pytest.mark.parametrize("name", ["gone", "empty"])
-def test_a_folder_without_faces(tmp_path: Path, name: str) -> None:
+def test_a_folder_without_faces(tmp_path, name):
     (tmp_path / "empty").mkdir()
     data = FaceData(tmp_path / name)
     assert str(tmp_path / name) in message_of(data.prepare_data)
@@ -252,9 +239,7 @@ def test_a_folder_without_faces(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone", "empty"])
-def test_rendered_faces_where_there_are_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
+def test_rendered_faces_where_there_are_no_others(tmp_path, monkeypatch, caplog, name):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / name))
     with caplog.at_level(logging.WARNING):
@@ -266,9 +251,7 @@ def test_rendered_faces_where_there_are_no_others(
     assert not set(faces.people) & faces.held_out_people
 
 
-def test_faces_of_the_default_root(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_faces_of_the_default_root(root, monkeypatch, caplog):
     monkeypatch.setenv("SSL_FACES_DATA", str(root))
     data = ready()
     assert sorted(data.trained_on()) == sorted(ready(root).trained_on())
@@ -278,7 +261,7 @@ def test_faces_of_the_default_root(
     assert caplog.messages.count(warning) == 1
 
 
-def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
+def test_fewer_pictures_than_a_batch(tmp_path):
     data = ready(album(tmp_path / "album"), batch_size=16)
     text = message_of(data.train_dataloader)
     assert "15 pictures are fewer than one step of 16 pairs on each of 1 device(s)" in text
@@ -289,10 +272,10 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
 # Batches ----------------------------------------------------------------------------------------
 
 
-def test_pairs_cross_sets_by_name(root: Path) -> None:
+def test_pairs_cross_sets_by_name(root):
     """Person 1 has pictures in LFW and among the YouTube keypoints."""
     data = ready(root, batch_size=1, flip_share=0.0)
-    partners: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    partners = {}
     for epoch in range(12):
         loader = data.train_dataloader()
         loader.dataset.epoch = epoch
@@ -315,16 +298,16 @@ def test_pairs_cross_sets_by_name(root: Path) -> None:
     assert crossing
 
 
-def test_augmentation_follows_the_batch_alone(root: Path) -> None:
+def test_augmentation_follows_the_batch_alone(root):
     data = ready(root)
     batch = next(iter(data.train_dataloader()))
     results = []
     for seed, given in ((0, batch), (1, batch), (0, {**batch, "seed": batch["seed"] + 1})):
         torch.manual_seed(seed)
         results.append(data.on_after_batch_transfer(given, 0))
-        results[-1]["draw"] = torch.rand(1).item()  # type: ignore[typeddict-unknown-key]
+        results[-1]["draw"] = torch.rand(1).item()
     torch.testing.assert_close(results[0]["pairs"], results[1]["pairs"], rtol=0, atol=0)
-    assert results[0]["draw"] == results[1]["draw"] != results[2]["draw"]  # type: ignore[typeddict-item]
+    assert results[0]["draw"] == results[1]["draw"] != results[2]["draw"]
     assert (results[0]["pairs"] - results[2]["pairs"]).abs().max() > 0.05
     assert results[0]["pairs"].shape == (4, 2, 3, 16, 16)
     assert results[0]["pairs"].dtype == torch.float32
@@ -332,7 +315,7 @@ def test_augmentation_follows_the_batch_alone(root: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 6, 100])
-def test_a_sample_is_spread_over_the_faces_and_not_augmented(root: Path, count: int) -> None:
+def test_a_sample_is_spread_over_the_faces_and_not_augmented(root, count):
     data = ready(root)
     sample = data.sample(count)
     total = len(data.trained_on())

@@ -1,11 +1,7 @@
 """Training from packs: the same as from the pictures, in memory or not, whole or streamed."""
 
-from __future__ import annotations
-
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +11,6 @@ from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.pairs.module import FaceData
-from ssl_faces.pairs.pairing import PairBatch
 from tests.support.refusals import message_of
 from tests.support.waiting import eventually
 
@@ -23,18 +18,16 @@ SIZE, COUNT, SHARD = 8, 60, 12
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
 
 
-def pixels(number: int) -> np.ndarray:
+def pixels(number):
     return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def faces(
-    name: str = "noise", numbers: range = range(COUNT), tested: tuple[str, int] | None = None
-) -> FaceSet:
+def faces(name="noise", numbers=range(COUNT), tested=None):
     """Picture i shows person i // 3. Some tests hold out a person and one picture."""
     records = [FaceRecord(str(i), pixels(i), f"p{i // 3}") for i in numbers]
     if tested is None:
@@ -48,24 +41,24 @@ def faces(
 KNOWN = {pixels(i).transpose(2, 0, 1).tobytes(): i for i in range(COUNT)}
 
 
-def packed(folder: Path, *sets: FaceSet) -> Path:
+def packed(folder, *sets):
     pack_sets(sets, folder, SIZE, held_out=held_out_by(sets))
     return folder
 
 
 @pytest.fixture
-def pack(tmp_path: Path) -> Path:
+def pack(tmp_path):
     """60 pictures in 5 shards."""
     return packed(tmp_path / "pack", faces())
 
 
-def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs: Any) -> Any:
+def ready(packs, rank=0, world_size=1, **kwargs):
     place = None if packs is None else str(packs)
     data = FaceData(packs=place, **{"batch_size": 4, "size": SIZE, **kwargs})
     data.prepare_data()
     data.setup()
     progress = SimpleNamespace(current=SimpleNamespace(processed=0))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
         current_epoch=0,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         world_size=world_size,
@@ -76,11 +69,11 @@ def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs
     return data
 
 
-def batches(data: FaceData) -> list[PairBatch]:
+def batches(data):
     return list(data.train_dataloader())
 
 
-def numbers(found: list[PairBatch]) -> list[tuple[int, int, bool]]:
+def numbers(found):
     """First picture, second picture, whether the second is mirrored."""
     rows = []
     for batch in found:
@@ -92,7 +85,7 @@ def numbers(found: list[PairBatch]) -> list[tuple[int, int, bool]]:
     return rows
 
 
-def same(ours: list[PairBatch], theirs: list[PairBatch]) -> bool:
+def same(ours, theirs):
     return len(ours) == len(theirs) and all(
         torch.equal(a["pairs"], b["pairs"]) and a["seed"] == b["seed"]
         for a, b in zip(ours, theirs, strict=True)
@@ -102,7 +95,7 @@ def same(ours: list[PairBatch], theirs: list[PairBatch]) -> bool:
 # The same as from the pictures -------------------------------------------------------------------
 
 
-def test_a_pack_trains_as_its_sets_do(tmp_path: Path) -> None:
+def test_a_pack_trains_as_its_sets_do(tmp_path):
     sets = [faces("one", range(30), ("p4", 1)), faces("two", range(30, COUNT), ("p12", 50))]
     ours = ready(packed(tmp_path / "pack", *sets))
     theirs = ready(None, sets=sets)
@@ -114,7 +107,7 @@ def test_a_pack_trains_as_its_sets_do(tmp_path: Path) -> None:
     assert ours.has_people
 
 
-def test_tests_of_one_pack_are_left_out_of_the_others(tmp_path: Path) -> None:
+def test_tests_of_one_pack_are_left_out_of_the_others(tmp_path):
     """Person 4 and picture 1 are in the second pack, and tested by a set of the first."""
     one = packed(tmp_path / "one", faces("one", range(30, COUNT), ("p4", 1)))
     two = packed(tmp_path / "two", faces("two", range(30)))
@@ -129,7 +122,7 @@ def test_tests_of_one_pack_are_left_out_of_the_others(tmp_path: Path) -> None:
     assert not ready(str(two), leave_out_tests=False).leaves_tests_out
 
 
-def test_where_pictures_lie_changes_nothing(pack: Path) -> None:
+def test_where_pictures_lie_changes_nothing(pack):
     on_disk = ready(pack, in_memory=False)
     there = ready(pack, in_memory=True)
     assert same(batches(on_disk), batches(there))
@@ -137,9 +130,7 @@ def test_where_pictures_lie_changes_nothing(pack: Path) -> None:
     assert there.faces.memory is not None
 
 
-def test_auto_is_a_quarter_of_a_gpus_free_memory(
-    pack: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_is_a_quarter_of_a_gpus_free_memory(pack, monkeypatch):
     data = ready(pack)
     data.train_dataloader()
     assert data.faces.memory is None, "on a CPU pictures are read from disk"
@@ -152,7 +143,7 @@ def test_auto_is_a_quarter_of_a_gpus_free_memory(
         assert not data._much_room(torch.device("cpu"))
 
 
-def test_pairs_gathered_on_the_device_are_the_same(pack: Path) -> None:
+def test_pairs_gathered_on_the_device_are_the_same(pack):
     """The processor stands in for a GPU that holds all pictures."""
     data, usual = ready(pack), batches(ready(pack))
     data._on_device = data.faces.load()
@@ -167,12 +158,10 @@ def test_pairs_gathered_on_the_device_are_the_same(pack: Path) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (2, 0), (3, 1)])
-def test_ranks_and_workers_together_see_each_picture_once(
-    pack: Path, world_size: int, workers: int, streamed: bool
-) -> None:
+def test_ranks_and_workers_together_see_each_picture_once(pack, world_size, workers, streamed):
     """60 pictures, of which 3 ranks drop the last 60 - 4 * 15."""
     place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
-    seen: list[int] = []
+    seen = []
     for rank in range(world_size):
         data = ready(place, rank, world_size, num_workers=workers, batch_size=5, **more)
         assert data.streamed == streamed
@@ -180,18 +169,18 @@ def test_ranks_and_workers_together_see_each_picture_once(
     assert sorted(seen) == list(range(COUNT))
 
 
-def tight(pack: Path) -> dict[str, Any]:
+def tight(pack):
     """Settings with which four of the five shards can be kept: windows of two."""
     longest = max(path.stat().st_size for path in pack.glob("shard-*"))
     return {"cache_gb": (4 * longest + 1) / 1e9, "window": 2}
 
 
-def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Path) -> None:
+def test_streamed_pairs_are_of_one_person_in_two_levels(pack, tmp_path):
     data = ready(f"file://{pack}", flip_share=0.0, batch_size=3, **tight(pack))
     shards = {key: k for k, keys in enumerate(shard_keys(data)) for key in keys}
     orders = []
 
-    def kept_is_small() -> bool:
+    def kept_is_small():
         kept = (tmp_path / "cache" / "fetched").glob("*.npy")
         return sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
 
@@ -208,13 +197,13 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Pa
     assert orders[0] != orders[1] != orders[2]
 
 
-def shard_keys(data: FaceData) -> list[list[str]]:
+def shard_keys(data):
     index = data.packs[0].index
     keys = index.images.key_list()
     return [keys[begin:end] for begin, end in pairwise(index.starts().tolist())]
 
 
-def test_a_remote_pack_that_fits_the_cache_trains_as_one_that_is_here(pack: Path) -> None:
+def test_a_remote_pack_that_fits_the_cache_trains_as_one_that_is_here(pack):
     here, remote = ready(pack), ready(f"file://{pack}")
     fits = ready(f"file://{pack}", cache_gb=1.0)
     assert not remote.streamed
@@ -224,9 +213,7 @@ def test_a_remote_pack_that_fits_the_cache_trains_as_one_that_is_here(pack: Path
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_an_epoch_is_resumed_at_the_next_pair_with_other_workers(
-    pack: Path, streamed: bool
-) -> None:
+def test_an_epoch_is_resumed_at_the_next_pair_with_other_workers(pack, streamed):
     place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
     whole = batches(ready(place, num_workers=2, **more))
     state = ready(place, **more).state_dict()
@@ -237,7 +224,7 @@ def test_an_epoch_is_resumed_at_the_next_pair_with_other_workers(
         assert same(batches(data), whole[7:])
 
 
-def test_packs_that_are_here_go_by_windows_when_asked(pack: Path) -> None:
+def test_packs_that_are_here_go_by_windows_when_asked(pack):
     """In the very order in which they would be streamed."""
     streamed = batches(ready(f"file://{pack}", **tight(pack)))
     assert same(batches(ready(pack, window=2)), streamed)
@@ -245,7 +232,7 @@ def test_packs_that_are_here_go_by_windows_when_asked(pack: Path) -> None:
     assert not same(batches(ready(pack)), streamed)
 
 
-def test_loader_processes_of_one_that_has_fetched(pack: Path) -> None:
+def test_loader_processes_of_one_that_has_fetched(pack):
     """Its threads stay behind when they are forked."""
     data = ready(f"file://{pack}", **tight(pack))
     alone = batches(data)
@@ -253,7 +240,7 @@ def test_loader_processes_of_one_that_has_fetched(pack: Path) -> None:
     assert same(batches(data), alone)
 
 
-def test_another_window_is_another_order_and_not_resumed(pack: Path) -> None:
+def test_another_window_is_another_order_and_not_resumed(pack):
     more = tight(pack)
     state = {"epoch": 0, "batch": 7, "order": ready(f"file://{pack}", **more)._order()}
     data = ready(f"file://{pack}")
@@ -261,7 +248,7 @@ def test_another_window_is_another_order_and_not_resumed(pack: Path) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_sample(pack: Path, streamed: bool) -> None:
+def test_a_sample(pack, streamed):
     place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
     sample = ready(place, **more).sample(6)["pairs"]
     found = numbers([{"pairs": (255 * sample).round().to(torch.uint8)}])
@@ -272,7 +259,7 @@ def test_a_sample(pack: Path, streamed: bool) -> None:
 # Bad input --------------------------------------------------------------------------------------
 
 
-def test_invalid_settings(pack: Path, tmp_path: Path) -> None:
+def test_invalid_settings(pack, tmp_path):
     assert "data.packs and data.root" in message_of(ready, pack, root=tmp_path)
     assert "data.window: 0" in message_of(ready, pack, window=0)
     assert "data.cache_gb: 0;" in message_of(ready, pack, cache_gb=0.0)
@@ -285,7 +272,7 @@ def test_invalid_settings(pack: Path, tmp_path: Path) -> None:
     assert "set data.in_memory=false" in message_of(data.train_dataloader)
 
 
-def test_streamed_packs_leave_out_each_others_tests(tmp_path: Path) -> None:
+def test_streamed_packs_leave_out_each_others_tests(tmp_path):
     one = packed(tmp_path / "one", faces("one", range(30, COUNT), ("p4", 1)))
     two = packed(tmp_path / "two", faces("two", range(30)))
     expected = {str(i) for i in range(COUNT)} - {"1", "12", "13", "14"}
@@ -297,7 +284,7 @@ def test_streamed_packs_leave_out_each_others_tests(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_shard_that_goes_missing_in_training(pack: Path, workers: int) -> None:
+def test_a_shard_that_goes_missing_in_training(pack, workers):
     """Told in one sentence, from a loader's process too."""
     data = ready(f"file://{pack}", num_workers=workers, **tight(pack))
     loader = iter(data.train_dataloader())

@@ -1,35 +1,31 @@
 """A resumed run goes through the rest of its epoch, and needs the images and settings of before."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
-from ssl_faces.pairs.module import FaceData
 from tests.support.face_data import keys_of, ready
 from tests.support.noise_sets import four_sets, put_picture
 from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     return four_sets(tmp_path / "data")
 
 
-def put_at(data: FaceData, epoch: int, batch: int) -> None:
+def put_at(data, epoch, batch):
     """Give `data` a trainer that has trained on so many epochs and batches."""
     progress = SimpleNamespace(current=SimpleNamespace(processed=batch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
         current_epoch=epoch,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         world_size=1,
@@ -40,7 +36,7 @@ def put_at(data: FaceData, epoch: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize("share", [None, 0.5])
-def test_a_resumed_epoch_continues_where_it_stopped(root: Path, share: float | None) -> None:
+def test_a_resumed_epoch_continues_where_it_stopped(root, share):
     whole = list(ready(root, different_share=share).train_dataloader())
     data = ready(root, different_share=share)
     put_at(data, 0, 3)
@@ -62,9 +58,7 @@ def test_a_resumed_epoch_continues_where_it_stopped(root: Path, share: float | N
         ({"size": 24}, "size 16 (now 24)"),
     ],
 )
-def test_a_run_is_not_resumed_with_other_data(
-    root: Path, change: dict[str, Any], expected: str
-) -> None:
+def test_a_run_is_not_resumed_with_other_data(root, change, expected):
     state, other = ready(root).state_dict(), ready(root, **change)
     text = message_of(other.load_state_dict, state)
     assert "can't be resumed with other data settings" in text
@@ -72,7 +66,7 @@ def test_a_run_is_not_resumed_with_other_data(
     assert "--out" in text
 
 
-def copied(root: Path, to: Path) -> Path:
+def copied(root, to):
     """The same files with other times, listed by the file system in another order."""
     for path in sorted(filter(Path.is_file, root.rglob("*")), reverse=True):
         place = to / path.relative_to(root)
@@ -83,9 +77,7 @@ def copied(root: Path, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_a_run_is_resumed_with_a_copy_of_its_pictures(
-    root: Path, tmp_path: Path, plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_resumed_with_a_copy_of_its_pictures(root, tmp_path, plain, monkeypatch):
     """On another machine, with another cache, in a folder of another name; sets and any folder."""
     source = root / "utk" if plain else root
     if plain:
@@ -103,7 +95,7 @@ def test_a_run_is_resumed_with_a_copy_of_its_pictures(
         assert torch.equal(one["pairs"], two["pairs"])
 
 
-def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
+def test_a_checkpoint_of_before_is_resumed(root):
     data = ready(root)
     order = data._order()
     del order["size"]
@@ -120,7 +112,7 @@ def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
         ("tests", "48, and there are 71 now; added "),
     ],
 )
-def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, expected: str) -> None:
+def test_a_run_is_not_resumed_with_other_pictures(root, change, expected):
     data = ready(root)
     state, keys = data.state_dict(), sorted(keys_of(data, "utkface"))
     new, old = root / "utk" / "30_0_0_2018.png", root / "utk" / keys[0]

@@ -1,18 +1,13 @@
 """Near-copies: the same photograph is found however it was changed, and nothing else is."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 from skimage.feature import hog as skimage_hog
 
 import ssl_faces.data.near_copies as near_copies
-from ssl_faces.data import FaceSet, ImageFolder, find_face_sets
+from ssl_faces.data import ImageFolder, find_face_sets
 from ssl_faces.data.hog import hog
-from ssl_faces.data.near_copies import Described, NearCopies, find_near_copies
+from ssl_faces.data.near_copies import Described, find_near_copies
 from ssl_faces.data.store.index import Index
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import Pack
@@ -22,17 +17,17 @@ from tests.support.photographs import CHANGES, photographs_of_people, saved
 
 
 @pytest.fixture(scope="module")
-def photographs(real_data: Path) -> list[list[Image.Image]]:
+def photographs(real_data):
     return photographs_of_people(real_data)
 
 
 @pytest.fixture(scope="module")
-def people(photographs: list[list[Image.Image]]) -> list[Image.Image]:
+def people(photographs):
     """One photograph of each."""
     return [first for first, _ in photographs]
 
 
-def found_in(root: Path, train: list[Image.Image], test: list[Image.Image]) -> NearCopies:
+def found_in(root, train, test):
     faces = ImageFolder(saved(root, [*train, *test]))
     rows = np.arange(len(train)), np.arange(len(train), len(train) + len(test))
     found = find_near_copies(*(Described(faces, side) for side in rows), root.parent / "cache")
@@ -42,9 +37,7 @@ def found_in(root: Path, train: list[Image.Image], test: list[Image.Image]) -> N
 
 
 @pytest.mark.parametrize("how", CHANGES)
-def test_copies_are_found_and_other_people_are_not(
-    how: str, people: list[Image.Image], tmp_path: Path
-) -> None:
+def test_copies_are_found_and_other_people_are_not(how, people, tmp_path):
     train, others = people[:40], people[40:]
     copies = [CHANGES[how](image) for image in train[:20]]
     found = found_in(tmp_path / "faces", train, [*copies, *others])
@@ -54,16 +47,12 @@ def test_copies_are_found_and_other_people_are_not(
     assert found.train[20:].mean() <= 0.05
 
 
-def test_another_photograph_of_the_same_person_is_no_copy(
-    photographs: list[list[Image.Image]], tmp_path: Path
-) -> None:
+def test_another_photograph_of_the_same_person_is_no_copy(photographs, tmp_path):
     first, second = map(list, zip(*photographs, strict=True))
     assert found_in(tmp_path / "faces", first, second).test.mean() <= 0.05
 
 
-def test_identical_and_broken_images_are_no_near_copies(
-    people: list[Image.Image], tmp_path: Path
-) -> None:
+def test_identical_and_broken_images_are_no_near_copies(people, tmp_path):
     darker = CHANGES["darker"](people[3])
     faces = ImageFolder(saved(tmp_path / "faces", [*people[:30], darker, people[5], people[7]]))
     rows = np.arange(30), np.array([30, 31, 32])
@@ -74,12 +63,10 @@ def test_identical_and_broken_images_are_no_near_copies(
     assert found.test.tolist() == [True, False, False]
 
 
-def test_they_are_found_once_until_an_image_changes(
-    people: list[Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_they_are_found_once_until_an_image_changes(people, tmp_path, monkeypatch):
     root = saved(tmp_path / "faces", [*people[:30], CHANGES["darker"](people[3])])
 
-    def find(rows: tuple[int, ...] = tuple(range(30))) -> tuple[list[int], list[bool]]:
+    def find(rows=tuple(range(30))):
         faces = ImageFolder(root)
         sides = np.array(rows), np.array([30])
         found = find_near_copies(*(Described(faces, side) for side in sides), tmp_path / "cache")
@@ -97,7 +84,7 @@ def test_they_are_found_once_until_an_image_changes(
     assert find() == ([], [False])
 
 
-def test_descriptors_are_those_of_scikit_image() -> None:
+def test_descriptors_are_those_of_scikit_image():
     images = np.random.default_rng(0).random((3, 33, 33)).astype(np.float32)
     images[2] = 0.5
     expected = [
@@ -108,7 +95,7 @@ def test_descriptors_are_those_of_scikit_image() -> None:
 
 
 @pytest.fixture
-def fer2013(people: list[Image.Image], tmp_path: Path) -> Path:
+def fer2013(people, tmp_path):
     """FER-2013's layout: 40 training images, and 10 test images of which 6 have near-copies."""
     root = tmp_path / "data"
     copies = [CHANGES["darker"](image) for image in people[:6]]
@@ -118,9 +105,9 @@ def fer2013(people: list[Image.Image], tmp_path: Path) -> Path:
     return root
 
 
-def test_pretraining_leaves_them_out(fer2013: Path, tmp_path: Path) -> None:
-    def trained(**settings: bool) -> FaceData:
-        data = FaceData(fer2013, size=32, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
+def test_pretraining_leaves_them_out(fer2013, tmp_path):
+    def trained(**settings):
+        data = FaceData(fer2013, size=32, cache=tmp_path / "cache", **settings)
         data.prepare_data()
         data.setup()
         return data
@@ -140,8 +127,8 @@ def test_pretraining_leaves_them_out(fer2013: Path, tmp_path: Path) -> None:
     assert len(kept.tests_left_out()) == 1
 
 
-def test_packs_leave_them_out(fer2013: Path, tmp_path: Path) -> None:
-    sets: list[FaceSet] = find_face_sets(fer2013, "train")
+def test_packs_leave_them_out(fer2013, tmp_path):
+    sets = find_face_sets(fer2013, "train")
     packed, later = tmp_path / "packed", tmp_path / "later"
     tests = held_out_by(sets, cache=tmp_path / "cache")
     done = pack_sets(sets, packed, 32, held_out=tests)

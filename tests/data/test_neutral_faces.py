@@ -1,9 +1,5 @@
 """Neutral frontal faces of rendered people, beside the pairs that are trained on."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -21,17 +17,17 @@ FRAMES = 5
 
 
 @pytest.fixture(scope="module")
-def clips() -> RenderedClips:
+def clips():
     return RenderedClips(24, 12, FRAMES, size=SIZE, head="turn", neutral=True)
 
 
 @pytest.fixture(scope="module")
-def faces(clips: RenderedClips, tmp_path_factory: pytest.TempPathFactory) -> StoredFaces:
+def faces(clips, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return StoredFaces([pack(s, SIZE, cache) for s in (clips, RenderedFaces(20, 10, size=SIZE))])
 
 
-def test_a_clip_ends_in_its_neutral_frontal_face(clips: RenderedClips) -> None:
+def test_a_clip_ends_in_its_neutral_frontal_face(clips):
     plain = RenderedClips(24, 12, FRAMES, size=SIZE, head="turn")
     count = len(plain) // FRAMES
     assert len(clips) == count * (FRAMES + 1)
@@ -53,9 +49,7 @@ def test_a_clip_ends_in_its_neutral_frontal_face(clips: RenderedClips) -> None:
 
 
 @pytest.mark.parametrize("gathered", [True, False], ids=["read", "numbers"])
-def test_batches_have_the_neutral_face_of_the_same_clip(
-    clips: RenderedClips, faces: StoredFaces, gathered: bool
-) -> None:
+def test_batches_have_the_neutral_face_of_the_same_clip(clips, faces, gathered):
     """Of the same clip; images of the same people outside of clips have none."""
     memory = torch.empty(int(faces.starts[-1]), 3 * SIZE**2, dtype=torch.uint8)
     faces.read(np.arange(len(memory)), memory.numpy(), np.arange(len(memory)))
@@ -81,7 +75,7 @@ def test_batches_have_the_neutral_face_of_the_same_clip(
     assert seen == {True, False}
 
 
-def test_a_third_image_is_augmented_like_the_first() -> None:
+def test_a_third_image_is_augmented_like_the_first():
     first, second = torch.rand(2, 6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
     augmented = PairAugmentation(SIZE)(torch.stack((first, second, first), 1))
@@ -89,9 +83,7 @@ def test_a_third_image_is_augmented_like_the_first() -> None:
     assert not torch.equal(augmented[:, 0], first)
 
 
-def test_the_data_module_gives_augmented_neutral_faces(
-    clips: RenderedClips, tmp_path: Path
-) -> None:
+def test_the_data_module_gives_augmented_neutral_faces(clips, tmp_path):
     data = FaceData(sets=[clips], size=SIZE, batch_size=4, cache=tmp_path, neutral_faces=True)
     data.prepare_data()
     data.setup("fit")
@@ -103,7 +95,7 @@ def test_the_data_module_gives_augmented_neutral_faces(
     assert ready["has_neutral"].all()
 
 
-def test_what_neutral_faces_need(tmp_path: Path) -> None:
+def test_what_neutral_faces_need(tmp_path):
     with pytest.raises(InputError, match="neutral_faces: true needs an augmentation that both"):
         FaceData(neutral_faces=True, augmentation="views")
     plain = [RenderedFaces(20, 10, size=SIZE)]

@@ -1,11 +1,6 @@
 """Pictures kept back for the online probe: which they are, and that training never sees them."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,22 +20,20 @@ SIZE = 16
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
 
 
-def picture(number: int) -> np.ndarray:
+def picture(number):
     """Noise that no other number gives."""
     return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
 
 
-def records(
-    numbers: Sequence[int], people: int = 0, label: str = "expression", first: int = 0
-) -> list[FaceRecord]:
+def records(numbers, people=0, label="expression", first=0):
     """Pictures with a label that is their number, of so many people in turn (0: of nobody)."""
     found = []
     for i in numbers:
-        value: Any = i % 7 if label == "expression" else torch.tensor([float(i), 0.0, 0.0])
+        value = i % 7 if label == "expression" else torch.tensor([float(i), 0.0, 0.0])
         person = f"p{i % people}" if people else None
         known = {label: value} if label else {}
         found.append(FaceRecord(f"{first + i}", picture(first + i), person, known))
@@ -50,26 +43,24 @@ def records(
 class WithTests(FaceSet):
     """A set with a part `test` of given pictures and people."""
 
-    def __init__(
-        self, name: str, train: list[FaceRecord], test: list[FaceRecord], people: list[str]
-    ) -> None:
+    def __init__(self, name, train, test, people):
         part = partial(FaceSet, name, "test", test)
         super().__init__(name, "train", train, held_out_people=frozenset(people), test=part)
 
 
-def ready(sets: list[FaceSet] | None = None, **more: Any) -> FaceData:
+def ready(sets=None, **more):
     data = FaceData(sets=sets, size=SIZE, batch_size=4, **more)
     data.prepare_data()
     data.setup()
     return data
 
 
-def numbers_of_kept(images: torch.Tensor, most: int) -> list[int]:
+def numbers_of_kept(images, most):
     by_bytes = {picture(i).tobytes(): i for i in range(most)}
     return [by_bytes[np.ascontiguousarray(x.permute(1, 2, 0).numpy()).tobytes()] for x in images]
 
 
-def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies() -> None:
+def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies():
     copies = [FaceRecord(f"copy {i}", picture(i)) for i in range(700)]
     sets = [FaceSet("faces", "train", records(range(700))), FaceSet("copies", "train", copies)]
     data = ready(sets, online_pictures=120)
@@ -93,7 +84,7 @@ def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies()
     assert len(ready(sets, online_pictures=5000).online.faces[0].images) == 140
 
 
-def test_people_are_kept_back_whole_in_all_sets() -> None:
+def test_people_are_kept_back_whole_in_all_sets():
     other = records(range(100), people=100, label="", first=5000)
     sets = [FaceSet("poses", "train", records(range(800), 100, "pose")), FaceSet("o", "all", other)]
     data = ready(sets, online_pictures=160)
@@ -109,7 +100,7 @@ def test_people_are_kept_back_whole_in_all_sets() -> None:
     assert trained == set(range(100)) - set(people), "of either set"
 
 
-def test_neither_test_pictures_nor_test_people_are_among_them() -> None:
+def test_neither_test_pictures_nor_test_people_are_among_them():
     faces = WithTests(
         "faces", records(range(800), 200), [FaceRecord("t", picture(3))], ["p5", "p6"]
     )
@@ -127,15 +118,15 @@ def test_neither_test_pictures_nor_test_people_are_among_them() -> None:
     assert number_of("p5") in tests.people
 
 
-def test_byte_identical_pictures_are_kept_back_once() -> None:
+def test_byte_identical_pictures_are_kept_back_once():
     """Else a query would find itself in the bank."""
     twice = [FaceRecord(f"{i}", picture(i % 400), None, {"expression": 1}) for i in range(800)]
     (kept,) = keep_back([FaceSet("faces", "train", twice)], HeldOut.of(), 160, SIZE).faces
     assert len(set(numbers_of_kept(kept.images, 400))) == len(kept.images) == 160
 
 
-def test_the_choice_changes_little_with_the_set() -> None:
-    def chosen(count: int) -> set[int]:
+def test_the_choice_changes_little_with_the_set():
+    def chosen(count):
         faces = FaceSet("faces", "train", records(range(count)))
         return set(
             numbers_of_kept(keep_back([faces], HeldOut.of(), 120, SIZE).faces[0].images, count)
@@ -146,7 +137,7 @@ def test_the_choice_changes_little_with_the_set() -> None:
     assert len(before & after) >= 110
 
 
-def test_one_set_serves_both_labels_and_else_the_one_with_most() -> None:
+def test_one_set_serves_both_labels_and_else_the_one_with_most():
     rendered = RenderedFaces(count=700, people=70, size=SIZE)
     kept = keep_back([rendered], held_out_by([rendered]), 110, SIZE)
     (one,) = kept.faces
@@ -169,7 +160,7 @@ def test_one_set_serves_both_labels_and_else_the_one_with_most() -> None:
     assert str(two) == "120 pictures of many, 120 pictures of poses"
 
 
-def test_too_few_labels_keep_nothing_back() -> None:
+def test_too_few_labels_keep_nothing_back():
     few = [FaceSet("few", "train", records(range(5 * LEAST - 1)))]
     data = ready(few, online_pictures=2500)
     assert data.online.faces == []
@@ -178,7 +169,7 @@ def test_too_few_labels_keep_nothing_back() -> None:
     assert left_out(data) == "nothing"
 
 
-def test_off_by_default() -> None:
+def test_off_by_default():
     data = ready([FaceSet("faces", "train", records(range(600)))])
     assert (data.online.faces, len(data.trained_on())) == ([], 600)
     assert "left_out_for_the_online_probe" not in data.description[0]
@@ -188,7 +179,7 @@ def test_off_by_default() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A folder of 650 pictures in two classes of expression."""
     from PIL import Image
 
@@ -199,7 +190,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def test_packs_need_a_labelled_set(folder: Path, tmp_path: Path) -> None:
+def test_packs_need_a_labelled_set(folder, tmp_path):
     from ssl_faces.data import ClassFolders, find_face_sets
 
     place = tmp_path / "pack"
@@ -213,7 +204,7 @@ def test_packs_need_a_labelled_set(folder: Path, tmp_path: Path) -> None:
     assert len(kept.images) == int(len(labelled) * 0.2)
     trained = {key for _, key, _ in data.trained_on()}
     assert len(trained) == 650 - len(kept.images)
-    tested = {record.key for record in labelled.test_part().records}  # type: ignore[union-attr]
+    tested = {record.key for record in labelled.test_part().records}
     for number, label in zip(
         numbers_of_kept(kept.images, 650), kept.targets["expression"], strict=True
     ):
@@ -223,7 +214,7 @@ def test_packs_need_a_labelled_set(folder: Path, tmp_path: Path) -> None:
         assert int(label) == (3 if number % 2 else 5)
 
 
-def test_bad_settings(folder: Path, tmp_path: Path) -> None:
+def test_bad_settings(folder, tmp_path):
     from ssl_faces.data import ImageFolder
 
     place = tmp_path / "pack"

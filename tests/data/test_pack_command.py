@@ -1,10 +1,7 @@
 """`ssl-faces pack`, and a run that trains from what it made."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +13,13 @@ from tests.support.fits import settings
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Path:
+def album(tmp_path):
     """Two pictures of each of six people, and a broken one."""
     draw = np.random.default_rng(0)
     for person in range(6):
@@ -34,7 +31,7 @@ def album(tmp_path: Path) -> Path:
     return tmp_path / "album"
 
 
-def output_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def output_of(capsys, *arguments, code=0):
     """What the command printed; of a refused one the error, in one line."""
     assert main(["pack", *map(str, arguments)]) == code
     out, err = capsys.readouterr()
@@ -44,9 +41,7 @@ def output_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int 
     return out
 
 
-def test_packing_adding_and_verifying(
-    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_packing_adding_and_verifying(album, tmp_path, capsys):
     out = tmp_path / "pack"
     text = output_of(capsys, album, "--out", out, "--size", 32)
     assert f"{out}: 12 pictures to train on, 12 of them new" in text
@@ -64,9 +59,7 @@ def test_packing_adding_and_verifying(
     assert f"{shard}: its SHA-256 is not the index's" in text
 
 
-def test_people_from_folders(
-    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_people_from_folders(album, tmp_path, capsys):
     output_of(capsys, album, "--out", tmp_path / "plain")
     output_of(capsys, album, "--out", tmp_path / "people", "--people-from-folders")
     known = [
@@ -76,9 +69,7 @@ def test_people_from_folders(
     assert known == [False, True]
 
 
-def test_what_a_folder_was_recognised_as(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_folder_was_recognised_as(tmp_path, capsys):
     faces = tmp_path / "faces"
     draw = np.random.default_rng(0)
     for n in range(30):
@@ -93,7 +84,6 @@ def test_what_a_folder_was_recognised_as(
         r"--include-tests packs them too",
         line,
     )
-    assert found is not None
     trained, kept = map(int, found.groups())
     assert 0 < kept < trained
     assert trained + kept == 30
@@ -119,20 +109,14 @@ def test_what_a_folder_was_recognised_as(
         (["{album}", "--out", "s3://bucket/pack"], "copy a pack to an object store when it is"),
     ],
 )
-def test_bad_input(
-    arguments: list[str],
-    message: str,
-    album: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_bad_input(arguments, message, album, tmp_path, capsys):
     places = {"album": album, "out": tmp_path / "pack", "none": tmp_path / "none"}
     text = output_of(capsys, *(one.format(**places) for one in arguments), code=2)
     assert message in text
     assert not (tmp_path / "pack").exists()
 
 
-def test_a_run_from_a_pack(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_a_pack(album, tmp_path, capsys):
     """Its encoder's card says what it was trained on."""
     output_of(capsys, album, "--out", tmp_path / "pack", "--size", 32, "--people-from-folders")
     arguments = settings("motion", album, tmp_path / "run", "--data.packs", str(tmp_path / "pack"))

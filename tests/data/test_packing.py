@@ -1,13 +1,10 @@
 """Packing: the right pixels, made once, resuming where it was killed, adding what is new."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools
 import os
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,24 +21,24 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     return noise_images(tmp_path / "faces")
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(tmp_path):
     return tmp_path / "cache"
 
 
 # Pixels -----------------------------------------------------------------------------------------
 
 
-def middle(pixels: np.ndarray) -> np.ndarray:
+def middle(pixels):
     """The centre square; an odd pixel too many is cut off at the end."""
     height, width = pixels.shape[:2]
     side = min(height, width)
@@ -51,7 +48,7 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [16, 20, 24])
-def test_pixels_are_those_of_the_resized_centre_square(root: Path, cache: Path, size: int) -> None:
+def test_pixels_are_those_of_the_resized_centre_square(root, cache, size):
     found = stored(pack(ImageFolder(root), size, cache))
     assert found.keys() == SIZES.keys()
     for name, (image, _, _) in found.items():
@@ -62,14 +59,14 @@ def test_pixels_are_those_of_the_resized_centre_square(root: Path, cache: Path, 
 
 
 @pytest.mark.parametrize(("width", "height"), [(30, 10), (10, 30), (11, 10), (10, 13)])
-def test_square_takes_the_middle(width: int, height: int) -> None:
+def test_square_takes_the_middle(width, height):
     pixels = noise(width, height, 0)
     top, left = (height - 10) // 2, (width - 10) // 2
     expected = pixels[top : top + 10, left : left + 10].transpose(2, 0, 1)
     np.testing.assert_array_equal(square(pixels, 10), expected)
 
 
-def test_square_smooths_when_it_shrinks() -> None:
+def test_square_smooths_when_it_shrinks():
     """A fine chequerboard becomes grey, not a coarse chequerboard."""
     board = (255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8)
     small = square(np.repeat(board[..., None], 3, axis=2), 8)
@@ -77,7 +74,7 @@ def test_square_smooths_when_it_shrinks() -> None:
     assert small.max() < 140
 
 
-def test_decoded_arrays_and_encoded_bytes_are_packed_too(cache: Path) -> None:
+def test_decoded_arrays_and_encoded_bytes_are_packed_too(cache):
     grey = noise(16, 16, 0)[..., 0]
     data = io.BytesIO()
     Image.fromarray(noise(16, 16, 1)).save(data, "PNG")
@@ -91,7 +88,7 @@ def test_decoded_arrays_and_encoded_bytes_are_packed_too(cache: Path) -> None:
     assert found["bytes"].sha256 == hashlib.sha256(data.getvalue()).hexdigest()
 
 
-def people_of(count: int, level: int = 0) -> FaceSet:
+def people_of(count, level=0):
     """Flat pictures; person i % 7, or nobody where i % 7 is 0."""
     records = [
         FaceRecord(
@@ -102,9 +99,7 @@ def people_of(count: int, level: int = 0) -> FaceSet:
     return FaceSet("many", "all", records)
 
 
-def test_many_pictures_keep_their_keys_and_people(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_pictures_keep_their_keys_and_people(cache, monkeypatch):
     """More than are decoded at once, in several shards."""
     small_shards(monkeypatch, 300, 8)
     packed = pack(people_of(1000), 8, cache)
@@ -116,12 +111,12 @@ def test_many_pictures_keep_their_keys_and_people(
         assert person == (number_of(f"p{int(key) % 7}") if int(key) % 7 else -1)
 
 
-def test_pictures_of_a_person_share_a_shard(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_of_a_person_share_a_shard(cache, monkeypatch):
     """Where a shard holds them all: person 1 to 6 have 10 pictures each, a shard takes 25."""
     small_shards(monkeypatch, 25, 8)
     packed = pack(people_of(70), 8, cache)
     assert len(packed.index.shards) > 2
-    shards: dict[int, set[int]] = {}
+    shards = {}
     starts = packed.index.starts()
     for number, (first, last) in enumerate(itertools.pairwise(starts.tolist())):
         people = packed.index.images.people[first:last].tolist()
@@ -133,9 +128,7 @@ def test_pictures_of_a_person_share_a_shard(cache: Path, monkeypatch: pytest.Mon
     assert {len(at) for person, at in shards.items() if person >= 0} == {1}
 
 
-def test_a_person_with_more_pictures_than_a_shard_fills_several(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_person_with_more_pictures_than_a_shard_fills_several(cache, monkeypatch):
     small_shards(monkeypatch, 4, 8)
     records = [FaceRecord(str(i), np.full((8, 8), i, np.uint8), "one") for i in range(11)]
     packed = pack(FaceSet("one", "all", records), 8, cache)
@@ -146,12 +139,10 @@ def test_a_person_with_more_pictures_than_a_shard_fills_several(
 # Made once --------------------------------------------------------------------------------------
 
 
-def test_a_second_call_decodes_nothing(
-    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_call_decodes_nothing(root, cache, monkeypatch):
     first = pack(ImageFolder(root), 16, cache)
 
-    def fail(*args: object, **kwargs: object) -> None:
+    def fail(*args, **kwargs):
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(FaceSet, "read", fail)
@@ -163,7 +154,7 @@ def test_a_second_call_decodes_nothing(
     assert second.verify() == 0, "what was just written needs no reading"
 
 
-def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
+def test_a_changed_picture_is_packed_again(root, cache):
     before = pack(ImageFolder(root), 16, cache)
     save(noise(16, 16, 99), root / "c.png")
     after = pack(ImageFolder(root), 16, cache)
@@ -180,7 +171,7 @@ def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
     assert pack(ImageFolder(root), 16, cache).folder != after.folder
 
 
-def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
+def test_what_is_packed_names_the_pack(root, cache):
     folder = ImageFolder(root)
     fewer = FaceSet(folder.name, "all", folder.records[:3])
     other = FaceSet("other", "all", folder.records)
@@ -195,9 +186,7 @@ def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
     assert one.folder != two.folder
 
 
-def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
-    tmp_path: Path, cache: Path
-) -> None:
+def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(tmp_path, cache):
     packs = []
     for seed, name in enumerate(("one", "two")):
         # Equal in bytes' number and in time, not in pixels.
@@ -210,7 +199,7 @@ def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
     assert not np.array_equal(*(stored(packed)["a.bmp"].image for packed in packs))
 
 
-def test_default_cache_root(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_cache_root(root, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSL_FACES_CACHE", raising=False)
     assert default_cache_root() == tmp_path / ".cache" / "ssl-faces" / "packed"
@@ -222,7 +211,7 @@ def test_default_cache_root(root: Path, tmp_path: Path, monkeypatch: pytest.Monk
 # Bad pictures -----------------------------------------------------------------------------------
 
 
-def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
+def test_bad_pictures_are_skipped_and_listed(root, cache):
     (root / "b.jpg").write_bytes((root / "b.jpg").read_bytes()[:200])
     (root / "empty.png").touch()
     (root / "gone.png").symlink_to(root / "nowhere.png")
@@ -242,7 +231,7 @@ def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
     assert (again.folder, again.name) == (packed.folder, packed.name)
 
 
-def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
+def test_no_picture_that_decodes(tmp_path, cache):
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_text("no picture")
     text = message_of(pack, ImageFolder(tmp_path), 16, cache)
@@ -252,7 +241,7 @@ def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
     assert not list(cache.rglob("shard-*"))
 
 
-def test_whole_images_are_not_kept(tmp_path: Path) -> None:
+def test_whole_images_are_not_kept(tmp_path):
     """Of 16 images of 3 megapixels, 9 MB each, those that the threads decode are in memory."""
     data = io.BytesIO()
     Image.new("RGB", (2000, 1500), "teal").save(data, "PNG")

@@ -1,13 +1,10 @@
 """Packing that was killed, broken packs, and packs that images are added to."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import itertools
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.store import packing
 from ssl_faces.data.store.held_out import HeldOut, number_of
 from ssl_faces.data.store.index import INDEX
-from ssl_faces.data.store.packing import Packed, pack, pack_sets
+from ssl_faces.data.store.packing import pack, pack_sets
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.packed import files_of, noise, noise_images, save, small_shards, stored
@@ -28,38 +25,38 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     return noise_images(tmp_path / "faces")
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(tmp_path):
     return tmp_path / "cache"
 
 
 # Never half-made --------------------------------------------------------------------------------
 
 
-def pack_until_killed(source: Path, out: Path, allowed: int) -> None:
+def pack_until_killed(source, out, allowed):
     """Pack, and `kill -9` this process before the rename after so many."""
     packing.SHARD_BYTES = 3 * 3 * 16 * 16
     renamed, rename = itertools.count(), os.replace
 
-    def counted(temporary: str, path: Path) -> None:
+    def counted(temporary, path):
         if next(renamed) == allowed:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(temporary, path)
 
-    os.replace = counted  # type: ignore[assignment]
+    os.replace = counted
     pack_sets([ImageFolder(source)], out, 16)
 
 
-def killed(source: Path, out: Path, allowed: int) -> None:
+def killed(source, out, allowed):
     """Begin a pack that is killed before the rename after so many."""
     process = begin(pack_until_killed, source, out, allowed)
     process.join()
@@ -67,7 +64,7 @@ def killed(source: Path, out: Path, allowed: int) -> None:
 
 
 @pytest.fixture
-def eleven(tmp_path: Path) -> Path:
+def eleven(tmp_path):
     """Eleven noise pictures, one of them broken."""
     folder = tmp_path / "eleven"
     for i in range(11):
@@ -77,18 +74,16 @@ def eleven(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("renamed", [4, 5, 8, 9])
-def test_a_killed_packing_goes_on_to_the_same_bytes(
-    eleven: Path, tmp_path: Path, renamed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_packing_goes_on_to_the_same_bytes(eleven, tmp_path, renamed, monkeypatch):
     """Killed for good before the rename of a shard (four), its rows, the table or the index."""
     killed(eleven, tmp_path / "cut", renamed)
     left = list((tmp_path / "cut").glob("shard-*.rows"))
     assert len(left) == min(renamed // 2, 4)
     assert not (tmp_path / "cut" / INDEX).exists()
-    read: list[int] = []
+    read = []
     original = FaceSet.read
 
-    def counted(self: FaceSet, index: int, at_least: int | None = None) -> np.ndarray:
+    def counted(self, index, at_least=None):
         read.append(index)
         return original(self, index, at_least)
 
@@ -101,9 +96,7 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(
     assert (done.pictures, done.added, done.skipped) == (10, 10, 1)
 
 
-def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
-    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(eleven, tmp_path, monkeypatch):
     killed(eleven, tmp_path / "cut", 6)
     for i in range(11):
         save(noise(16, 16, 50 + i), eleven / f"{i:02d}.png")
@@ -114,10 +107,8 @@ def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_leaves_nothing_half_made(
-    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    def full(*args: object) -> None:
+def test_a_full_disk_leaves_nothing_half_made(root, cache, monkeypatch, step):
+    def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
@@ -129,16 +120,14 @@ def test_a_full_disk_leaves_nothing_half_made(
     assert len(stored(pack(ImageFolder(root), 16, cache))) == 4, "it resumes"
 
 
-def flip(path: Path, at: float = 0.5) -> None:
+def flip(path, at=0.5):
     data = bytearray(path.read_bytes())
     data[int(at * len(data))] ^= 1
     path.write_bytes(data)
 
 
 @pytest.mark.parametrize("kind", ["pixels", "header", "end", "missing", "short", "two"])
-def test_broken_shards_are_packed_again_as_they_were(
-    eleven: Path, tmp_path: Path, cache: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_shards_are_packed_again_as_they_were(eleven, tmp_path, cache, kind, monkeypatch):
     """Among them pictures that can't be used, which are listed once; also in the cache."""
     small_shards(monkeypatch, 3)
     out = tmp_path / "pack"
@@ -165,7 +154,7 @@ def test_broken_shards_are_packed_again_as_they_were(
     assert pack_sets([ImageFolder(eleven)], out, 16).repaired == 0
 
 
-def test_a_broken_shard_of_images_that_have_changed(eleven: Path, tmp_path: Path) -> None:
+def test_a_broken_shard_of_images_that_have_changed(eleven, tmp_path):
     """What is still there is decoded again."""
     add(eleven, tmp_path / "pack")
     flip(tmp_path / "pack" / "shard-00000.npy")
@@ -178,9 +167,7 @@ def test_a_broken_shard_of_images_that_have_changed(eleven: Path, tmp_path: Path
         np.testing.assert_array_equal(found[key].image, noise(16, 16, seed).transpose(2, 0, 1))
 
 
-def test_a_broken_shard_of_a_killed_packing_is_not_taken(
-    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_shard_of_a_killed_packing_is_not_taken(eleven, tmp_path, monkeypatch):
     """No index has its SHA-256 yet."""
     small_shards(monkeypatch, 3)
     pack_sets([ImageFolder(eleven)], tmp_path / "whole", 16)
@@ -191,9 +178,7 @@ def test_a_broken_shard_of_a_killed_packing_is_not_taken(
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-def test_a_broken_shard_of_sets_that_are_not_given(
-    eleven: Path, root: Path, tmp_path: Path
-) -> None:
+def test_a_broken_shard_of_sets_that_are_not_given(eleven, root, tmp_path):
     out = tmp_path / "pack"
     pack_sets([ImageFolder(eleven), ImageFolder(root)], out, 16)
     flip(out / "shard-00000.npy")
@@ -205,7 +190,7 @@ def test_a_broken_shard_of_sets_that_are_not_given(
 # Adding -----------------------------------------------------------------------------------------
 
 
-def test_files_with_other_times_are_the_same_pictures(eleven: Path, tmp_path: Path) -> None:
+def test_files_with_other_times_are_the_same_pictures(eleven, tmp_path):
     add(eleven, tmp_path / "pack")
     before = files_of(tmp_path / "pack")
     for path in eleven.iterdir():
@@ -217,23 +202,21 @@ def test_files_with_other_times_are_the_same_pictures(eleven: Path, tmp_path: Pa
     assert all(after[name] == data for name, data in before.items() if name.startswith("shard"))
 
 
-def add(folder: Path, out: Path, size: int = 16, held_out: HeldOut | None = None) -> Packed:
+def add(folder, out, size=16, held_out=None):
     return pack_sets([ImageFolder(folder)], out, size, held_out=held_out)
 
 
-def test_only_new_pictures_are_decoded(
-    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_new_pictures_are_decoded(eleven, tmp_path, monkeypatch):
     small_shards(monkeypatch, 3)
     out = tmp_path / "pack"
     add(eleven, out)
     before = files_of(out)
     for i in range(20, 25):
         save(noise(16, 16, i), eleven / f"{i}.png")
-    read: list[str] = []
+    read = []
     original = FaceSet.read
 
-    def counted(self: FaceSet, index: int, at_least: int | None = None) -> np.ndarray:
+    def counted(self, index, at_least=None):
         read.append(self.records[index].key)
         return original(self, index, at_least)
 
@@ -248,9 +231,7 @@ def test_only_new_pictures_are_decoded(
     assert files_of(out) == after, "nothing new changes nothing"
 
 
-def test_changed_and_gone_pictures_are_told_and_not_trained_on(
-    eleven: Path, tmp_path: Path
-) -> None:
+def test_changed_and_gone_pictures_are_told_and_not_trained_on(eleven, tmp_path):
     out = tmp_path / "pack"
     add(eleven, out)
     old = (eleven / "03.png").read_bytes()
@@ -272,7 +253,7 @@ def test_changed_and_gone_pictures_are_told_and_not_trained_on(
     )
 
 
-def test_sets_that_are_not_given_stay(eleven: Path, root: Path, tmp_path: Path) -> None:
+def test_sets_that_are_not_given_stay(eleven, root, tmp_path):
     out = tmp_path / "pack"
     add(eleven, out)
     done = add(root, out)
@@ -284,7 +265,7 @@ def test_sets_that_are_not_given_stay(eleven: Path, root: Path, tmp_path: Path) 
     assert len(Pack(out).skipped()) == 1, "of the set that was not given too"
 
 
-def test_test_people_and_copies_of_test_pictures_are_left_out(eleven: Path, tmp_path: Path) -> None:
+def test_test_people_and_copies_of_test_pictures_are_left_out(eleven, tmp_path):
     for i in range(3):
         save(noise(16, 16, 90 + i), eleven / "tested" / f"{i}.png")
     faces = ImageFolder(eleven, people_from_folders=True)
@@ -301,7 +282,7 @@ def test_test_people_and_copies_of_test_pictures_are_left_out(eleven: Path, tmp_
     assert all(pixels not in data for data in files_of(tmp_path / "pack").values())
 
 
-def test_pictures_found_to_be_tested_later_are_dropped(eleven: Path, tmp_path: Path) -> None:
+def test_pictures_found_to_be_tested_later_are_dropped(eleven, tmp_path):
     out = tmp_path / "pack"
     add(eleven, out)
     digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
@@ -315,7 +296,7 @@ def test_pictures_found_to_be_tested_later_are_dropped(eleven: Path, tmp_path: P
     assert about["pictures"] == 9
 
 
-def test_what_sets_hold_out(tmp_path: Path) -> None:
+def test_what_sets_hold_out(tmp_path):
     test = FaceSet("test", "test", [FaceRecord("a", b"1"), FaceRecord("b", tmp_path / "none.png")])
     faces = FaceSet(
         "train",
@@ -329,7 +310,7 @@ def test_what_sets_hold_out(tmp_path: Path) -> None:
     assert [row.tobytes() for row in found.hashes] == [hashlib.sha256(b"1").digest()]
 
 
-def test_a_pack_of_another_size_is_refused(eleven: Path, tmp_path: Path) -> None:
+def test_a_pack_of_another_size_is_refused(eleven, tmp_path):
     add(eleven, tmp_path / "pack")
     before = files_of(tmp_path / "pack")
     with pytest.raises(InputError, match="a pack of 16 px, not 24; pack to another folder"):
@@ -337,13 +318,13 @@ def test_a_pack_of_another_size_is_refused(eleven: Path, tmp_path: Path) -> None
     assert files_of(tmp_path / "pack") == before
 
 
-def test_two_sets_of_one_name_are_refused(eleven: Path, tmp_path: Path) -> None:
+def test_two_sets_of_one_name_are_refused(eleven, tmp_path):
     faces = ImageFolder(eleven)
     with pytest.raises(InputError, match="two face sets are called eleven"):
         pack_sets([faces, faces], tmp_path / "pack", 16)
 
 
-def test_two_packings_at_once_are_refused(eleven: Path, tmp_path: Path) -> None:
+def test_two_packings_at_once_are_refused(eleven, tmp_path):
     (tmp_path / "pack").mkdir()
     with (
         FileLock(tmp_path / "pack" / ".lock"),

@@ -1,15 +1,12 @@
 """Opened packs: broken ones are refused in one sentence; remote ones are fetched and kept."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -32,22 +29,22 @@ Change = Callable[[Path], object]
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
 
 
-def pixels(number: int) -> np.ndarray:
+def pixels(number):
     return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def faces() -> FaceSet:
+def faces():
     records = [FaceRecord(str(i), pixels(i), f"p{i // 3}") for i in range(COUNT)]
     return FaceSet("noise", "all", records)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A pack of 60 noise pictures in 5 shards, not known as verified."""
     pack_sets([faces()], tmp_path / "made", SIZE)
     shutil.copytree(tmp_path / "made", tmp_path / "pack")
@@ -57,13 +54,13 @@ def folder(tmp_path: Path) -> Path:
 # Reading ----------------------------------------------------------------------------------------
 
 
-def by_number(pack: Pack) -> list[np.ndarray]:
+def by_number(pack):
     """Every stored picture, by its key."""
     return [pixels(int(key)).transpose(2, 0, 1) for key in pack.index.images.key_list()]
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-def test_pictures_are_read_by_number(folder: Path, loaded: bool) -> None:
+def test_pictures_are_read_by_number(folder, loaded):
     stored = StoredFaces([Pack(folder), Pack(folder)])
     if loaded:
         memory = stored.load()
@@ -78,7 +75,7 @@ def test_pictures_are_read_by_number(folder: Path, loaded: bool) -> None:
     assert not out[np.setdiff1d(np.arange(70), places)].any()
 
 
-def test_only_kept_pictures_are_listed(folder: Path) -> None:
+def test_only_kept_pictures_are_listed(folder):
     pack = Pack(folder)
     stored = StoredFaces([pack])
     numbers, people = stored.listed(np.array([3, 1]))
@@ -97,7 +94,7 @@ def test_only_kept_pictures_are_listed(folder: Path) -> None:
     assert people.tolist() == [-1, -1]
 
 
-def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) -> None:
+def test_a_copy_for_another_process_reads_the_same(remote, folder):
     """As loader processes get it where they are spawned."""
     for place in (str(folder), remote):
         stored = StoredFaces([Pack(place)])
@@ -117,7 +114,7 @@ def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) ->
     st.lists(st.binary(min_size=1, max_size=1), max_size=8),
     st.lists(st.binary(min_size=1, max_size=1), max_size=8),
 )
-def test_copies_are_those_with_a_test_pictures_hash(ours: list[bytes], tested: list[bytes]) -> None:
+def test_copies_are_those_with_a_test_pictures_hash(ours, tested):
     """Hashes with zeros at their ends, which text comparisons take for ends, among them."""
     mine, theirs = ([b * 16 + b"\0" * 16 for b in given] for given in (ours, tested))
     held_out = HeldOut.of([], theirs[:4]) | HeldOut.of([], theirs[4:])
@@ -128,12 +125,12 @@ def test_copies_are_those_with_a_test_pictures_hash(ours: list[bytes], tested: l
 # Broken packs -----------------------------------------------------------------------------------
 
 
-def first(folder: Path) -> Path:
+def first(folder):
     return folder / Pack(folder).index.shards[0].file
 
 
 @pytest.mark.parametrize("cut", [None, -100])
-def test_a_missing_or_truncated_shard(folder: Path, cut: int | None) -> None:
+def test_a_missing_or_truncated_shard(folder, cut):
     path = first(folder)
     data = path.read_bytes()
     path.unlink()
@@ -145,7 +142,7 @@ def test_a_missing_or_truncated_shard(folder: Path, cut: int | None) -> None:
     assert "copy it again" in text
 
 
-def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder: Path) -> None:
+def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder):
     path = first(folder)
     assert Pack(folder).verify() == 5
     assert Pack(folder).verify() == 0, "verified once"
@@ -157,10 +154,10 @@ def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder: Path) -
     assert message_of(Pack(folder).verify, True) == text
 
 
-def edited(change: Callable[[dict[str, Any]], object], valid: bool = False) -> Change:
+def edited(change, valid=False):
     """Change the index; also its check, as somebody makes one by hand."""
 
-    def edit(folder: Path) -> None:
+    def edit(folder):
         index = folder / "index.json"
         about = json.loads(index.read_text())
         change(about)
@@ -172,25 +169,25 @@ def edited(change: Callable[[dict[str, Any]], object], valid: bool = False) -> C
     return edit
 
 
-def claim(**fields: object) -> Change:
+def claim(**fields):
     """Claims about the first shard."""
     return edited(lambda about: about["shards"][0].update(fields), valid=True)
 
 
-def written(pattern: str, change: Callable[[bytes], bytes]) -> Change:
-    def write(folder: Path) -> None:
+def written(pattern, change):
+    def write(folder):
         (path,) = folder.glob(pattern)
         path.write_bytes(change(path.read_bytes()))
 
     return write
 
 
-def gone(pattern: str) -> Change:
+def gone(pattern):
     return lambda folder: next(folder.glob(pattern)).unlink()
 
 
 INDEX, TABLE, BROKEN = "index.json", "images-*", "a broken index of a pack"
-CHANGES: list[tuple[Change, str]] = [
+CHANGES = [
     (claim(file="../../other"), "no name of a shard"),
     (claim(pictures=11), "not the shard that the index lists"),
     (edited(lambda about: about["sets"].clear()), BROKEN),
@@ -207,28 +204,28 @@ CHANGES: list[tuple[Change, str]] = [
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES)
-def test_a_broken_index(folder: Path, change: Change, message: str) -> None:
+def test_a_broken_index(folder, change, message):
     """When the pack is opened, or at the latest when it is read."""
     change(folder)
     assert message in message_of(lambda: Pack(folder).verify(True) and Pack(folder).open(0))
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there(tmp_path):
     assert "no such folder" in message_of(Pack, tmp_path / "none")
 
 
 class Touch:
     """Unpickled, it makes a file."""
 
-    def __init__(self, marker: Path) -> None:
+    def __init__(self, marker):
         self.marker = marker
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce__(self):
         return (Path.touch, (self.marker,))
 
 
 @pytest.mark.parametrize("kind", ["pickled", "objects", "empty", "cut"])
-def test_a_file_that_is_no_shard(folder: Path, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_shard(folder, tmp_path, kind):
     pack, marker = Pack(folder), tmp_path / "ran"
     path = first(folder)
     if kind == "pickled":
@@ -246,7 +243,7 @@ def test_a_file_that_is_no_shard(folder: Path, tmp_path: Path, kind: str) -> Non
 
 
 @pytest.fixture
-def remote(folder: Path) -> Iterator[str]:
+def remote(folder):
     """The pack in fsspec's store in memory."""
     files = fsspec.filesystem("memory")
     for path in folder.iterdir():
@@ -255,11 +252,11 @@ def remote(folder: Path) -> Iterator[str]:
     files.store.clear()
 
 
-def kept(cache: Path) -> list[Path]:
+def kept(cache):
     return sorted((cache / "fetched").glob("*.npy"))
 
 
-def test_shards_are_fetched_when_asked_for(remote: str, folder: Path, tmp_path: Path) -> None:
+def test_shards_are_fetched_when_asked_for(remote, folder, tmp_path):
     cache = tmp_path / "fetching"
     pack = Pack(remote, cache)
     assert pack.name == Pack(folder).name
@@ -271,7 +268,7 @@ def test_shards_are_fetched_when_asked_for(remote: str, folder: Path, tmp_path: 
     Pack(remote, cache).path(0)  # it is here already
 
 
-def test_shards_are_fetched_ahead(remote: str, tmp_path: Path) -> None:
+def test_shards_are_fetched_ahead(remote, tmp_path):
     pack = Pack(remote, tmp_path / "fetching")
     pack.ahead(range(3))
     for number in range(3):
@@ -281,9 +278,7 @@ def test_shards_are_fetched_ahead(remote: str, tmp_path: Path) -> None:
     assert len(kept(tmp_path / "fetching")) == 5
 
 
-def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(
-    remote: str, tmp_path: Path
-) -> None:
+def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(remote, tmp_path):
     cache = tmp_path / "fetching"
     most = 3 * max(entry.bytes for entry in Pack(remote).index.shards)
     pack = Pack(remote, cache, most)
@@ -295,7 +290,7 @@ def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(
 
 
 @pytest.mark.parametrize("kind", ["wrong", "missing", "no pack", "no protocol"])
-def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: str) -> None:
+def test_remote_packs_that_can_not_be_used(remote, tmp_path, kind):
     files = fsspec.filesystem("memory")
     shard = f"/bucket/pack/{Pack(remote).index.shards[0].file}"
     message = "SHA-256 is not the index's"
@@ -317,14 +312,12 @@ def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: st
     assert not kept(tmp_path / "fetching")
 
 
-def test_a_connection_that_fails_is_tried_again(
-    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_fails_is_tried_again(remote, tmp_path, monkeypatch):
     monkeypatch.setattr("ssl_faces.data.store.fetching.time.sleep", lambda seconds: None)
     opened = fsspec.open
     failures = [2]
 
-    def unreliable(url: str, mode: str) -> Any:
+    def unreliable(url, mode):
         if failures[0]:
             failures[0] -= 1
             raise ConnectionError("reset")
@@ -337,12 +330,10 @@ def test_a_connection_that_fails_is_tried_again(
     assert "can't be fetched (ConnectionError: reset)" in text
 
 
-def test_a_full_disk_while_fetching(
-    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_fetching(remote, tmp_path, monkeypatch):
     pack = Pack(remote, tmp_path / "fetching")
 
-    def full(*args: object) -> None:
+    def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:

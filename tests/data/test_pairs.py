@@ -1,7 +1,5 @@
 """Pairs: whom each picture meets, and that all follows from seed, epoch and rank alone."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np
@@ -23,12 +21,12 @@ from tests.support.array_faces import (
 )
 
 
-def test_candidates_of_nobody_known_are_mirror_images() -> None:
+def test_candidates_of_nobody_known_are_mirror_images():
     found = pairs_of(list(batches_of(8, candidates=3)))
     assert all(first == second and mirrored for first, second, mirrored in found)
 
 
-def test_of_more_candidates_the_partner_differs_more() -> None:
+def test_of_more_candidates_the_partner_differs_more():
     """Levels of the pictures are their numbers: the furthest number differs most."""
     people = [0] * 14 + [-1] * 2 + [1] * 8
     drawn = [
@@ -56,9 +54,7 @@ def test_of_more_candidates_the_partner_differs_more() -> None:
     epoch=st.integers(0, 5),
     seed=st.integers(0, 1000),
 )
-def test_each_picture_comes_first_once_an_epoch(
-    count: int, batch_size: int, epoch: int, seed: int
-) -> None:
+def test_each_picture_comes_first_once_an_epoch(count, batch_size, epoch, seed):
     """But for those that an incomplete last batch would hold."""
     batches = batches_of(count, batch_size=batch_size, epoch=epoch, seed=seed)
     found = list(batches)
@@ -71,13 +67,13 @@ def test_each_picture_comes_first_once_an_epoch(
 GROUP_OF = {number: group for group, members in enumerate(GROUPS) for number in members}
 
 
-def test_pictures_of_a_person_meet_that_persons_others() -> None:
+def test_pictures_of_a_person_meet_that_persons_others():
     rows = [
         row
         for epoch in range(20)
         for row in pairs_of(list(batches_of(24, PEOPLE, epoch, flip_share=0.0)))
     ]
-    partners: dict[int, set[int]] = {}
+    partners = {}
     for first, second, mirrored in rows:
         partners.setdefault(first, set()).add(second)
         alone = PEOPLE.count(PEOPLE[first]) == 1 or PEOPLE[first] == -1
@@ -88,7 +84,7 @@ def test_pictures_of_a_person_meet_that_persons_others() -> None:
     assert partners[15] == {15}, "person 1 has but one"
 
 
-def test_all_others_are_equally_likely() -> None:
+def test_all_others_are_equally_likely():
     people = [3] * 6
     met = Counter(
         (first, second)
@@ -103,7 +99,7 @@ def test_all_others_are_equally_likely() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_flip_share_is_the_share_of_mirror_images(share: float) -> None:
+def test_flip_share_is_the_share_of_mirror_images(share):
     people = [i // 4 for i in range(40)]
     rows = [
         row
@@ -118,7 +114,7 @@ def test_flip_share_is_the_share_of_mirror_images(share: float) -> None:
 
 
 @pytest.mark.parametrize("strangers", [False, True])
-def test_an_epoch_of_clips_is_one_pair_a_person(strangers: bool) -> None:
+def test_an_epoch_of_clips_is_one_pair_a_person(strangers):
     """And one of each image of nobody; strangers are images of two people, all equally likely."""
     firsts, partners = Counter[int](), Counter[int]()
     for epoch in range(200):
@@ -140,15 +136,14 @@ def test_an_epoch_of_clips_is_one_pair_a_person(strangers: bool) -> None:
 
 
 @pytest.mark.parametrize("strangers", [False, True])
-def test_epochs_of_clips_resume_and_are_shared_among_ranks(strangers: bool) -> None:
+def test_epochs_of_clips_resume_and_are_shared_among_ranks(strangers):
     settings = {"people": PEOPLE, "epoch": 1, "by_clip": True, "strangers": strangers}
-    whole = list(batches_of(24, batch_size=4, **settings))  # type: ignore[arg-type]
-    tail = batches_of(24, batch_size=4, **settings)  # type: ignore[arg-type]
+    whole = list(batches_of(24, batch_size=4, **settings))
+    tail = batches_of(24, batch_size=4, **settings)
     tail.start = 1
     assert_same(list(DataLoader(tail, batch_size=None, num_workers=1)), whole[1:])
     ranks = [
-        list(batches_of(24, batch_size=2, rank=rank, world_size=2, **settings))  # type: ignore[arg-type]
-        for rank in range(2)
+        list(batches_of(24, batch_size=2, rank=rank, world_size=2, **settings)) for rank in range(2)
     ]
     for batch, *parts in zip(whole, *ranks, strict=True):
         assert torch.equal(torch.cat([part["pairs"] for part in parts]), batch["pairs"])
@@ -159,8 +154,8 @@ MIXED = [0] * 2 + [1] * 4 + [-1] * 16 + [2, 3]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
-def test_different_share_is_the_share_of_two_images_of_one_person(share: float) -> None:
-    firsts: Counter[int] = Counter()
+def test_different_share_is_the_share_of_two_images_of_one_person(share):
+    firsts = Counter()
     different = 0
     for epoch in range(100):
         rows = pairs_of(list(batches_of(24, MIXED, epoch, flip_share=1.0, different_share=share)))
@@ -180,7 +175,7 @@ def test_different_share_is_the_share_of_two_images_of_one_person(share: float) 
         assert all(abs(count - expected) <= 6 * max(expected, 1) ** 0.5 for count in seen)
 
 
-def test_within_an_epoch_images_are_repeated_evenly() -> None:
+def test_within_an_epoch_images_are_repeated_evenly():
     firsts = Counter(
         first for first, _, _ in pairs_of(list(batches_of(24, MIXED, different_share=0.9)))
     )
@@ -190,14 +185,14 @@ def test_within_an_epoch_images_are_repeated_evenly() -> None:
 
 
 @pytest.mark.parametrize(("person", "mirrored"), [(0, range(1, 12)), (-1, range(24, 25))])
-def test_empty_groups_leave_their_pairs_to_the_other_group(person: int, mirrored: range) -> None:
+def test_empty_groups_leave_their_pairs_to_the_other_group(person, mirrored):
     """Where all have a partner, mirror images are of them; where none has, all are."""
     rows = pairs_of(list(batches_of(24, [person] * 24, different_share=0.8)))
     assert sum(m for _, _, m in rows) in mirrored
     assert all(m == (first == second) for first, second, m in rows)
 
 
-def test_only_the_chosen_of_several_arrays_are_seen() -> None:
+def test_only_the_chosen_of_several_arrays_are_seen():
     arrays = [pictures(range(10)), pictures(range(10, 13)), pictures(range(13, 30))]
     chosen = np.array([2, 3, 9, 10, 12, 13, 29])
     people = np.array([5, -1, 5, -1, 5, -1, -1])
@@ -214,7 +209,7 @@ def test_only_the_chosen_of_several_arrays_are_seen() -> None:
 # What it all follows from -----------------------------------------------------------------------
 
 
-def test_an_epoch_can_be_had_again() -> None:
+def test_an_epoch_can_be_had_again():
     batches = batches_of(24, PEOPLE, 3, seed=7)
     first = list(batches)
     np.random.seed(0)  # noqa: NPY002
@@ -225,9 +220,7 @@ def test_an_epoch_can_be_had_again() -> None:
 
 @pytest.mark.parametrize("share", [None, 0.5])
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 1}])
-def test_other_epochs_and_seeds_are_other_pairs(
-    change: dict[str, int], share: float | None
-) -> None:
+def test_other_epochs_and_seeds_are_other_pairs(change, share):
     people = [i // 6 for i in range(60)]
     ours = list(batches_of(60, people, different_share=share))
     theirs = list(batches_of(60, people, different_share=share, **change))
@@ -237,7 +230,7 @@ def test_other_epochs_and_seeds_are_other_pairs(
     assert not {b["seed"] for b in ours} & {b["seed"] for b in theirs}
 
 
-def test_every_batch_has_a_seed_of_its_own() -> None:
+def test_every_batch_has_a_seed_of_its_own():
     seeds = [
         batch["seed"]
         for epoch in range(3)
@@ -251,7 +244,7 @@ def test_every_batch_has_a_seed_of_its_own() -> None:
 
 @pytest.mark.parametrize("share", [None, 0.8])
 @pytest.mark.parametrize("start", [0, 1, 5])
-def test_a_later_start_gives_the_tail(start: int, share: float | None) -> None:
+def test_a_later_start_gives_the_tail(start, share):
     whole = list(batches_of(24, PEOPLE, 2, different_share=share))
     batches = batches_of(24, PEOPLE, 2, different_share=share)
     batches.start = start
@@ -260,12 +253,12 @@ def test_a_later_start_gives_the_tail(start: int, share: float | None) -> None:
 
 @pytest.mark.parametrize("share", [None, 0.8])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_together_form_the_one_process_batch(world_size: int, share: float | None) -> None:
+def test_ranks_together_form_the_one_process_batch(world_size, share):
     each = 6 // world_size
     settings = {"people": PEOPLE, "epoch": 1, "different_share": share}
-    whole = list(batches_of(24, batch_size=6, **settings))  # type: ignore[arg-type]
+    whole = list(batches_of(24, batch_size=6, **settings))
     ranks = [
-        list(batches_of(24, batch_size=each, rank=rank, world_size=world_size, **settings))  # type: ignore[arg-type]
+        list(batches_of(24, batch_size=each, rank=rank, world_size=world_size, **settings))
         for rank in range(world_size)
     ]
     assert {len(batches) for batches in ranks} == {len(whole)} == {4}
@@ -276,7 +269,7 @@ def test_ranks_together_form_the_one_process_batch(world_size: int, share: float
 
 
 @pytest.mark.parametrize(("start", "share", "workers"), [(0, None, 1), (1, None, 2), (1, 0.8, 2)])
-def test_loader_processes_change_nothing(start: int, workers: int, share: float | None) -> None:
+def test_loader_processes_change_nothing(start, workers, share):
     batches = batches_of(24, PEOPLE, 1, window=2, different_share=share)
     batches.start = start
     loader = DataLoader(batches, batch_size=None, num_workers=workers)
@@ -287,11 +280,9 @@ def test_loader_processes_change_nothing(start: int, workers: int, share: float 
     ("world_size", "workers", "window"),
     [(1, 0, None), (1, 2, 2), (2, 0, 1), (2, 1, None), (3, 0, None), (3, 2, 2)],
 )
-def test_ranks_and_workers_together_see_each_picture_once(
-    world_size: int, workers: int, window: int | None
-) -> None:
+def test_ranks_and_workers_together_see_each_picture_once(world_size, workers, window):
     """But for the fewer than one batch of all ranks at the end; 23 is a multiple of none."""
-    seen: list[int] = []
+    seen = []
     for rank in range(world_size):
         batches = batches_of(
             23, batch_size=2, rank=rank, world_size=world_size, epoch=1, window=window
@@ -303,7 +294,7 @@ def test_ranks_and_workers_together_see_each_picture_once(
     assert set(seen) <= set(range(23))
 
 
-def test_other_pictures_are_left_out_at_the_end_of_each_epoch() -> None:
+def test_other_pictures_are_left_out_at_the_end_of_each_epoch():
     left = set()
     for epoch in range(40):
         firsts = {first for first, _, _ in pairs_of(list(batches_of(23, epoch=epoch)))}
@@ -315,7 +306,7 @@ def test_other_pictures_are_left_out_at_the_end_of_each_epoch() -> None:
 # On the device ----------------------------------------------------------------------------------
 
 
-def test_gathered_pairs_are_those_of_the_loader() -> None:
+def test_gathered_pairs_are_those_of_the_loader():
     ours, theirs = batches_of(24, PEOPLE, 1), batches_of(24, PEOPLE, 1, gather=False)
     images = torch.from_numpy(pictures(range(24)))
     for batch, numbers in zip(ours, theirs, strict=True):

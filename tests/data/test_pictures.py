@@ -1,14 +1,9 @@
 """Any picture becomes upright uint8 RGB, and anything else is a `BadImage`."""
 
-from __future__ import annotations
-
 import io
 import time
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Image siz
 HEIGHT, WIDTH = 24, 40
 
 
-def colour_picture() -> np.ndarray:
+def colour_picture():
     """Smooth uint8 [24, 40, 3], different in every corner and channel."""
     y, x = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
     return np.stack([255 * x, 255 * y, 255 * (1 - x) * y], axis=2).round().astype(np.uint8)
@@ -34,7 +29,7 @@ COLOUR = colour_picture()
 GREY = np.asarray(Image.fromarray(COLOUR).convert("L"))
 
 
-def as_rgb(grey: np.ndarray) -> np.ndarray:
+def as_rgb(grey):
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -59,14 +54,10 @@ def as_rgb(grey: np.ndarray) -> np.ndarray:
             np.asarray(Image.fromarray(COLOUR).quantize(64).convert("RGB")),
             id="palette PNG",
         ),
-        pytest.param(
-            encoded(Image.fromarray(GREY), "GIF"),
-            as_rgb(GREY),
-            id="palette GIF",
-        ),
+        pytest.param(encoded(Image.fromarray(GREY), "GIF"), as_rgb(GREY), id="palette GIF"),
     ],
 )
-def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> None:
+def test_lossless_kinds_keep_every_pixel(data, expected):
     pixels = decode_image(data)
     check_rgb(pixels)
     np.testing.assert_array_equal(pixels, expected)
@@ -86,13 +77,13 @@ def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> N
         ),
     ],
 )
-def test_jpeg_kinds_come_close(data: bytes, expected: np.ndarray) -> None:
+def test_jpeg_kinds_come_close(data, expected):
     pixels = decode_image(data)
     check_rgb(pixels)
     assert np.abs(pixels.astype(int) - expected).mean() < 3
 
 
-def test_an_animation_gives_its_first_frame() -> None:
+def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (decode_image(data) == [255, 0, 0]).all()
@@ -112,7 +103,7 @@ SIXTEEN_BIT = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 68).astype(np.
         ),
     ],
 )
-def test_16_bit_grey_is_scaled_and_not_clipped(data: bytes) -> None:
+def test_16_bit_grey_is_scaled_and_not_clipped(data):
     pixels = decode_image(data)
     check_rgb(pixels)
     np.testing.assert_array_equal(pixels, as_rgb(np.round(SIXTEEN_BIT / 257).astype(np.uint8)))
@@ -120,12 +111,12 @@ def test_16_bit_grey_is_scaled_and_not_clipped(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("values", [np.float32(0.5), np.int32(70_000), np.int32(-1)])
-def test_pixels_of_unknown_range_are_refused(values: np.generic) -> None:
+def test_pixels_of_unknown_range_are_refused(values):
     with pytest.raises(BadImage, match="save it as 8 or 16 bit"):
         decode_image(encoded(np.full((9, 9), values), "TIFF"))
 
 
-def transparent(mode: str) -> bytes:
+def transparent(mode):
     """A picture of `mode`: red (or grey 76) left half, opaque; right half fully transparent."""
     picture = Image.new("RGBA", (20, 10), (255, 0, 0, 255))
     picture.paste((0, 0, 0, 0), (10, 0, 20, 10))
@@ -164,21 +155,21 @@ def transparent(mode: str) -> bytes:
         ("L with a transparent grey", [76, 76, 76]),
     ],
 )
-def test_transparency_lies_over_mid_grey(mode: str, left: list[int]) -> None:
+def test_transparency_lies_over_mid_grey(mode, left):
     pixels = decode_image(transparent(mode))
     check_rgb(pixels)
     assert (pixels[:, :10] == left).all()
     assert (pixels[:, 10:] == BACKGROUND).all()
 
 
-def test_half_transparent_is_half_the_background() -> None:
+def test_half_transparent_is_half_the_background():
     pixels = decode_image(encoded(Image.new("RGBA", (9, 9), (255, 0, 100, 51))))
     expected = 0.2 * np.array([255, 0, 100]) + 0.8 * BACKGROUND
     assert np.abs(pixels - expected).max() <= 0.5
 
 
 # From the EXIF standard: which way the stored rows and columns lie in the upright picture.
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+UPRIGHT = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -192,7 +183,7 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
+def test_exif_orientation_is_applied_once(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = decode_image(encoded(COLOUR, kind, exif=exif, quality=95))
@@ -201,12 +192,12 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
     assert np.abs(pixels.astype(int) - expected).mean() < 6
 
 
-def test_broken_exif_does_not_cost_the_picture() -> None:
+def test_broken_exif_does_not_cost_the_picture():
     exif = b"Exif\0\0II*\0\xff\xff\xff\x7f"
     check_rgb(decode_image(encoded(COLOUR, "JPEG", exif=exif)))
 
 
-def test_at_least_decodes_smaller_but_never_below() -> None:
+def test_at_least_decodes_smaller_but_never_below():
     big = np.asarray(Image.fromarray(COLOUR).resize((640, 384), Image.Resampling.BICUBIC))
     data = encoded(big, "JPEG", quality=95)
     assert decode_image(data).shape == (384, 640, 3)
@@ -217,7 +208,7 @@ def test_at_least_decodes_smaller_but_never_below() -> None:
     assert np.abs(decode_image(data, at_least=96).astype(int) - small).mean() < 3
 
 
-def test_at_least_holds_for_a_turned_picture_too() -> None:
+def test_at_least_holds_for_a_turned_picture_too():
     big = np.asarray(Image.fromarray(COLOUR).resize((640, 384), Image.Resampling.BICUBIC))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -228,7 +219,7 @@ def test_at_least_holds_for_a_turned_picture_too() -> None:
     assert np.abs(pixels.astype(int) - expected).mean() < 3
 
 
-def test_at_least_leaves_other_kinds_whole() -> None:
+def test_at_least_leaves_other_kinds_whole():
     np.testing.assert_array_equal(decode_image(encoded(COLOUR), at_least=8), COLOUR)
 
 
@@ -236,14 +227,14 @@ def test_at_least_leaves_other_kinds_whole() -> None:
     ("width", "height"),
     [(10_000, 10_001), (14_000, 14_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)],
 )
-def test_a_huge_picture_is_refused_by_its_header(width: int, height: int) -> None:
+def test_a_huge_picture_is_refused_by_its_header(width, height):
     # Were it decoded first, the reason would be that the pixels are missing.
     with pytest.raises(BadImage, match="100,000,000 pixels"):
         decode_image(png_of(width, height, zlib.compress(bytes(1000))))
 
 
 @pytest.mark.parametrize("size", [(7, 100), (100, 7), (1, 1)])
-def test_a_tiny_picture_is_refused(size: tuple[int, int]) -> None:
+def test_a_tiny_picture_is_refused(size):
     with pytest.raises(BadImage, match="a side below 8 pixels"):
         decode_image(encoded(Image.new("RGB", size)))
     assert decode_image(encoded(Image.new("L", (8, 8)))).shape == (8, 8, 3)
@@ -259,15 +250,13 @@ def test_a_tiny_picture_is_refused(size: tuple[int, int]) -> None:
         (b"\x89PNG\r\n\x1a\n", "truncated or broken|not a picture"),
     ],
 )
-def test_what_is_no_picture_says_so(data: bytes, reason: str) -> None:
+def test_what_is_no_picture_says_so(data, reason):
     with pytest.raises(BadImage, match=reason):
         decode_image(data)
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "LA", "P", "I;16", "L", "CMYK"])
-def test_large_images_are_converted_strip_by_strip_to_the_same_pixels(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_images_are_converted_strip_by_strip_to_the_same_pixels(kind, monkeypatch):
     values = np.random.default_rng(0).integers(0, 256, (45, 31, 4), dtype=np.uint8)
     if kind == "I;16":
         picture = Image.fromarray(values.view(np.uint16)[..., 0].copy())
@@ -283,12 +272,12 @@ def test_large_images_are_converted_strip_by_strip_to_the_same_pixels(
     np.testing.assert_array_equal(decode_image(data.getvalue()), whole)
 
 
-def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     """By several threads at once, small ones beside them."""
     at_work, most = [0, 0], [0, 0]
     original = BmpImageFile.load
 
-    def load(self: BmpImageFile) -> Any:
+    def load(self):
         kind = int(self.size[0] > 32)
         at_work[kind] += 1
         most[kind] = max(most[kind], at_work[kind])
@@ -307,7 +296,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     assert most[0] > 1
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(BadImage, match="No such file"):
         decode_image(tmp_path / "gone.jpg")
     with pytest.raises(BadImage, match="can't be read"):

@@ -1,20 +1,16 @@
 """What a pair is: two pictures of a person, or one picture twice; and how they are counted."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
-from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.store.selection import only_paired
 from ssl_faces.data.store.stored_faces import StoredFaces
-from ssl_faces.pairs.module import FaceData, Positives
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import check
 from tests.support.fits import ROOT
@@ -27,7 +23,7 @@ PAIRED = {"Ann", "Bob", "Cleo"}
 
 
 @pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FaceSet]:
+def sets(tmp_path, monkeypatch):
     """Two sets of known people, and five pictures of nobody known."""
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
     youtube(tmp_path / "first", FIRST)
@@ -40,29 +36,29 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FaceSet]:
     ]
 
 
-def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceData:
-    settings: dict[str, Any] = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
+def ready(sets, positives, **more):
+    settings = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
     data = FaceData(sets=sets, positives=positives, **settings)
     data.prepare_data()
     data.setup()
     return data
 
 
-def person_of(key: str) -> str:
+def person_of(key):
     """`Ann_0.png` is of Ann, `Bob/Bob_0001.png` of Bob; UTKFace's, named by numbers, of nobody."""
     name = Path(key).name.partition("_")[0]
     return name if name.isalpha() else ""
 
 
-def test_only_people_of_two_pictures_are_kept(sets: list[FaceSet]) -> None:
+def test_only_people_of_two_pictures_are_kept(sets):
     """Against a loop over all pictures."""
     packs = ready(sets, "frames").packs
-    listed: list[tuple[int, int, str]] = []
+    listed = []
     for k, one in enumerate(packs):
         keys = one.index.images.key_list()
         listed += [(k, row, person_of(key)) for row, key in enumerate(keys)]
     assert len(listed) == 14
-    expected: list[list[int]] = [[], [], []]
+    expected = [[], [], []]
     alone = [0, 0, 0]
     for k, row, person in listed:
         others = [x for x in listed if x[2] == person and x[:2] != (k, row)]
@@ -77,9 +73,7 @@ def test_only_people_of_two_pictures_are_kept(sets: list[FaceSet]) -> None:
     assert found.alone_of == {s: count for s, count in zip(sets, alone, strict=True) if count}
 
 
-def test_pairs_of_people_are_two_pictures_of_one(
-    sets: list[FaceSet], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_pairs_of_people_are_two_pictures_of_one(sets, caplog):
     with caplog.at_level(logging.WARNING):
         data = ready(sets, "person", flip_share=1.0)
     assert "leaves out 7 pictures that are the only one known of their person; 7 are" in caplog.text
@@ -95,15 +89,13 @@ def test_pairs_of_people_are_two_pictures_of_one(
 @pytest.mark.parametrize(
     ("positives", "expected"), [("frames", 7 / 14 * 0.75), ("person", 1.0), ("picture", 0.0)]
 )
-def test_the_share_of_pairs_of_two_pictures(
-    sets: list[FaceSet], positives: Positives, expected: float
-) -> None:
+def test_the_share_of_pairs_of_two_pictures(sets, positives, expected):
     """Half of the 14 pictures have a partner."""
     found = ready(sets, positives, flip_share=0.25).two_pictures
     assert found == pytest.approx(expected)
 
 
-def test_the_mix_is_counted_by_set(sets: list[FaceSet]) -> None:
+def test_the_mix_is_counted_by_set(sets):
     """Six of the seven images that have a partner are YouTube's, one is LFW's."""
     data = ready(sets, "frames", different_share=0.7, candidates=2)
     assert data.two_images == pytest.approx({"lfw": 0.1, "youtube_keypoints": 0.6})
@@ -118,13 +110,13 @@ def test_the_mix_is_counted_by_set(sets: list[FaceSet]) -> None:
         assert mirrored == (person_of(first[1]) not in PAIRED)
 
 
-def test_a_share_of_pairs_that_nobody_gives(sets: list[FaceSet]) -> None:
+def test_a_share_of_pairs_that_nobody_gives(sets):
     text = message_of(ready, sets[2:], "frames", different_share=0.7)
     assert text.startswith("data.different_share: 0.7, but no person has two images; add a set")
     ready(sets[2:], "frames", different_share=0.0)
 
 
-def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> None:
+def test_sets_beside_those_of_a_folder(tmp_path, sets):
     clips = RenderedClips(4, 4, frames=4, fps=1.0, part="all", size=16)
     data = ready([clips], "frames", root=tmp_path, different_share=0.8)
     names = {name for name, _, _ in data.trained_on()}
@@ -145,12 +137,12 @@ def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> N
         ({"different_share": 0.5, "positives": "person"}, "no effect with data.positives=person"),
     ],
 )
-def test_candidates_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
+def test_candidates_that_can_not_be(settings, expected):
     with pytest.raises(InputError, match=expected):
         FaceData(**settings)
 
 
-def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[FaceSet]) -> None:
+def test_the_card_counts_what_was_left_out_for_having_no_partner(sets):
     data = ready(sets[:1] + sets[2:], "person")
     assert data.has_people
     for name, pictures, alone in (("youtube_keypoints", 5, 2), ("utkface", 0, 5)):
@@ -161,15 +153,15 @@ def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[Face
 
 
 @pytest.mark.parametrize("positives", ["frames", "person"])
-def test_rendered_people_are_no_identity_labels(positives: Positives, sets: list[FaceSet]) -> None:
-    rendered: list[FaceSet] = [RenderedFaces(40, 10, "all", size=16)]
+def test_rendered_people_are_no_identity_labels(positives, sets):
+    rendered = [RenderedFaces(40, 10, "all", size=16)]
     data = ready(rendered, positives)
     assert data.has_people
     assert not data.uses_identity_labels
     assert ready([*rendered, *sets], positives).uses_identity_labels
 
 
-def test_the_configs_of_positives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configs_of_positives(monkeypatch):
     monkeypatch.chdir(ROOT)
     for name, nuisances in (("rendered_people", "wide"), ("identities", None)):
         words = ["-c", "configs/method/simclr.yaml", "-c", f"configs/data/{name}.yaml"]
@@ -182,7 +174,7 @@ def test_the_configs_of_positives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("positives", "labels"), [("picture", False), ("frames", True)])
-def test_other_positives_keep_all(positives: Positives, labels: bool, sets: list[FaceSet]) -> None:
+def test_other_positives_keep_all(positives, labels, sets):
     data = ready(sets, positives, flip_share=0.0)
     assert data.has_people == labels
     pairs = met(data)
@@ -194,7 +186,7 @@ def test_other_positives_keep_all(positives: Positives, labels: bool, sets: list
     assert "left_out_as_only_pictures_of_their_person" not in about(data, "utkface")
 
 
-def test_people_of_one_picture_only(sets: list[FaceSet]) -> None:
+def test_people_of_one_picture_only(sets):
     with pytest.raises(InputError) as caught:
         ready(sets[1:], "person")
     text = str(caught.value)
@@ -202,7 +194,7 @@ def test_people_of_one_picture_only(sets: list[FaceSet]) -> None:
     assert "\n" not in text
 
 
-def test_pairs_of_strangers(sets: list[FaceSet], tmp_path: Path) -> None:
+def test_pairs_of_strangers(sets, tmp_path):
     data = ready(sets, "strangers", epoch_of="clips")
     pairs = met(data)
     assert len(pairs) == 5 + 5  # five people, and five images of nobody
@@ -219,7 +211,7 @@ def test_pairs_of_strangers(sets: list[FaceSet], tmp_path: Path) -> None:
     assert text.startswith("data.positives: strangers, but all images are of one person; give")
 
 
-def test_a_resume_with_other_positives_is_refused(sets: list[FaceSet]) -> None:
+def test_a_resume_with_other_positives_is_refused(sets):
     before, after = ready(sets, "frames"), ready(sets, "picture")
     with pytest.raises(InputError, match=r"has positives frames \(now picture\)"):
         after.load_state_dict({"epoch": 0, "batch": 1, "order": before._order()})

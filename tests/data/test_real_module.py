@@ -1,9 +1,6 @@
 """The data module on the real faces: none of them is in a test."""
 
-from __future__ import annotations
-
 import csv
-from pathlib import Path
 
 import pytest
 
@@ -13,18 +10,18 @@ from tests.support.noise_sets import digest
 
 
 @pytest.fixture(scope="module")
-def real(real_data: Path) -> FaceData:
+def real(real_data):
     data = FaceData(real_data)
     data.prepare_data()
     data.setup()
     return data
 
 
-def test_real_faces_that_are_trained_on_are_in_no_test(real_data: Path, real: FaceData) -> None:
+def test_real_faces_that_are_trained_on_are_in_no_test(real_data, real):
     """Against the test parts as the owners' files give them, read without the face sets."""
     rows = real.trained_on()
     hashes = {row[2] for row in rows}
-    keys: dict[str, set[str]] = {}
+    keys = {}
     for name, key, _ in rows:
         keys.setdefault(name, set()).add(key)
     assert set(keys) == {"cfp", "fer2013", "lfw", "utkface", "youtube_keypoints"}
@@ -61,7 +58,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(real_data: Path, real: Fa
     assert {key.partition("/")[0] for key in keys["cfp"]} == set(listed_people)
 
 
-def test_real_faces_are_counted(real: FaceData) -> None:
+def test_real_faces_are_counted(real):
     """49,101 of the 62,860 pictures that are there with PublicTest left out."""
     assert len(real.trained_on()) == 49_101
     counts = {

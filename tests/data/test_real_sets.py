@@ -1,32 +1,17 @@
 """The adapters on the real archives: exact counts, true labels, parts that never overlap."""
 
-from __future__ import annotations
-
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ssl_faces.data import (
-    EXPRESSIONS,
-    LFW,
-    FaceSet,
-    Fer2013,
-    UTKFace,
-    YouTubeKeypoints,
-)
+from ssl_faces.data import EXPRESSIONS, LFW, Fer2013, UTKFace, YouTubeKeypoints
 
-SETS = {
-    "fer2013": Fer2013,
-    "lfw": LFW,
-    "UTKFace": UTKFace,
-    "youtube_keypoints": YouTubeKeypoints,
-}
+SETS = {"fer2013": Fer2013, "lfw": LFW, "UTKFace": UTKFace, "youtube_keypoints": YouTubeKeypoints}
 
 
 @pytest.fixture(scope="module")
-def parts(real_data: Path) -> dict[str, dict[str, FaceSet]]:
+def parts(real_data):
     """Every set in its three parts."""
     return {
         name: {part: kind(real_data / name, part) for part in ("train", "test", "all")}
@@ -34,7 +19,7 @@ def parts(real_data: Path) -> dict[str, dict[str, FaceSet]]:
     }
 
 
-def test_fer2013_counts(parts: dict[str, dict[str, FaceSet]]) -> None:
+def test_fer2013_counts(parts):
     fer = parts["fer2013"]
     assert (len(fer["train"]), len(fer["test"])) == (28_709, 3_589)
     classes = Counter(EXPRESSIONS[r.labels["expression"]] for r in fer["train"].records)
@@ -51,7 +36,7 @@ def test_fer2013_counts(parts: dict[str, dict[str, FaceSet]]) -> None:
     assert all(f"/{EXPRESSIONS[r.labels['expression']]}/" in r.key for r in fer["all"].records)
 
 
-def test_lfw_counts(parts: dict[str, dict[str, FaceSet]]) -> None:
+def test_lfw_counts(parts):
     lfw = parts["lfw"]["test"]
     assert isinstance(lfw, LFW)
     assert len(parts["lfw"]["all"]) == 6_688
@@ -63,7 +48,7 @@ def test_lfw_counts(parts: dict[str, dict[str, FaceSet]]) -> None:
     }
 
 
-def test_utkface_counts(real_data: Path, parts: dict[str, dict[str, FaceSet]]) -> None:
+def test_utkface_counts(real_data, parts):
     utk = parts["UTKFace"]["all"]
     assert sum(1 for _ in (real_data / "UTKFace").glob("*.jpg")) == 20_767
     assert len(utk) == 20_767 - 3
@@ -78,7 +63,7 @@ def test_utkface_counts(real_data: Path, parts: dict[str, dict[str, FaceSet]]) -
     assert max(r.labels["age"] for r in utk.records) == 116
 
 
-def test_youtube_counts_and_landmarks(parts: dict[str, dict[str, FaceSet]]) -> None:
+def test_youtube_counts_and_landmarks(parts):
     youtube = parts["youtube_keypoints"]["all"]
     assert len(youtube) == 3_462
     assert len(youtube.people) == 347
@@ -97,7 +82,7 @@ def test_youtube_counts_and_landmarks(parts: dict[str, dict[str, FaceSet]]) -> N
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_parts_are_disjoint_and_whole(parts: dict[str, dict[str, FaceSet]], name: str) -> None:
+def test_parts_are_disjoint_and_whole(parts, name):
     train, test, both = (parts[name][part] for part in ("train", "test", "all"))
     in_train, in_test = ({r.key for r in faces.records} for faces in (train, test))
     assert not in_train & in_test

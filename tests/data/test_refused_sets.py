@@ -1,10 +1,6 @@
 """Layouts and rows of data sets that are refused, and images that are skipped and listed."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 from scipy.io import savemat
@@ -20,7 +16,6 @@ from ssl_faces.data import (
     Biwi,
     CKPlus,
     ClassFolders,
-    FaceSet,
     Fer2013,
     FERPlus,
     OuluCasia,
@@ -33,25 +28,25 @@ from tests.support.layouts import keys, put_picture
 from tests.support.refusals import message_of
 
 
-def rewrite(file: str, *lines: str, head: int = 0) -> Callable[[Path], None]:
+def rewrite(file, *lines, head=0):
     """Write these lines to a file, behind so many of its own."""
 
-    def change(root: Path) -> None:
+    def change(root):
         kept = (root / file).read_text().splitlines()[:head] if head else []
         (root / file).write_text("\n".join([*kept, *lines]) + "\n")
 
     return change
 
 
-def rename(source: str, target: str = "elsewhere") -> Callable[[Path], None]:
+def rename(source, target="elsewhere"):
     return lambda root: (root / source).rename(root / target) and None
 
 
-def picture(path: str) -> Callable[[Path], None]:
+def picture(path):
     return lambda root: put_picture(root / path) and None
 
 
-def nothing(root: Path) -> None:
+def nothing(root):
     root.mkdir(exist_ok=True)
 
 
@@ -74,9 +69,7 @@ no_votes = made.votes()
 SAME, OTHER = "Ann\t1\t2", "Ann\t1\tBen\t1"  # lines of LFW's pairs
 PARTS = ("train", "test")
 
-Change = Callable[[Path], object]
-
-REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]] = [
+REFUSALS = [
     # Kind, layout, part, what the messages begin with, and what is changed with the rest of it.
     (Fer2013, nothing, "train", "", [(nothing, "{root} has no folder 'Training'")]),
     (
@@ -270,14 +263,7 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
         for change, rest in rows
     ],
 )
-def test_bad_layouts_and_rows_are_named(
-    kind: Callable[..., FaceSet],
-    make: Change,
-    part: str,
-    change: Change,
-    message: str,
-    tmp_path: Path,
-) -> None:
+def test_bad_layouts_and_rows_are_named(kind, make, part, change, message, tmp_path):
     root = tmp_path / "set"
     make(root)
     change(root)
@@ -288,15 +274,15 @@ def test_bad_layouts_and_rows_are_named(
 biwi_pose = partial(rewrite, "03/frame_00003_pose.txt")
 
 
-def strange_mat(root: Path) -> None:
+def strange_mat(root):
     savemat(root / "AFW/P_1_0.mat", {"other": 1})
 
 
-def large_angle(root: Path) -> None:
+def large_angle(root):
     made.put_mat(root / "image00004.jpg", 99.5, 0, 0)
 
 
-SKIPS: list[tuple[type[FaceSet], Change, Change, str, str]] = [
+SKIPS = [
     (RafDb, made.rafdb, rename("aligned/train_00003_aligned.jpg"), "train_00003.jpg", "missing"),
     (
         *(FERPlus, made.ferplus_folders, rename("FER2013Train/fer0000003.png")),
@@ -329,14 +315,7 @@ SKIPS: list[tuple[type[FaceSet], Change, Change, str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "make", "change", "key", "reason"), SKIPS)
-def test_what_can_not_be_used_is_skipped_and_listed(
-    kind: Callable[..., FaceSet],
-    make: Change,
-    change: Change,
-    key: str,
-    reason: str,
-    tmp_path: Path,
-) -> None:
+def test_what_can_not_be_used_is_skipped_and_listed(kind, make, change, key, reason, tmp_path):
     make(tmp_path)
     before = kind(tmp_path, "all")
     change(tmp_path)

@@ -1,9 +1,6 @@
 """`ssl-faces render`: sets on disk that are whole, resumable and true, and sheets."""
 
-from __future__ import annotations
-
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,27 +17,27 @@ COUNT, PEOPLE, SIZE = 90, 30, 24
 SETTINGS = ["--count", str(COUNT), "--people", str(PEOPLE), "--size", str(SIZE), "--seed", "2"]
 
 
-def render(out: Path, *more: str) -> int:
+def render(out, *more):
     return run("render", "--out", out, *SETTINGS, *more)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder):
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("rendered") / "set"
     assert render(out, "--nuisances", "all", "--counterparts", "neutral,frontal") == 0
     return out
 
 
-def expected() -> RenderedFaces:
+def expected():
     return RenderedFaces(COUNT, PEOPLE, "all", SIZE, 2, "all", ("neutral", "frontal"))
 
 
-def test_pictures_and_counterparts_are_those_of_the_set(written: Path) -> None:
+def test_pictures_and_counterparts_are_those_of_the_set(written):
     faces = expected()
     with (written / "labels.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -65,7 +62,7 @@ def test_pictures_and_counterparts_are_those_of_the_set(written: Path) -> None:
     assert {"x0", "reprojection_px"} <= set(YOUTUBE_COLUMNS)
 
 
-def test_the_tables_serve_the_probes_and_share_no_person(written: Path) -> None:
+def test_the_tables_serve_the_probes_and_share_no_person(written):
     train, test = table_faces(written / "train.csv", written / "test.csv")
     assert len(train) + len(test) == COUNT
     assert not set(train.people) & set(test.people)
@@ -82,13 +79,11 @@ def test_the_tables_serve_the_probes_and_share_no_person(written: Path) -> None:
             assert gender == GROUPS["gender"][truth.labels["gender"]]
 
 
-def test_an_interrupted_run_leaves_no_table_and_resumes(
-    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_an_interrupted_run_leaves_no_table_and_resumes(written, tmp_path, monkeypatch, capsys):
     out, more = tmp_path / "set", ("--nuisances", "all", "--counterparts", "neutral,frontal")
     write, left = writing.replace_file, 50
 
-    def stop_after_some(path: Path, data: bytes, durable: bool = True) -> None:
+    def stop_after_some(path, data, durable=True):
         nonlocal left
         left -= 1
         if left < 0:
@@ -111,7 +106,7 @@ def test_an_interrupted_run_leaves_no_table_and_resumes(
     assert " 0 pictures written now" in capsys.readouterr().out
 
 
-def test_a_sheet_shows_the_faces_in_rows(tmp_path: Path) -> None:
+def test_a_sheet_shows_the_faces_in_rows(tmp_path):
     file = tmp_path / "sheet.png"
     assert run("render", "--sheet", file, "--count", 10, "--size", 20) == 0
     sheet = np.asarray(Image.open(file))

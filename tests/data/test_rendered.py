@@ -1,7 +1,5 @@
 """Rendered faces: reproducible pixels, and labels that agree with them."""
 
-from __future__ import annotations
-
 import pickle
 import tracemalloc
 from collections import Counter
@@ -12,7 +10,6 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_faces.common.errors import InputError
@@ -33,12 +30,12 @@ __all__ = ["one_thread"]
 
 
 @pytest.fixture(scope="module")
-def everyone() -> RenderedFaces:
+def everyone():
     return RenderedFaces(count=2000, people=200, part="all", size=32)
 
 
-def test_memory_does_not_grow_with_the_set() -> None:
-    def held(count: int) -> int:
+def test_memory_does_not_grow_with_the_set():
+    def held(count):
         tracemalloc.start()
         try:
             faces = RenderedFaces(count, 50, "train")
@@ -51,16 +48,16 @@ def test_memory_does_not_grow_with_the_set() -> None:
     assert held(200_000) < held(2_000) + (4 << 20)
 
 
-def test_pixels_do_not_depend_on_workers() -> None:
+def test_pixels_do_not_depend_on_workers():
     faces = RenderedFaces(count=24, people=8, part="all", size=24, nuisances="all")
     whole = faces.render_batch(range(24))
-    loader = DataLoader(faces, batch_size=None, num_workers=2)  # type: ignore[arg-type]
+    loader = DataLoader(faces, batch_size=None, num_workers=2)
     samples = list(loader)
     assert [sample["key"] for sample in samples] == [record.key for record in faces.records]
     assert torch.equal(torch.stack([sample["image"] for sample in samples]), whole)
 
 
-def test_a_read_a_sample_and_a_copy_show_one_picture() -> None:
+def test_a_read_a_sample_and_a_copy_show_one_picture():
     faces = RenderedFaces(count=40, people=10, part="all", size=48)
     batch = faces.render_batch([5, 2])
     assert batch.shape == (2, 3, 48, 48)
@@ -75,15 +72,15 @@ def test_a_read_a_sample_and_a_copy_show_one_picture() -> None:
     assert copy.records[2].key == faces.records[2].key
 
 
-def test_listing_in_any_order_computes_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_in_any_order_computes_no_labels(monkeypatch):
     faces = RenderedFaces(count=3000, people=300, part="all", size=48)
     in_order = [(record.key, record.person, record.source) for record in faces.records]
     shuffled = np.random.default_rng(0).permutation(len(faces)).tolist()
     age = faces.records[2999].labels["age"]
-    computed: list[int] = []
+    computed = []
     labels_at = RenderedRecords._labels_at
 
-    def counted(self: RenderedRecords, places: np.ndarray) -> list[dict[str, object]]:
+    def counted(self, places):
         computed.append(len(places))
         return labels_at(self, places)
 
@@ -97,7 +94,7 @@ def test_listing_in_any_order_computes_no_labels(monkeypatch: pytest.MonkeyPatch
     assert sum(computed) <= 256
 
 
-def test_a_key_names_one_picture_whatever_set_it_is_listed_in() -> None:
+def test_a_key_names_one_picture_whatever_set_it_is_listed_in():
     large = RenderedFaces(count=600, people=60, part="all", size=32)
     place = {record.key: i for i, record in enumerate(large.records)}
     for other in (
@@ -116,9 +113,7 @@ def test_a_key_names_one_picture_whatever_set_it_is_listed_in() -> None:
             assert other.content_hash(i) == large.content_hash(j)
 
 
-def test_pictures_people_and_hashes_differ_by_index_size_and_seed(
-    everyone: RenderedFaces,
-) -> None:
+def test_pictures_people_and_hashes_differ_by_index_size_and_seed(everyone):
     pictures = everyone.render_batch(range(300)).flatten(1)
     assert len(pictures.unique(dim=0)) == 300
     hashes = {everyone.content_hash(i) for i in range(len(everyone))}
@@ -133,7 +128,7 @@ def test_pictures_people_and_hashes_differ_by_index_size_and_seed(
 # Labels.
 
 
-def test_every_label_is_there_and_well_spread(everyone: RenderedFaces) -> None:
+def test_every_label_is_there_and_well_spread(everyone):
     assert everyone.name == "rendered"
     assert len(everyone) == 2000
     assert "rendered_00012" in everyone.people
@@ -153,8 +148,8 @@ def test_every_label_is_there_and_well_spread(everyone: RenderedFaces) -> None:
     assert sample["person"] == everyone.people.index(everyone.records[7].person or "")
 
 
-def test_people_have_several_pictures_with_several_expressions(everyone: RenderedFaces) -> None:
-    of_person: dict[str, list[int]] = {}
+def test_people_have_several_pictures_with_several_expressions(everyone):
+    of_person = {}
     for record in everyone.records:
         of_person.setdefault(record.person or "", []).append(record.labels["expression"])
     assert len(of_person) == 200
@@ -162,7 +157,7 @@ def test_people_have_several_pictures_with_several_expressions(everyone: Rendere
     assert {len(set(expressions)) for expressions in of_person.values()} == {7}
 
 
-def test_parts_share_no_person_and_make_up_the_whole(everyone: RenderedFaces) -> None:
+def test_parts_share_no_person_and_make_up_the_whole(everyone):
     train = RenderedFaces(count=2000, people=200, part="train", size=32)
     test = RenderedFaces(count=2000, people=200, part="test", size=32)
     assert not set(train.people) & set(test.people)
@@ -174,12 +169,12 @@ def test_parts_share_no_person_and_make_up_the_whole(everyone: RenderedFaces) ->
     assert train.pairs == test.pairs == everyone.pairs
 
 
-def test_pairs_are_balanced_and_their_folds_share_no_person() -> None:
+def test_pairs_are_balanced_and_their_folds_share_no_person():
     test = RenderedFaces(count=2000, people=200, part="test", size=32)
     person = {record.key: record.person for record in test.records}
     assert len(set(test.pairs)) == len(test.pairs) > 500
     assert {pair.fold for pair in test.pairs} == set(range(FOLDS))
-    people: dict[int, set[str | None]] = {fold: set() for fold in range(FOLDS)}
+    people = {fold: set() for fold in range(FOLDS)}
     for pair in test.pairs:
         assert pair.first != pair.second
         assert pair.same == (person[pair.first] == person[pair.second])
@@ -192,11 +187,11 @@ def test_pairs_are_balanced_and_their_folds_share_no_person() -> None:
         assert sum(same) * 2 == len(same) > 0
 
 
-def test_too_few_people_make_no_pairs() -> None:
+def test_too_few_people_make_no_pairs():
     assert RenderedFaces(count=100, people=12, part="all", size=32).pairs == []
 
 
-def test_pixels_tell_the_expression_of_unseen_people_and_people_apart() -> None:
+def test_pixels_tell_the_expression_of_unseen_people_and_people_apart():
     factors = drawn(90, each=7, **FRONTAL)
     grey = render_faces(factors, 32).float().mean(1)
     expression = np.arange(630) % 7
@@ -211,7 +206,7 @@ def test_pixels_tell_the_expression_of_unseen_people_and_people_apart() -> None:
     assert probe.score(strip[~seen], expression[~seen]) < 0.25
 
 
-def test_missing_factors_have_defaults() -> None:
+def test_missing_factors_have_defaults():
     assert torch.equal(
         render_faces({"yaw": torch.tensor([20.0])}, 32),
         render_faces(
@@ -223,7 +218,7 @@ def test_missing_factors_have_defaults() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_renders_the_same_faces() -> None:
+def test_a_gpu_renders_the_same_faces():
     factors = drawn(64)
     on_gpu = render_faces({name: value.cuda() for name, value in factors.items()})
     difference = (on_gpu.cpu().int() - render_faces(factors).int()).abs()
@@ -248,7 +243,7 @@ def test_a_gpu_renders_the_same_faces() -> None:
         ({"count": 5, "people": 1, "part": "test"}, "people=1"),
     ],
 )
-def test_refusals(arguments: dict, names: str) -> None:
+def test_refusals(arguments, names):
     with pytest.raises(InputError, match=names) as caught:
         (RenderedClips if "clips" in arguments else RenderedFaces)(**arguments)
     assert "\n" not in str(caught.value)
@@ -266,13 +261,13 @@ def test_refusals(arguments: dict, names: str) -> None:
         ({"lip_corner_pul": torch.zeros(1)}, "did you mean 'lip_corner_pull'"),
     ],
 )
-def test_bad_factors_are_named(factors: dict[str, Tensor], names: str) -> None:
+def test_bad_factors_are_named(factors, names):
     for function in (render_faces, project_landmarks, landmarks_3d):
         with pytest.raises(InputError, match=names):
             function(factors)
 
 
-def test_an_index_beyond_the_set_is_an_index_error(everyone: RenderedFaces) -> None:
+def test_an_index_beyond_the_set_is_an_index_error(everyone):
     with pytest.raises(IndexError):
         everyone.render_batch([2000])
     with pytest.raises(IndexError):

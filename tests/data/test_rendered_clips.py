@@ -1,9 +1,6 @@
 """Rendered clips: neutral, an expression, neutral again; one person, one scene, a moving head."""
 
-from __future__ import annotations
-
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,15 +20,15 @@ FRAMES = 25
 
 
 @pytest.fixture(scope="module")
-def clips() -> RenderedClips:
+def clips():
     return RenderedClips(12, 12, FRAMES, 12.5, "all", size=32)
 
 
-def of_clip(clips: RenderedClips, clip: int) -> dict[str, torch.Tensor]:
+def of_clip(clips, clip):
     return clips.factors(range(clip * FRAMES, (clip + 1) * FRAMES))
 
 
-def test_minimum_jerk_has_the_boundary_conditions_that_define_it() -> None:
+def test_minimum_jerk_has_the_boundary_conditions_that_define_it():
     at = np.linspace(0, 1, 100_001)
     way = minimum_jerk(at)
     speed = np.gradient(way, at)
@@ -45,9 +42,7 @@ def test_minimum_jerk_has_the_boundary_conditions_that_define_it() -> None:
 
 
 @given(st.integers(0, 2**40), st.integers(0, 10**6), st.floats(0.2, 60))
-def test_expressions_rise_stay_and_fall_within_the_clip(
-    seed: int, person: int, seconds: float
-) -> None:
+def test_expressions_rise_stay_and_fall_within_the_clip(seed, person, seconds):
     timing = Timing(seed, np.array([person]), np.array([0]), seconds)
     lasts = float(timing.end[0] - timing.start[0])
     assert min(SHORTEST, seconds) - 1e-9 <= lasts <= min(LONGEST, seconds) + 1e-9
@@ -64,7 +59,7 @@ def test_expressions_rise_stay_and_fall_within_the_clip(
     assert (np.diff(course[peak:]) <= 1e-12).all()
 
 
-def test_a_clip_begins_and_ends_neutral_and_peaks_between(clips: RenderedClips) -> None:
+def test_a_clip_begins_and_ends_neutral_and_peaks_between(clips):
     for clip in range(12):
         units = torch.stack([of_clip(clips, clip)[unit] for unit in ACTION_UNITS], dim=1)
         assert not units[[0, -1]].any()
@@ -89,7 +84,7 @@ def test_a_clip_begins_and_ends_neutral_and_peaks_between(clips: RenderedClips) 
         assert torch.allclose(units, share[:, None] * units[peak], atol=1e-5)
 
 
-def test_only_face_pose_gaze_and_noise_move(clips: RenderedClips) -> None:
+def test_only_face_pose_gaze_and_noise_move(clips):
     moving = {*ACTION_UNITS, *SWAYS, "noise_offset"}
     still = [name for name in FACTORS if name not in moving]
     for clip in range(12):
@@ -103,7 +98,7 @@ def test_only_face_pose_gaze_and_noise_move(clips: RenderedClips) -> None:
     assert len(base.unique()) == 12
 
 
-def test_turning_heads_go_through_independent_poses() -> None:
+def test_turning_heads_go_through_independent_poses():
     """Unlike swaying ones, whose frames stay near the pose of the clip."""
     count = 200
     poses = {}
@@ -121,11 +116,10 @@ def test_turning_heads_go_through_independent_poses() -> None:
     keys = {clips.records[i].key for i in range(9)}
     assert not keys & {RenderedClips(count, count, 9, 4.0, "all", size=16).records[0].key}
     test = RenderedClips(40, 40, 4, head="turn").test_part()
-    assert isinstance(test, RenderedClips)
     assert test.records.head == "turn"
 
 
-def test_frames_are_the_same_from_any_batch_and_copy(clips: RenderedClips) -> None:
+def test_frames_are_the_same_from_any_batch_and_copy(clips):
     whole = clips.render_batch(range(60))
     copy = pickle.loads(pickle.dumps(clips))
     for i in (0, 24, 25, 59):
@@ -136,7 +130,7 @@ def test_frames_are_the_same_from_any_batch_and_copy(clips: RenderedClips) -> No
     assert changes[within].max() < changes[~within].min()  # neighbours look alike, clips don't
 
 
-def test_parts_share_no_person_and_keep_whole_clips() -> None:
+def test_parts_share_no_person_and_keep_whole_clips():
     parts = [RenderedClips(40, 20, 8, part=part, size=16) for part in ("train", "test", "all")]
     train, test, everything = parts
     assert not set(train.people) & set(test.people)
@@ -149,11 +143,10 @@ def test_parts_share_no_person_and_keep_whole_clips() -> None:
     assert torch.equal(test.render_batch(chosen), everything.render_batch(where))
     assert train.held_out_people == frozenset(test.people)
     found = train.test_part()
-    assert found is not None
     assert [r.key for r in found.records] == [r.key for r in test.records]
 
 
-def test_pairs_of_pretraining_are_frames_of_one_clip(clips: RenderedClips, tmp_path: Path) -> None:
+def test_pairs_of_pretraining_are_frames_of_one_clip(clips, tmp_path):
     images = clips.render_batch(range(len(clips))).numpy()
     of_picture = {picture.tobytes(): i // FRAMES for i, picture in enumerate(images)}
     faces = StoredFaces([pack(clips, clips.size, tmp_path)])

@@ -1,10 +1,7 @@
 """Pose, landmarks and expressions of rendered faces lie where their labels say."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssl_faces.rendered import (
     ACTION_UNITS,
@@ -20,10 +17,10 @@ from tests.support.rendered import CALM, FRONTAL, drawn, one_thread
 __all__ = ["one_thread"]
 
 
-def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise() -> None:
+def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise():
     nose, eyes, chin = 30, slice(36, 48), 8
 
-    def points(**pose: float) -> Tensor:
+    def points(**pose):
         return project_landmarks(drawn(20, **(FRONTAL | pose)), 100)
 
     straight, left = points(), points(yaw=40.0)
@@ -38,7 +35,7 @@ def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise() -
     assert (leaning[:, chin, 0] < straight[:, chin, 0] - 3).all()
 
 
-def test_landmarks_mirror_with_the_picture() -> None:
+def test_landmarks_mirror_with_the_picture():
     factors = drawn(20, each=2)
     ours, theirs = project_landmarks(factors, 64), project_landmarks(mirrored(factors), 64)
     theirs[..., 0] = 63 - theirs[..., 0]
@@ -53,14 +50,14 @@ def test_landmarks_mirror_with_the_picture() -> None:
         assert (ours[:, ours_at] - theirs[:, theirs_at]).abs().max() < 1e-3
 
 
-def changed(factors: dict[str, Tensor], size: int, **change: Tensor | float) -> Tensor:
+def changed(factors, size, **change):
     """Weight [N, S, S] of the pixels that a change of factors changes."""
     values = {k: torch.as_tensor(v).expand(len(factors["yaw"])) for k, v in change.items()}
     other = render_faces(factors | values, size).float()
     return (render_faces(factors, size).float() - other).abs().sum(1)
 
 
-def centroid(weight: Tensor) -> Tensor:
+def centroid(weight):
     """Weighted mean pixel (x, y) of each [S, S]: [N, 2]."""
     grid = torch.arange(weight.shape[-1], dtype=torch.float32)
     total = weight.sum((1, 2))
@@ -69,7 +66,7 @@ def centroid(weight: Tensor) -> Tensor:
     )
 
 
-def test_eyes_are_where_the_landmarks_say_at_any_pose() -> None:
+def test_eyes_are_where_the_landmarks_say_at_any_pose():
     size = 128
     straight_ahead = {**CALM, "glasses": 0.0, "hair_cover": 0.0, "lid_raise": 1.0}
     factors = drawn(25, **straight_ahead)
@@ -87,7 +84,7 @@ def test_eyes_are_where_the_landmarks_say_at_any_pose() -> None:
     assert factors["roll"].abs().max() > 15
 
 
-def test_lips_are_where_the_landmarks_say() -> None:
+def test_lips_are_where_the_landmarks_say():
     size = 128
     factors = drawn(25, **CALM, lip_tone=0.0, lip_tighten=0.0, lip_fullness=0.06)
     factors["yaw"] = factors["yaw"] * 0.4
@@ -101,7 +98,7 @@ def test_lips_are_where_the_landmarks_say() -> None:
         assert torch.cdist(middles, lip_pixels).amin(1).max() < 2.5
 
 
-def test_jaw_landmarks_are_near_the_outline() -> None:
+def test_jaw_landmarks_are_near_the_outline():
     size = 128
     factors = drawn(30, **FRONTAL, hair_cover=0.0, background_value=0.3)
     person = changed(factors, size, background_value=0.6) == 0
@@ -113,7 +110,7 @@ def test_jaw_landmarks_are_near_the_outline() -> None:
             assert abs(outline - x) < 5
 
 
-def test_expression_changes_the_mouth_and_not_who_it_is() -> None:
+def test_expression_changes_the_mouth_and_not_who_it_is():
     size = 64
     well_lit = {"zoom": 0.8, "ambient": 0.8, "exposure": 1.0, "melanin": 0.3, "beard": 0.0}
     factors = drawn(20, **FRONTAL, **well_lit, **dict.fromkeys(ACTION_UNITS, 0.0))
@@ -136,13 +133,13 @@ def test_expression_changes_the_mouth_and_not_who_it_is() -> None:
     )
 
 
-def test_smiles_lift_the_corners_and_surprise_opens_the_mouth() -> None:
-    def points(name: str) -> Tensor:
+def test_smiles_lift_the_corners_and_surprise_opens_the_mouth():
+    def points(name):
         factors = drawn(20, **FRONTAL, **dict.fromkeys(ACTION_UNITS, 0.0))
         units = {unit: torch.full((20,), value) for unit, value in EXPRESSION_UNITS[name].items()}
         return project_landmarks(factors | units, 64)
 
-    def corner_drop(p: Tensor) -> Tensor:
+    def corner_drop(p):
         return p[:, [48, 54], 1].mean(1) - p[:, [62, 66], 1].mean(1)
 
     neutral = points("neutral")

@@ -1,7 +1,5 @@
 """Labels of rendered faces, and their visibility in the images."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -16,7 +14,6 @@ from ssl_faces.rendered import (
     FACTORS,
     GROUPS,
     OCCLUDERS,
-    Nuisances,
     RenderedFaces,
     affect,
     groups,
@@ -28,11 +25,11 @@ from tests.support.rendered import plain
 
 
 @pytest.fixture(scope="module")
-def faces() -> RenderedFaces:
+def faces():
     return RenderedFaces(700, 350, "all", size=32, nuisances="all", counterparts=("neutral",))
 
 
-def test_affect_lies_on_the_line_from_neutral_to_the_full_expression() -> None:
+def test_affect_lies_on_the_line_from_neutral_to_the_full_expression():
     full = torch.ones(7)
     valence, arousal = affect(np.arange(7), full)
     for i, name in enumerate(EXPRESSIONS):
@@ -47,7 +44,7 @@ def test_affect_lies_on_the_line_from_neutral_to_the_full_expression() -> None:
     assert max(AFFECT["sad"]) < 0
 
 
-def test_every_sample_has_labels_that_agree_with_its_factors(faces: RenderedFaces) -> None:
+def test_every_sample_has_labels_that_agree_with_its_factors(faces):
     factors = faces.factors(range(len(faces)))
     marks = project_landmarks(factors, 32)
     for i in range(0, len(faces), 50):
@@ -69,7 +66,7 @@ def test_every_sample_has_labels_that_agree_with_its_factors(faces: RenderedFace
         )
 
 
-def test_groups_are_all_there_and_are_of_the_person(faces: RenderedFaces) -> None:
+def test_groups_are_all_there_and_are_of_the_person(faces):
     found = groups(faces.factors(range(700)))
     assert found.keys() == GROUPS.keys()
     for name, names in GROUPS.items():
@@ -87,20 +84,15 @@ def test_groups_are_all_there_and_are_of_the_person(faces: RenderedFaces) -> Non
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [
-        ("age", 20.0, 78.0),
-        ("melanin", 0.1, 0.9),
-        ("masculinity", 0.0, 1.0),
-        ("glasses", 0.0, 1.0),
-    ],
+    [("age", 20.0, 78.0), ("melanin", 0.1, 0.9), ("masculinity", 0.0, 1.0), ("glasses", 0.0, 1.0)],
 )
-def test_groups_are_visible(name: str, low: float, high: float) -> None:
+def test_groups_are_visible(name, low, high):
     one, other = (render_faces(plain(1, **{name: value})).int() for value in (low, high))
     changed = (one - other).abs().sum(1) > 30
     assert changed.float().mean() > 0.02  # of all pixels
 
 
-def test_people_change_between_their_pictures_with_wide_nuisances() -> None:
+def test_people_change_between_their_pictures_with_wide_nuisances():
     """All else is as with `all`; the age stays within 15 years of the person's."""
     number = np.arange(800)
     every, wide = (
@@ -117,9 +109,9 @@ def test_people_change_between_their_pictures_with_wide_nuisances() -> None:
     assert wide["glasses"].view(20, 40).std(0).mean() > 0.2
 
 
-def test_nuisances_grow_from_level_to_level_and_leave_people_and_expressions() -> None:
+def test_nuisances_grow_from_level_to_level_and_leave_people_and_expressions():
     number = np.arange(600)
-    levels: tuple[Nuisances, ...] = ("none", "mild", "all")
+    levels = ("none", "mild", "all")
     drawn = {k: sample_factors(1, number % 60, number // 60, number % 7, k) for k in levels}
     kept = [n for n, factor in FACTORS.items() if factor.of == "person"] + list(ACTION_UNITS)
     for level in levels:
@@ -147,7 +139,7 @@ def test_nuisances_grow_from_level_to_level_and_leave_people_and_expressions() -
 
 
 @pytest.mark.parametrize("kind", range(1, len(OCCLUDERS)))
-def test_occluders_hide_some_of_the_face(kind: int) -> None:
+def test_occluders_hide_some_of_the_face(kind):
     given = {"occluder_x": 0.0, "occluder_y": -0.1, "occluder_hue": 0.4, "occluder_angle": 20.0}
     open_face = render_faces(plain(1, **given)).int()
     hidden = render_faces(plain(1, **given, occluder=float(kind))).int()
@@ -160,7 +152,7 @@ def test_occluders_hide_some_of_the_face(kind: int) -> None:
     assert changed.sum() < uncovered.sum() * (1.01 if kind == 3 else 0.95)
 
 
-def test_blur_and_noise_are_as_strong_as_they_say() -> None:
+def test_blur_and_noise_are_as_strong_as_they_say():
     flat = plain(1, background_value=0.5, gradient_x=0.0, gradient_y=0.0, background_hue=0.5)
     clean = render_faces(flat, 128).float() / 255
     noisy = render_faces(flat | plain(1, noise=0.04, noise_offset=0.3), 128).float() / 255
@@ -181,7 +173,7 @@ def test_blur_and_noise_are_as_strong_as_they_say() -> None:
     assert (column - expected).abs().max() <= 1.5
 
 
-def test_jpeg_loses_more_at_lower_quality() -> None:
+def test_jpeg_loses_more_at_lower_quality():
     given = plain(1, noise=0.05, noise_offset=0.2)
     clean = render_faces(given).float()
     errors = [

@@ -1,10 +1,7 @@
 """Where rays meet the head's round shapes, held against rays followed one by one."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssl_faces.rendered import sample_factors
 from ssl_faces.rendered.paint import edge_, saw_, strip_, wave
@@ -14,12 +11,12 @@ from ssl_faces.rendered.stage import Stage
 SIZE = 24
 
 
-def stage_of(count: int) -> Stage:
+def stage_of(count):
     number = np.arange(count)
     return Stage(sample_factors(3, number, 0 * number, number % 7, "all").factors, SIZE)
 
 
-def rays_of(stage: Stage) -> Rays:
+def rays_of(stage):
     """From each pixel's place in the plane through the head's centre, away from the camera."""
     rotation, distance = stage.head.rotation.double(), stage.head.distance.double()[..., 0]
     camera = rotation[:, 2] * distance
@@ -28,21 +25,21 @@ def rays_of(stage: Stage) -> Rays:
         + stage.down[:, :, None, None] * rotation[:, None, None, 1]
     )
     step = (place - camera[:, None, None]) / distance[..., None, None]
-    return Rays(place.unbind(-1), step.unbind(-1))  # type: ignore[arg-type]
+    return Rays(place.unbind(-1), step.unbind(-1))
 
 
-def frames_of(stage: Stage) -> list[Frame]:
+def frames_of(stage):
     head = stage.head
     return [*head.muzzle(), *head.nose(), *head.ears(), head.hair()]
 
 
-def test_a_pixels_forms_are_those_of_its_place() -> None:
+def test_a_pixels_forms_are_those_of_its_place():
     draw = torch.Generator().manual_seed(0)
     across, down = torch.randn(3, 7, generator=draw), torch.randn(3, 5, generator=draw)
     one, other = torch.randn(2, 4, 3, 3, generator=draw)
     grid = Grid(across, down)
 
-    def plane(k: int, terms: Tensor, i: int, y: int, x: int) -> Tensor:
+    def plane(k, terms, i, y, x):
         a, b, c = terms[k, i]
         return a * across[i, x] + b * down[i, y] + c
 
@@ -54,13 +51,13 @@ def test_a_pixels_forms_are_those_of_its_place() -> None:
             assert torch.isclose(forms[k][i, y, x], first * second, atol=1e-4)
 
 
-def test_solids_are_hit_and_lit_where_their_rays_say() -> None:
+def test_solids_are_hit_and_lit_where_their_rays_say():
     stage = stage_of(40)
     grid, rays = stage.pixels(), rays_of(stage)
     for frame, solid in zip(frames_of(stage), stage.solids(*frames_of(stage)), strict=True):
         precise = Frame(
-            tuple(v.double() for v in frame.centre),  # type: ignore[arg-type]
-            tuple(v.double() for v in frame.radii),  # type: ignore[arg-type]
+            tuple(v.double() for v in frame.centre),
+            tuple(v.double() for v in frame.radii),
             frame.tilt and (frame.tilt[0].double(), frame.tilt[1].double()),
         )
         start, step = precise.rays(rays)
@@ -85,7 +82,7 @@ def test_solids_are_hit_and_lit_where_their_rays_say() -> None:
         assert (solid.facing(grid, hit.t) - facing)[inside].abs().max() < 1e-2
 
 
-def test_the_first_root_is_the_least_real_root_of_the_egg() -> None:
+def test_the_first_root_is_the_least_real_root_of_the_egg():
     draw = np.random.default_rng(0)
     taper, height = draw.uniform(0.1, 0.4, 300), draw.uniform(-0.8, 0.8, 300)
     across, dy = draw.uniform(-0.6, 0.6, 300), draw.uniform(-0.3, 0.3, 300)
@@ -108,7 +105,7 @@ def test_the_first_root_is_the_least_real_root_of_the_egg() -> None:
     assert hits > 100
 
 
-def test_covers_are_shares_of_a_pixel() -> None:
+def test_covers_are_shares_of_a_pixel():
     steep = torch.full((1, 1, 1), -10.0)  # pixels of side 0.1
     distance = torch.linspace(-0.4, 0.4, 81)[None, None]
     fine = torch.linspace(-0.05, 0.05, 2001)[:, None, None]
@@ -119,7 +116,7 @@ def test_covers_are_shares_of_a_pixel() -> None:
     assert (edge_(distance.clone(), steep)[0] - share).abs().max() < 2e-3
 
 
-def test_waves_rise_from_even_to_odd_numbers() -> None:
+def test_waves_rise_from_even_to_odd_numbers():
     at = torch.tensor([-3.0, -2.0, -1.5, -0.25, 0.0, 0.5, 1.0, 1.75, 2.0, 41.0])
     assert wave(at).tolist() == [1.0, 0.0, 0.5, 0.25, 0.0, 0.5, 1.0, 0.25, 0.0, 1.0]
     assert saw_(torch.tensor([-0.75, 0.25, 1.75])).tolist() == [0.25, 0.25, -0.25]

@@ -1,7 +1,5 @@
 """The exact labels of rendered faces, compared with independent computations."""
 
-from __future__ import annotations
-
 import math
 
 import cv2
@@ -9,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS
@@ -17,7 +14,6 @@ from ssl_faces.rendered import (
     ACTION_UNITS,
     COUNTERPARTS,
     FACTORS,
-    Nuisances,
     camera,
     counterpart,
     landmarks_3d,
@@ -39,9 +35,7 @@ __all__ = ["one_thread"]
 FRONTAL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
 
 
-def drawn(
-    count: int, nuisances: Nuisances = "all", expression: int | None = None, **fixed: float
-) -> dict[str, Tensor]:
+def drawn(count, nuisances="all", expression=None, **fixed):
     shown = np.arange(count) % 7 if expression is None else np.full(count, expression)
     return drawn_faces(count, 1, nuisances, shown, **fixed)
 
@@ -50,7 +44,7 @@ def drawn(
 
 
 @pytest.mark.parametrize("size", [64, 512])
-def test_the_given_camera_projects_3d_landmarks_on_the_2d_ones(size: int) -> None:
+def test_the_given_camera_projects_3d_landmarks_on_the_2d_ones(size):
     factors = drawn(60)
     points, pixels = landmarks_3d(factors).double().numpy(), project_landmarks(factors, size)
     seen = camera(factors, size)
@@ -62,7 +56,7 @@ def test_the_given_camera_projects_3d_landmarks_on_the_2d_ones(size: int) -> Non
         assert np.abs(found[:, 0] - pixels[i].double().numpy()).max() < 1e-4
 
 
-def test_landmarks_are_where_angles_zoom_and_distance_say() -> None:
+def test_landmarks_are_where_angles_zoom_and_distance_say():
     factors = drawn(90)
     points = landmarks_3d(factors).double().numpy()
     projected = project_landmarks(factors, 80).numpy()
@@ -79,7 +73,7 @@ def test_landmarks_are_where_angles_zoom_and_distance_say() -> None:
         assert np.abs(projected[i] - np.stack([across, down], 1)).max() < 1e-4
 
 
-def test_pose_is_recovered_from_the_landmarks_by_pnp() -> None:
+def test_pose_is_recovered_from_the_landmarks_by_pnp():
     factors = drawn(60)
     points, pixels = landmarks_3d(factors).double().numpy(), project_landmarks(factors, 64)
     intrinsics = camera(factors, 64).intrinsics.numpy()
@@ -98,7 +92,7 @@ def test_pose_is_recovered_from_the_landmarks_by_pnp() -> None:
         assert np.abs(np.array([yaw, pitch, roll]) - expected[i]).max() < 0.1
 
 
-def test_pose_angles_undo_pose_rotation() -> None:
+def test_pose_angles_undo_pose_rotation():
     draw = np.random.default_rng(0)
     angles = torch.from_numpy(draw.uniform((-89, -60, -179), (89, 60, 179), (200, 3)))
     assert (pose_angles(pose_rotation(*angles.T)) - angles).abs().max() < 1e-6
@@ -107,7 +101,7 @@ def test_pose_angles_undo_pose_rotation() -> None:
 # What can be seen.
 
 
-def test_visibility_is_that_of_marching_towards_the_camera() -> None:
+def test_visibility_is_that_of_marching_towards_the_camera():
     factors = drawn(40, shift_x=0.0, shift_y=0.0, zoom=0.7, camera_distance=6.0)
     visible = visible_landmarks(factors)
     head = Head(factors)
@@ -135,7 +129,7 @@ def test_visibility_is_that_of_marching_towards_the_camera() -> None:
     assert visible[hidden].float().mean() < 0.05
 
 
-def test_points_outside_the_picture_are_not_visible() -> None:
+def test_points_outside_the_picture_are_not_visible():
     factors = drawn(10, zoom=1.0, shift_x=0.5, shift_y=0.0, **FRONTAL)
     pixels = project_landmarks(factors, 64)
     outside = (pixels < -0.5).any(-1) | (pixels > 63.5).any(-1)
@@ -144,7 +138,7 @@ def test_points_outside_the_picture_are_not_visible() -> None:
     assert visible_landmarks(factors)[:, 36:48].any()
 
 
-def test_a_profile_shows_the_nose_before_all_and_one_eye() -> None:
+def test_a_profile_shows_the_nose_before_all_and_one_eye():
     calm = {**FRONTAL, "shift_x": 0.0, "shift_y": 0.0}
     # At rest: a lip raised in disgust may stand out as far as a short nose.
     factors = drawn(20, "mild", EXPRESSIONS.index("neutral"), **(calm | {"yaw": 90.0}))
@@ -168,7 +162,7 @@ def test_a_profile_shows_the_nose_before_all_and_one_eye() -> None:
 
 
 @pytest.mark.parametrize("nuisances", ["mild", "all"])
-def test_the_mirrored_face_is_the_mirrored_picture(nuisances: Nuisances) -> None:
+def test_the_mirrored_face_is_the_mirrored_picture(nuisances):
     factors = drawn(60, nuisances, noise=0.0, jpeg_quality=0.0)
     picture, mirror = render_faces(factors), render_faces(mirrored(factors))
     assert (mirror.flip(3).int() - picture.int()).abs().max() <= 1
@@ -177,7 +171,7 @@ def test_the_mirrored_face_is_the_mirrored_picture(nuisances: Nuisances) -> None
     assert (turned.flip(3).int() - picture.int()).abs().float().mean() > 5
 
 
-def test_a_picture_twice_the_size_averages_to_the_same() -> None:
+def test_a_picture_twice_the_size_averages_to_the_same():
     factors = drawn(60, "mild", noise=0.0)
     small, large = render_faces(factors, 64).float(), render_faces(factors, 128).float()
     halved = torch.nn.functional.avg_pool2d(large, 2)
@@ -189,7 +183,7 @@ def test_a_picture_twice_the_size_averages_to_the_same() -> None:
 
 
 @pytest.mark.parametrize("nuisances", ["none", "all"])
-def test_no_pixel_depends_on_the_batch(nuisances: Nuisances) -> None:
+def test_no_pixel_depends_on_the_batch(nuisances):
     factors = drawn(70, nuisances)
     whole = render_faces(factors, 40)
     for batch in (1, 9):
@@ -204,7 +198,7 @@ def test_no_pixel_depends_on_the_batch(nuisances: Nuisances) -> None:
         torch.set_num_threads(1)
 
 
-def test_windows_hold_all_of_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_hold_all_of_their_parts(monkeypatch):
     factors = drawn(300, jpeg_quality=0.0)
     # Every factor somewhere within its range, or at one of its ends.
     draw = torch.Generator().manual_seed(0)
@@ -216,8 +210,8 @@ def test_windows_hold_all_of_their_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     windowed = render_faces(factors, 48)
     window = Stage.window
 
-    def everything(self: Stage, *place: Tensor | float) -> Window:
-        top = window(self, *place).top  # type: ignore[arg-type]
+    def everything(self, *place):
+        top = window(self, *place).top
         return Window(0 * top, 0 * top, self.size)
 
     monkeypatch.setattr(Stage, "window", everything)
@@ -227,7 +221,7 @@ def test_windows_hold_all_of_their_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 # Counterparts.
 
 
-def test_the_neutral_counterpart_of_a_neutral_face_is_the_face() -> None:
+def test_the_neutral_counterpart_of_a_neutral_face_is_the_face():
     neutral = drawn(30, expression=EXPRESSIONS.index("neutral"))
     assert torch.equal(render_faces(counterpart(neutral, "neutral")), render_faces(neutral))
     happy = drawn(30, expression=EXPRESSIONS.index("happy"))
@@ -236,7 +230,7 @@ def test_the_neutral_counterpart_of_a_neutral_face_is_the_face() -> None:
     assert not torch.equal(render_faces(happy), render_faces(neutral))
 
 
-def test_frontal_counterparts_change_pose_alone() -> None:
+def test_frontal_counterparts_change_pose_alone():
     factors = drawn(20)
     for kind in ("frontal", "neutral_frontal"):
         found = counterpart(factors, kind)
@@ -247,7 +241,7 @@ def test_frontal_counterparts_change_pose_alone() -> None:
                 assert torch.equal(value, factors[name])
 
 
-def test_the_mean_face_is_one_for_all_people() -> None:
+def test_the_mean_face_is_one_for_all_people():
     people, same = drawn(20), drawn(1)
     pictures = {n: same[n].expand(20) for n, factor in FACTORS.items() if factor.of == "picture"}
     found = render_faces(counterpart(people | pictures, "mean_face"))
@@ -255,7 +249,7 @@ def test_the_mean_face_is_one_for_all_people() -> None:
     assert len(render_faces(people | pictures).flatten(1).unique(dim=0)) == 20
 
 
-def test_the_mean_face_is_the_mean_of_the_people() -> None:
+def test_the_mean_face_is_the_mean_of_the_people():
     people = np.arange(20_000)
     factors = sample_factors(5, people, 0 * people, 0 * people).factors
     lacking = {"hair_cover", "fringe", "beard", "moustache", "glasses"}
@@ -269,7 +263,7 @@ def test_the_mean_face_is_the_mean_of_the_people() -> None:
             assert (factor.default > 0) == commoner, name
 
 
-def test_the_counterpart_of_low_resolution_is_shrunk_and_enlarged() -> None:
+def test_the_counterpart_of_low_resolution_is_shrunk_and_enlarged():
     factors = drawn(12, "mild", noise=0.0)
     pictures = render_faces(factors, 64).permute(0, 2, 3, 1).numpy()
     found = render_faces(counterpart(factors, "low_resolution"), 64).permute(0, 2, 3, 1).numpy()
@@ -279,7 +273,7 @@ def test_the_counterpart_of_low_resolution_is_shrunk_and_enlarged() -> None:
         assert np.abs(expected.astype(int) - low).max() <= 3
 
 
-def test_an_unknown_kind_is_named() -> None:
+def test_an_unknown_kind_is_named():
     with pytest.raises(InputError, match="'smiling'; choose one of neutral, frontal"):
         counterpart(drawn(2), "smiling")
     assert len({*COUNTERPARTS}) == 5

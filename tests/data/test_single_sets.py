@@ -1,10 +1,5 @@
 """What is special of each data set."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -21,7 +16,6 @@ from ssl_faces.data import (
     CFPFrontal,
     ClassFolders,
     FacePair,
-    FaceSet,
     Fer2013,
     FERPlus,
     OuluCasia,
@@ -40,7 +34,7 @@ from tests.support.refusals import message_of
 
 @pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv", "Copy of FER.CSV"])
 @pytest.mark.parametrize("give_the_file", [True, False])
-def test_fer2013_csv(tmp_path: Path, give_the_file: bool, name: str) -> None:
+def test_fer2013_csv(tmp_path, give_the_file, name):
     """Columns in another order than the owner's, PrivateTest in no part."""
     rows = [f"{i}, Training,{made.pixels_text(i)}" for i in range(7)]
     rows += [f"3,{usage},{made.pixels_text(50)}" for usage in ("PublicTest", "PrivateTest")]
@@ -56,7 +50,7 @@ def test_fer2013_csv(tmp_path: Path, give_the_file: bool, name: str) -> None:
     assert len(set(keys(both))) == len(both) == 8
 
 
-def test_fer2013_spellings(tmp_path: Path) -> None:
+def test_fer2013_spellings(tmp_path):
     names = ("Anger", "disgusted", "FEAR", "happiness", "Neutral", "sadness", "Surprised")
     for name in names:
         put_picture(tmp_path / "train" / name / "1.png")
@@ -64,7 +58,7 @@ def test_fer2013_spellings(tmp_path: Path) -> None:
     assert labels == {f"train/{name}/1.png": i for i, name in enumerate(names)}
 
 
-def test_ferplus_reads_the_images_of_its_rows(tmp_path: Path) -> None:
+def test_ferplus_reads_the_images_of_its_rows(tmp_path):
     for make in (made.ferplus, made.ferplus_folders):
         faces = FERPlus(make(tmp_path / make.__name__), "all")
         assert {s["key"]: int(s["image"][0, 0, 0]) for s in faces} == {
@@ -76,19 +70,19 @@ def test_ferplus_reads_the_images_of_its_rows(tmp_path: Path) -> None:
         assert reasons == ["no face", "no face", "unknown", NO_MAJORITY]
 
 
-def test_ferplus_with_fer2013_is_two_sets_that_pretraining_sees_once(tmp_path: Path) -> None:
+def test_ferplus_with_fer2013_is_two_sets_that_pretraining_sees_once(tmp_path):
     made.ferplus(tmp_path)
     fer, plus = find_face_sets(tmp_path, "all")
     assert (type(fer), type(plus)) == (Fer2013, FERPlus)
     assert {record.labels["expression"] for record in fer.records} == {EXPRESSIONS.index("happy")}
     # The images are alike but for their brightness.
     more = {"cache": tmp_path / "cache", "leave_out_near_copies": False}
-    module = FaceData(tmp_path, size=16, batch_size=2, **more)  # type: ignore[arg-type]
+    module = FaceData(tmp_path, size=16, batch_size=2, **more)
     module.setup()
     assert [(d["name"], d["pictures"]) for d in module.description] == [("fer2013", 12)]
 
 
-def owners_majority(counts: list[int]) -> int | None:
+def owners_majority(counts):
     """The owner's code (`_process_data`, mode majority, and what is then read), by numbers."""
     raw = [0.0 if count < 1.0 + 1e-9 else float(count) for count in counts]
     emotion = [0.0] * 10
@@ -100,7 +94,7 @@ def owners_majority(counts: list[int]) -> int | None:
     return place if place < 8 else None
 
 
-def test_ferplus_majority_is_the_owners() -> None:
+def test_ferplus_majority_is_the_owners():
     rng = np.random.default_rng(0)
     outcomes = set()
     for spread in (0.1, 0.3, 1.0, 3.0):
@@ -117,13 +111,13 @@ def test_ferplus_majority_is_the_owners() -> None:
     assert (*EXPRESSIONS, "contempt") == CLASSES
 
 
-def test_oulucasia_prefers_the_cropped_faces(tmp_path: Path) -> None:
+def test_oulucasia_prefers_the_cropped_faces(tmp_path):
     made.oulucasia(tmp_path, people=2)
     made.oulucasia(tmp_path, "PreProcess Img/VL_Acropped/Strong", people=3)
     assert len(OuluCasia(tmp_path, "all").people) == 3
 
 
-def test_affectnet_cuts_faces_out(tmp_path: Path) -> None:
+def test_affectnet_cuts_faces_out(tmp_path):
     uncut, cut = (AffectNet(made.affectnet_csv(tmp_path, boxes)) for boxes in (False, True))
     assert uncut.read(0).shape == (40, 60, 3)
     assert cut.read(3, at_least=8).shape == (20, 20, 3)
@@ -135,13 +129,13 @@ def test_affectnet_cuts_faces_out(tmp_path: Path) -> None:
     assert reasons == {f"labelled {kind}: none of the seven" for kind in kinds}
 
 
-def test_affectnet_never_unpickles(tmp_path: Path) -> None:
+def test_affectnet_never_unpickles(tmp_path):
     path = made.affectnet_arrays(tmp_path) / "train_set" / "annotations" / "3_exp.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert f"{path} is not an array file of one number" in message_of(AffectNet, tmp_path)
 
 
-def test_pretraining_leaves_out_what_is_all_test(tmp_path: Path) -> None:
+def test_pretraining_leaves_out_what_is_all_test(tmp_path):
     """CK+ gives it nothing, yet no copy of an image of CK+ comes in by another set."""
     root = tmp_path / "data"
     made.ckplus(root / "ck", people=5)
@@ -160,10 +154,10 @@ def test_pretraining_leaves_out_what_is_all_test(tmp_path: Path) -> None:
     assert "CK+: all of it is tested on" in message_of(only.setup)
 
 
-def test_lfw_pairs(tmp_path: Path) -> None:
+def test_lfw_pairs(tmp_path):
     made.lfw(tmp_path, made.TWO_FOLDS)
     for part in ("train", "test", "all"):
-        faces = LFW(tmp_path, part)  # type: ignore[arg-type]
+        faces = LFW(tmp_path, part)
         assert faces.held_out_people == {"Ann", "Ben", "Cem", "Eve"}
         assert faces.pairs == [
             FacePair("Ann/Ann_0001.jpg", "Ann/Ann_0003.jpg", same=True, fold=0),
@@ -187,9 +181,7 @@ def test_lfw_pairs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pairs_in", [".", "lfw_funneled"])
 @pytest.mark.parametrize("give", [".", "lfw_funneled"])
-def test_lfw_in_a_subfolder_with_the_pairs_in_or_beside_it(
-    tmp_path: Path, pairs_in: str, give: str
-) -> None:
+def test_lfw_in_a_subfolder_with_the_pairs_in_or_beside_it(tmp_path, pairs_in, give):
     made.lfw(tmp_path / "lfw_funneled")
     (tmp_path / pairs_in / "pairs.txt").write_text(made.TWO_FOLDS)
     faces = LFW(tmp_path / give, "test")
@@ -197,7 +189,7 @@ def test_lfw_in_a_subfolder_with_the_pairs_in_or_beside_it(
     assert len(faces.pairs) == 2
 
 
-def test_cplfw_pairs(tmp_path: Path) -> None:
+def test_cplfw_pairs(tmp_path):
     train = CPLFW(made.cplfw(tmp_path))
     assert train.people == ["Zoe"]
     assert train.held_out_people == {f"Ann_{i}" for i in range(20)}
@@ -214,7 +206,7 @@ def test_cplfw_pairs(tmp_path: Path) -> None:
     assert (len(fewer.pairs), len(fewer.missing_pairs)) == (38, 2)
 
 
-def test_cfp_pairs(tmp_path: Path) -> None:
+def test_cfp_pairs(tmp_path):
     profile, frontal = find_face_sets(made.cfp(tmp_path), "all")
     assert isinstance(profile, CFP)
     assert profile.people == [f"cfp_{i:03d}" for i in range(1, 5)]
@@ -231,7 +223,7 @@ def test_cfp_pairs(tmp_path: Path) -> None:
     assert all("/frontal/" in record.key for record in frontal.records)
 
 
-def test_cfp_pairs_in_tables(tmp_path: Path) -> None:
+def test_cfp_pairs_in_tables(tmp_path):
     faces = CFP(made.cfp_tables(tmp_path))
     assert faces.people == ["cfp_003", "cfp_004"]
     kinds = [(fold, same) for fold in (0, 1) for same in (True, False)]
@@ -242,9 +234,9 @@ def test_cfp_pairs_in_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [UTKFace, ClassFolders])
-def test_copies_of_one_image_are_in_one_part(kind: Callable[..., FaceSet], tmp_path: Path) -> None:
+def test_copies_of_one_image_are_in_one_part(kind, tmp_path):
     make = made.utkface if kind is UTKFace else made.class_folders
-    make(tmp_path)  # type: ignore[operator]
+    make(tmp_path)
     for i, original in enumerate(sorted(tmp_path.rglob("*.[jp][pn]g"))):
         name = f"{99 - i}_0_0_20180101{i:09d}.jpg.chip.jpg"
         original.with_name(name).write_bytes(original.read_bytes())
@@ -255,7 +247,7 @@ def test_copies_of_one_image_are_in_one_part(kind: Callable[..., FaceSet], tmp_p
     assert 0 < len(test) < len(train)
 
 
-def test_youtube_keypoints_columns_go_by_name(tmp_path: Path) -> None:
+def test_youtube_keypoints_columns_go_by_name(tmp_path):
     names, row = made.YOUTUBE_HEADER.split(","), made.youtube_row("Jo_1.jpg", "Jo").split(",")
     rows = [",".join([row[0], *row[:0:-1]])]
     made.youtube(tmp_path, rows, ",".join([names[0], *names[:0:-1]]))
@@ -266,7 +258,7 @@ def test_youtube_keypoints_columns_go_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_signs_of_300w_lp_are_the_projects(tmp_path: Path, axis: int) -> None:
+def test_signs_of_300w_lp_are_the_projects(tmp_path, axis):
     """A turn about one axis by the owners' matrix is the same turn of the rendered head."""
     angles = np.zeros(3)
     angles[axis] = 0.5
@@ -277,18 +269,18 @@ def test_signs_of_300w_lp_are_the_projects(tmp_path: Path, axis: int) -> None:
     np.testing.assert_allclose(made.owners_rotation(*angles), ours, atol=1e-6)
 
 
-def test_turns_and_mirror_images_of_one_photograph_are_one_person(tmp_path: Path) -> None:
+def test_turns_and_mirror_images_of_one_photograph_are_one_person(tmp_path):
     assert len(W300LP(made.w300lp(tmp_path)).people) == 6
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_biwi_angles_are_300w_lps(seed: int) -> None:
+def test_biwi_angles_are_300w_lps(seed):
     pitch, yaw, roll = np.random.default_rng(seed).uniform(-1.2, 1.2, 3)
     matrix = made.BIWI_FLIP @ made.owners_rotation(pitch, yaw, roll) @ made.BIWI_FLIP
     np.testing.assert_allclose(pose_of(matrix), np.degrees([yaw, -pitch, roll]))
 
 
-def test_biwi_boxes(tmp_path: Path) -> None:
+def test_biwi_boxes(tmp_path):
     train = Biwi(made.biwi(tmp_path / "a"))
     # 260 mm at 1000 mm and a focal length of 50 pixels: 13 pixels around (32.5, 23).
     assert train.records[0].box == (26, 16, 39, 30)

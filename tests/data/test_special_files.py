@@ -1,13 +1,8 @@
 """Pipes, sockets, devices and links to them are never opened: reading them may never end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import pytest
@@ -34,10 +29,10 @@ NOT_REGULAR = "a pipe, a socket or a device"
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_waiting(tmp_path, monkeypatch):
     """A test that waits for a pipe fails."""
 
-    def fail(number: int, frame: FrameType | None) -> None:
+    def fail(number, frame):
         raise TimeoutError("it waits")
 
     before = signal.signal(signal.SIGALRM, fail)
@@ -48,15 +43,15 @@ def no_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     signal.signal(signal.SIGALRM, before)
 
 
-def pipe(path: Path) -> None:
+def pipe(path):
     os.mkfifo(path)
 
 
-def device(path: Path) -> None:
+def device(path):
     path.symlink_to("/dev/zero")
 
 
-def socket_at(path: Path) -> None:
+def socket_at(path):
     # Bound by a short name: addresses are 108 bytes at most.
     here = os.open(path.parent, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX) as bound:
@@ -68,8 +63,8 @@ KINDS = {"pipe": pipe, "device": device, "socket": socket_at}
 
 
 @pytest.fixture(params=KINDS)
-def special(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
-    def make(path: Path) -> Path:
+def special(request):
+    def make(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         KINDS[request.param](path)
         return path
@@ -77,12 +72,12 @@ def special(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
     return make
 
 
-def save(path: Path, level: int) -> None:
+def save(path, level):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((16, 16, 3), level, np.uint8)).save(path)
 
 
-def test_images_are_skipped_and_listed(special: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_images_are_skipped_and_listed(special, tmp_path):
     save(tmp_path / "faces" / "a.png", 1)
     special(tmp_path / "faces" / "x.jpg")
     (tmp_path / "faces" / "y.jpg").symlink_to("y.jpg")
@@ -93,9 +88,7 @@ def test_images_are_skipped_and_listed(special: Callable[[Path], Path], tmp_path
     assert "symbolic links" in reasons["y.jpg"]
 
 
-def test_images_of_labelled_sets_are_skipped(
-    special: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_images_of_labelled_sets_are_skipped(special, tmp_path):
     for i in range(4):
         save(tmp_path / "faces" / ("happy" if i % 2 else "sad") / f"{i}.png", i)
     special(tmp_path / "faces" / "happy" / "x.jpg")
@@ -109,7 +102,7 @@ def test_images_of_labelled_sets_are_skipped(
         everything.content_hash(place)
 
 
-READERS: dict[str, Callable[[Path], object]] = {
+READERS = {
     "table.csv": lambda path: list(read_table(path, ["image"])),
     "settings.yaml": lambda path: read_yaml(path, "configs"),
     "last.ckpt": lambda path: read_checkpoint(path),
@@ -122,18 +115,14 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_other_files_are_refused(
-    name: str, special: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_other_files_are_refused(name, special, tmp_path):
     path = special(tmp_path / "folder" / name)
     text = message_of(READERS[name], path)
     assert str(path) in text
     assert NOT_REGULAR in text
 
 
-def test_arguments_of_the_commands_are_refused(
-    special: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_arguments_of_the_commands_are_refused(special, tmp_path, capsys):
     path = special(tmp_path / "x")
     for command, words in (
         (main, ["fit", "-c", str(path), "--out", str(tmp_path / "run")]),
@@ -145,16 +134,14 @@ def test_arguments_of_the_commands_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_of_many_bytes_is_not_read(tmp_path: Path) -> None:
+def test_a_file_of_many_bytes_is_not_read(tmp_path):
     with (tmp_path / "x.jpg").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
     with pytest.raises(BadImage, match="more than 1,073,741,824 bytes"):
         decode_image(tmp_path / "x.jpg")
 
 
-def test_packing_beside_an_index_that_is_no_file(
-    special: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_packing_beside_an_index_that_is_no_file(special, tmp_path):
     save(tmp_path / "faces" / "a.png", 1)
     special(tmp_path / "pack" / INDEX)
     text = message_of(pack_sets, [ImageFolder(tmp_path / "faces")], tmp_path / "pack", 16)

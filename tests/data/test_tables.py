@@ -1,9 +1,6 @@
 """Tables as spreadsheets and colleagues write them: read, or refused by what is wrong."""
 
-from __future__ import annotations
-
 import codecs
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +10,7 @@ from tests.support.refusals import message_of
 ROWS = [["Müller 1.png", "0.5", "a"], ["b/2.png", "-1", ""]]
 
 
-def save(path: Path, separator: str, encoding: str, header: str = "image,yaw,Note") -> Path:
+def save(path, separator, encoding, header="image,yaw,Note"):
     lines = [header.split(","), *ROWS]
     text = "".join(
         separator.join(f'"{c}"' if " " in c else c for c in row) + "\r\n" for row in lines
@@ -26,9 +23,7 @@ def save(path: Path, separator: str, encoding: str, header: str = "image,yaw,Not
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 )
-def test_separators_and_encodings_are_recognised(
-    separator: str, encoding: str, tmp_path: Path
-) -> None:
+def test_separators_and_encodings_are_recognised(separator, encoding, tmp_path):
     path = save(tmp_path / "t.csv", separator, encoding)
     assert list(read_table(path, ["image", "yaw"])) == [
         (f"{path}, line {i}", {"image": image, "yaw": yaw})
@@ -38,7 +33,7 @@ def test_separators_and_encodings_are_recognised(
 
 
 @pytest.mark.parametrize("header", ["IMAGE,Yaw,x", " Image , YAW,x", "image,yaw,,,"])
-def test_columns_are_found_in_any_case_and_beside_empty_ones(header: str, tmp_path: Path) -> None:
+def test_columns_are_found_in_any_case_and_beside_empty_ones(header, tmp_path):
     path = tmp_path / "t.csv"
     spare = header.count(",") - 1
     path.write_text(
@@ -52,7 +47,7 @@ def test_columns_are_found_in_any_case_and_beside_empty_ones(header: str, tmp_pa
     assert not has_columns(path, "pitch")
 
 
-def test_a_line_that_states_the_separator_is_no_header(tmp_path: Path) -> None:
+def test_a_line_that_states_the_separator_is_no_header(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("sep=;\nimage;a,b,c;yaw\na.png;;1,5\n")
     [(where, row)] = read_table(path, ["image", "yaw"])
@@ -60,7 +55,7 @@ def test_a_line_that_states_the_separator_is_no_header(tmp_path: Path) -> None:
     assert number_in(row["yaw"], "yaw", where, -90, 90) == 1.5
 
 
-def test_thousands_are_no_decimals() -> None:
+def test_thousands_are_no_decimals():
     for text in ("1,000,000", "1.000,5", ",5x"):
         assert "is not a number" in message_of(number_in, text, "age", "t.csv, line 2").replace(
             f"'{text}', ", "is "
@@ -84,7 +79,7 @@ def test_thousands_are_no_decimals() -> None:
         (b"", "is one column, ''"),
     ],
 )
-def test_what_is_wrong_is_named(data: bytes, message: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_named(data, message, tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(data)
     text = message_of(lambda: list(read_table(path, ["image", "yaw"])))
@@ -92,7 +87,7 @@ def test_what_is_wrong_is_named(data: bytes, message: str, tmp_path: Path) -> No
     assert str(path) in text
 
 
-def test_windows_paths(tmp_path: Path) -> None:
+def test_windows_paths(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").touch()
     (tmp_path / "a\\2.png").touch()

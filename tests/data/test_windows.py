@@ -1,7 +1,5 @@
 """Windows of shards: the order of images of packs that are read shard by shard."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,13 +7,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from ssl_faces.pairs.order import EpochOrder
-from tests.support.array_faces import (
-    PEOPLE,
-    SHARD,
-    assert_same,
-    batches_of,
-    pairs_of,
-)
+from tests.support.array_faces import PEOPLE, SHARD, assert_same, batches_of, pairs_of
 
 
 @settings(max_examples=40, deadline=None)
@@ -24,9 +16,7 @@ from tests.support.array_faces import (
     window=st.integers(1, 10),
     epoch=st.integers(0, 3),
 )
-def test_windows_of_shards_hold_each_picture_once(
-    counts: list[int], window: int, epoch: int
-) -> None:
+def test_windows_of_shards_hold_each_picture_once(counts, window, epoch):
     order = EpochOrder(np.array(counts), window, 5, epoch)
     assert sorted(shard for members in order.windows for shard in members) == list(
         range(len(counts))
@@ -43,9 +33,7 @@ def test_windows_of_shards_hold_each_picture_once(
     window=st.integers(1, 3),
     data=st.data(),
 )
-def test_spans_are_the_positions_asked_for(
-    counts: list[int], window: int, data: st.DataObject
-) -> None:
+def test_spans_are_the_positions_asked_for(counts, window, data):
     order = EpochOrder(np.array(counts), window, 0, 0)
     begin = data.draw(st.integers(0, len(order)))
     end = data.draw(st.integers(begin, len(order)))
@@ -58,7 +46,7 @@ def test_spans_are_the_positions_asked_for(
     assert found == places[begin:end]
 
 
-def test_partners_come_from_the_window() -> None:
+def test_partners_come_from_the_window():
     """Shards of five pictures; person 0 has pictures in four of them."""
     people = [0, 1, 1, 1, 0] * 4
     for epoch in range(10):
@@ -77,7 +65,7 @@ def test_partners_come_from_the_window() -> None:
 
 
 @pytest.mark.parametrize("start", [1, 2, 6])
-def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
+def test_a_later_start_within_windows_gives_the_tail(start):
     """As a run that is resumed in the middle of an epoch, with other workers."""
     whole = list(batches_of(24, PEOPLE, 2, window=2, batch_size=3))
     batches = batches_of(24, PEOPLE, 2, window=2, batch_size=3)
@@ -90,7 +78,7 @@ def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
 
 
 @pytest.mark.parametrize("window", [None, 10])
-def test_orders_are_well_shuffled(window: int | None) -> None:
+def test_orders_are_well_shuffled(window):
     """5,000 pictures in 50 shards; a random permutation's figures have a spread of 0.014."""
     for epoch in range(3):
         order = EpochOrder(np.full(50, 100), window, 0, epoch)

@@ -1,10 +1,6 @@
 """The comparison of two faces equals the output of encoder, probe and method."""
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +9,16 @@ from torchvision.utils import flow_to_image
 
 from ssl_faces import InputError, embed, load_encoder, load_method
 from ssl_faces.apps.demo.comparison import FaceComparison
-from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
-from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from tests.support.demo import CLASSES, a_probe
 from tests.support.images import as_images, photo, rendered
 
 
-def assert_shown(panel: tuple[np.ndarray, np.ndarray], expected: torch.Tensor) -> None:
+def assert_shown(panel, expected):
     values = expected.permute(0, 2, 3, 1).numpy() * 255
     assert np.abs(np.stack(panel).astype(float) - values).max() <= 0.51
 
 
-def test_similarity_and_probabilities(comparison: FaceComparison, with_probe: Path) -> None:
+def test_similarity_and_probabilities(comparison, with_probe):
     pictures = rendered(2)
     found = comparison(pictures[0], pictures[1])
     codes = {
@@ -46,13 +40,10 @@ def test_similarity_and_probabilities(comparison: FaceComparison, with_probe: Pa
     assert np.array_equal(np.stack(found.faces), pictures)
 
 
-def test_stage_2_shows_every_panel(
-    comparison: FaceComparison, run_of: Callable[[str], Path]
-) -> None:
+def test_stage_2_shows_every_panel(comparison, run_of):
     pictures = rendered(2)
     panels = comparison(pictures[0], pictures[1]).panels
     method = load_method(run_of("facecycle_identity"))
-    assert isinstance(method, FaceCycleIdentity)
     x = as_images(pictures)
     assert list(panels) == ["neutral face", "mean face", "flow", "translation"]
     assert_shown(panels["neutral face"], method.neutral_face(x))
@@ -69,13 +60,12 @@ def test_stage_2_shows_every_panel(
     assert len({pixels[0].tobytes() for pixels in panels.values()}) == 4
 
 
-def test_the_hybrid_shows_what_it_has(with_probe: Path, run_of: Callable[[str], Path]) -> None:
+def test_the_hybrid_shows_what_it_has(with_probe, run_of):
     run = run_of("facecycle_contrast")
     pictures = rendered(2)
     comparison = FaceComparison(with_probe, run)
     panels = comparison(pictures[0], pictures[1]).panels
     method = load_method(run)
-    assert isinstance(method, FaceCycleContrast)
     x = as_images(pictures)
     assert list(panels) == ["neutral face", "flow", "translation"]
     assert_shown(panels["neutral face"], method.neutral_face(x))
@@ -88,9 +78,7 @@ def test_the_hybrid_shows_what_it_has(with_probe: Path, run_of: Callable[[str], 
     assert "--with" in lack
 
 
-def test_a_comparison_without_a_method_or_probe(
-    encoder_folder: Path, run_of: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_a_comparison_without_a_method_or_probe(encoder_folder, run_of, tmp_path):
     pictures = rendered(2)
     alone = FaceComparison(encoder_folder)
     found = alone(pictures[0], pictures[1])
@@ -119,7 +107,7 @@ def test_a_comparison_without_a_method_or_probe(
 
 
 @pytest.mark.usefixtures("stub")
-def test_faces_are_detected_as_by_embed(comparison: FaceComparison) -> None:
+def test_faces_are_detected_as_by_embed(comparison):
     pictures = [photo((40, 30, 90), (200, 100, 60)), photo((100, 50, 120))]
     found = comparison(*pictures)
     codes = embed(comparison.encoder, pictures, largest=True, spaces=["identity"])["identity"]
@@ -145,9 +133,7 @@ def test_faces_are_detected_as_by_embed(comparison: FaceComparison) -> None:
 
 
 @pytest.mark.usefixtures("stub")
-def test_a_picture_without_a_face_is_refused_unless_it_is_a_crop(
-    comparison: FaceComparison,
-) -> None:
+def test_a_picture_without_a_face_is_refused_unless_it_is_a_crop(comparison):
     face = photo((40, 30, 90))
     for pictures, name in (((photo(), face), "A"), ((face, photo()), "B")):
         with pytest.raises(InputError) as caught:

@@ -1,26 +1,19 @@
 """The page without a browser: answers, refusals, and nothing from elsewhere."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io
 import re
 import socket
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.apps.web.uploads import Limits
 from tests.support.commands import refusal, run
 from tests.support.demo import NOT_PICTURES, black
 from tests.support.images import encoded, rendered
-from tests.support.types import Capsys, Patch
 
 for package in ("fastapi", "httpx", "prometheus_client"):
     pytest.importorskip(package)
@@ -29,7 +22,7 @@ HOME = "http://127.0.0.1:7860"
 
 
 @pytest.fixture
-def client(comparison: FaceComparison) -> Iterator[Any]:
+def client(comparison):
     from starlette.testclient import TestClient
 
     from ssl_faces.apps.demo.app import build_app
@@ -38,12 +31,12 @@ def client(comparison: FaceComparison) -> Iterator[Any]:
         yield client
 
 
-def request(*files: bytes | None, whole: bool = False) -> dict[str, Any]:
+def request(*files, whole=False):
     images = [None if data is None else base64.b64encode(data).decode() for data in files]
     return {"images": images, "whole": whole}
 
 
-def test_an_answer_shows_the_comparison(comparison: FaceComparison) -> None:
+def test_an_answer_shows_the_comparison(comparison):
     from ssl_faces.apps.demo.app import answer
 
     pictures = rendered(2)
@@ -83,9 +76,7 @@ def test_an_answer_shows_the_comparison(comparison: FaceComparison) -> None:
         assert np.array_equal(shown, np.asarray(large)), name
 
 
-def test_wrong_pictures_get_one_sentence_on_the_page(
-    comparison: FaceComparison, capsys: Capsys
-) -> None:
+def test_wrong_pictures_get_one_sentence_on_the_page(comparison, capsys):
     from ssl_faces.apps.demo.app import answer
 
     face = encoded(rendered(1)[0])
@@ -100,21 +91,21 @@ def test_wrong_pictures_get_one_sentence_on_the_page(
     capsys.readouterr()
 
     class Broken:
-        def __call__(self, *given: object, **more: object) -> None:
+        def __call__(self, *given, **more):
             raise RuntimeError("<secret>")
 
-    text = answer(Broken(), LIMITS, face, face)  # type: ignore[arg-type]
+    text = answer(Broken(), LIMITS, face, face)
     assert "these pictures could not be compared" in text.lower()
     assert "secret" not in html.unescape(text)
 
 
-def test_two_faces_are_compared(client: Any, tmp_path: Path) -> None:
+def test_two_faces_are_compared(client, tmp_path):
     page = client.get("/")
     assert page.status_code == 200
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "http" not in policy
-    assert re.search(r"'nonce-([^']+)'", policy)[1] in page.text  # type: ignore[index]
+    assert re.search(r"'nonce-([^']+)'", policy)[1] in page.text
     assert not re.search(r'(src|href)="(?!data:)', page.text)
     files = list(map(encoded, rendered(2)))
     answered = client.post("/compare", json=request(*files, whole=True))
@@ -126,7 +117,7 @@ def test_two_faces_are_compared(client: Any, tmp_path: Path) -> None:
     assert message in client.post("/compare", json=request(files[0], data)).text
 
 
-def test_other_requests_are_refused(client: Any) -> None:
+def test_other_requests_are_refused(client):
     large = black(20, 20).tobytes() + bytes(2 * LIMITS.most_bytes)
     for status, words, more in (
         (403, {}, {"headers": {"origin": "http://evil.example"}}),
@@ -141,7 +132,7 @@ def test_other_requests_are_refused(client: Any) -> None:
     assert client.get("/docs").status_code == 404
 
 
-def test_a_port_in_use(with_probe: Path, capsys: Capsys) -> None:
+def test_a_port_in_use(with_probe, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -150,11 +141,9 @@ def test_a_port_in_use(with_probe: Path, capsys: Capsys) -> None:
     assert f"--port {port}: can't be listened" in message
 
 
-def test_a_public_host_gives_a_warning(
-    with_probe: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
-    served: list[tuple[Any, ...]] = []
-    built: list[tuple[Any, ...]] = []
+def test_a_public_host_gives_a_warning(with_probe, monkeypatch, capsys):
+    served = []
+    built = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args: served.append(args))
     monkeypatch.setattr("ssl_faces.apps.demo.app.build_app", lambda *args: built.append(args))
     assert run("demo", "--encoder", with_probe) == 0
@@ -168,6 +157,6 @@ def test_a_public_host_gives_a_warning(
 
 
 @pytest.mark.parametrize("command", ["demo", "serve"])
-def test_without_fastapi(command: str, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_without_fastapi(command, monkeypatch, capsys):
     monkeypatch.setattr("ssl_faces.apps.web.find_spec", lambda name: None)
     assert f"pip install 'ssl-faces[{command}]'" in refusal(capsys, command)

@@ -1,16 +1,12 @@
 """The real command, and headless Chromium that uploads, clicks and reads; without any network."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +44,7 @@ watched("getaddrinfo", lambda given: given[0])
 class Served:
     """The serving command: its process, the URL of the page, and the lines that it printed."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process):
         self.process, self.url = process, ""
         self.lines: list[str] = []
         assert process.stdout is not None
@@ -61,7 +57,7 @@ class Served:
 
 
 @pytest.fixture
-def served(run_of: Callable[[str], Path], tmp_path: Path) -> Iterator[Served]:
+def served(run_of, tmp_path):
     """`ssl-faces demo` of the hybrid's encoder and a stage 2, at most 0.1 MB a picture."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(WATCH)
@@ -89,7 +85,7 @@ def served(run_of: Callable[[str], Path], tmp_path: Path) -> Iterator[Served]:
         process.wait()
 
 
-def give(page: Any, who: str, path: Path) -> None:
+def give(page, who, path):
     face = page.locator(f"#face-{who}")
     before = face.locator("img").get_attribute("src")
     face.locator("input[type=file]").set_input_files(str(path))
@@ -99,7 +95,7 @@ def give(page: Any, who: str, path: Path) -> None:
     )
 
 
-def answered(page: Any) -> Any:
+def answered(page):
     """Click; what stands on the page when the answer has come."""
     page.evaluate("document.querySelector('#result .result')?.setAttribute('data-old', '')")
     page.get_by_role("button", name="Compare").click()
@@ -107,17 +103,15 @@ def answered(page: Any) -> Any:
     return page.locator("#result .result")
 
 
-def test_two_faces_are_uploaded_and_compared(
-    served: Served, run_of: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_two_faces_are_uploaded_and_compared(served, run_of, tmp_path):
     pictures = rendered(2)
     paths = write_all(tmp_path / "faces", pictures)
     (tmp_path / "notes.png").write_text("no picture")
     Image.new("RGB", (400, 300)).save(tmp_path / "nobody.png")
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
-    elsewhere: list[str] = []
-    errors: list[str] = []
+    elsewhere = []
+    errors = []
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE

@@ -1,7 +1,5 @@
 """Uploads within the limits, and one sentence on each that is refused."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -10,14 +8,11 @@ from tests.support.demo import NOT_PICTURES, black
 from tests.support.images import BAD_FILES, encoded
 from tests.support.refusals import message_of
 
-WRONG = NOT_PICTURES | {
-    "one.png": BAD_FILES["one.png"],
-    "cut.jpg": BAD_FILES["cut.jpg"],
-}
+WRONG = NOT_PICTURES | {"one.png": BAD_FILES["one.png"], "cut.jpg": BAD_FILES["cut.jpg"]}
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_uploads(name: str) -> None:
+def test_wrong_uploads(name):
     data, message = WRONG[name]
     sentence = message_of(read_upload, data, "face A", Limits(0.05, 50_000))
     assert sentence.startswith("face A: ")
@@ -28,7 +23,7 @@ def test_wrong_uploads(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
-def test_within_the_limits(kind: str) -> None:
+def test_within_the_limits(kind):
     pixels = black(48, 64) + 3 * np.arange(64, dtype=np.uint8)[:, None, None]
     data = encoded(pixels, kind, **({} if kind == "JPEG" else {"lossless": True}))
     upload = read_upload(data, "face A", Limits(len(data) / 2**20, 64 * 48))

@@ -1,11 +1,8 @@
 """Encoders: images to features, saving and loading, and invalid files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pickle
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
 
 import ssl_faces
 from ssl_faces.encoders import encoder
@@ -34,38 +30,37 @@ from ssl_faces.encoders.trained_images import load_trained_images
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of as refusal
-from tests.support.types import Patch
 
 CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
 
 
-def made(seed: int = 0, width: int = 4) -> FaceCycleEncoder:
+def made(seed=0, width=4):
     torch.manual_seed(seed)
     return FaceCycleEncoder(width, code_dim=8, code_size=32, identity=True).eval()
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
+def saved(tmp_path):
     return save_encoder(made(), tmp_path / "saved", CARD)
 
 
 @pytest.fixture(scope="module")
-def images() -> Tensor:
+def images():
     return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(9))
 
 
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+def assert_same(one, other):
     assert set(one) == set(other)
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=0, atol=0)
 
 
-def differ(one: FaceEncoder, other: FaceEncoder, images: Tensor) -> bool:
+def differ(one, other, images):
     ours, theirs = one(images), other(images)
     return all((ours[name] - theirs[name]).abs().max() > 0 for name in ours)
 
 
-def message_of(path: Path, **kwargs: object) -> str:
+def message_of(path, **kwargs):
     """The text of the InputError of loading; one sentence, on one line, with a mend."""
     text = refusal(load_encoder, path, **kwargs)
     assert ";" in text
@@ -80,15 +75,15 @@ class Pixels(FaceEncoder):
 
     encoder_name = "pixels"
 
-    def __init__(self, input_size: int) -> None:
+    def __init__(self, input_size):
         super().__init__(input_size, {})
         self.feature_dims = {"pixels": 3 * input_size**2}
 
-    def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+    def features(self, x, spaces):
         return {"pixels": x.flatten(1)}
 
 
-def test_normalises_inside() -> None:
+def test_normalises_inside():
     images = torch.rand(2, 3, 4, 4)
     seen = Pixels(4)(images)["pixels"].view(2, 3, 4, 4)
     for channel, (mean, std) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
@@ -96,7 +91,7 @@ def test_normalises_inside() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80), (16, 16), (112, 112)])
-def test_resizes_inside_as_pillow_does(size: tuple[int, int]) -> None:
+def test_resizes_inside_as_pillow_does(size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR))
     pictures = Pixels(32)
@@ -108,7 +103,7 @@ def test_resizes_inside_as_pillow_does(size: tuple[int, int]) -> None:
     )
 
 
-def test_denormalise_undoes_normalise_and_clamps() -> None:
+def test_denormalise_undoes_normalise_and_clamps():
     pictures, images = Pixels(4), torch.rand(2, 3, 4, 4)
     torch.testing.assert_close(pictures.denormalise(pictures.normalise(images)), images)
     outside = pictures.denormalise(torch.tensor([-9.0, 9.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4))
@@ -119,14 +114,14 @@ def test_denormalise_undoes_normalise_and_clamps() -> None:
 # Saved and loaded -------------------------------------------------------------------------------
 
 
-def test_a_loaded_encoder_gives_the_saved_ones_features(saved: Path, images: Tensor) -> None:
+def test_a_loaded_encoder_gives_the_saved_ones_features(saved, images):
     loaded = load_encoder(saved)
     assert_same(loaded(images), made()(images))
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
+def test_the_card_says_what_the_encoder_is(saved):
     card = load_encoder(str(saved)).card
     assert card == json.loads((saved / CARD_FILE).read_text())
     assert card == {
@@ -148,7 +143,7 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
     }
 
 
-def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> None:
+def test_saving_again_replaces_the_old_encoder(saved, images):
     save_encoder(made(1), saved, {"steps": 4})
     loaded = load_encoder(saved)
     assert_same(loaded(images), made(1)(images))
@@ -157,9 +152,7 @@ def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> N
     assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 
-def test_a_released_encoder_is_loaded_by_name(
-    tmp_path: Path, monkeypatch: Patch, images: Tensor
-) -> None:
+def test_a_released_encoder_is_loaded_by_name(tmp_path, monkeypatch, images):
     save_encoder(made(), tmp_path / "released" / "small-face", {})
     monkeypatch.setattr(encoder, "RELEASED", tmp_path / "released")
     monkeypatch.chdir(tmp_path)
@@ -170,7 +163,7 @@ def test_a_released_encoder_is_loaded_by_name(
 # Untrained --------------------------------------------------------------------------------------
 
 
-def test_an_untrained_encoder_follows_its_seed(saved: Path, images: Tensor) -> None:
+def test_an_untrained_encoder_follows_its_seed(saved, images):
     first, again = (load_encoder(saved, untrained=True, seed=3) for _ in range(2))
     other = load_encoder(saved, untrained=True, seed=4)
     assert_same(first(images), again(images))
@@ -189,7 +182,7 @@ def test_an_untrained_encoder_follows_its_seed(saved: Path, images: Tensor) -> N
 
 
 @pytest.mark.parametrize("name", ["gone", "empty", "file"])
-def test_nothing_to_load(tmp_path: Path, name: str) -> None:
+def test_nothing_to_load(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     text = message_of(tmp_path / name)
@@ -197,7 +190,7 @@ def test_nothing_to_load(tmp_path: Path, name: str) -> None:
     assert "give the folder that a run saved its encoder to" in text
 
 
-def edited(card: Path, **changes: object) -> None:
+def edited(card, **changes):
     card.write_text(json.dumps({**json.loads(card.read_text()), **changes}))
 
 
@@ -214,7 +207,7 @@ def edited(card: Path, **changes: object) -> None:
         "pickle",
     ],
 )
-def test_a_broken_card(saved: Path, text: bytes | str, tmp_path: Path) -> None:
+def test_a_broken_card(saved, text, tmp_path):
     content = pickle.dumps(Touch(tmp_path / "ran")) if isinstance(text, str) else text
     (saved / CARD_FILE).write_bytes(content)
     message = message_of(saved)
@@ -224,7 +217,7 @@ def test_a_broken_card(saved: Path, text: bytes | str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vit", None, ["facecycle"], "os:system"])
-def test_an_unknown_encoder(saved: Path, name: object) -> None:
+def test_an_unknown_encoder(saved, name):
     edited(saved / CARD_FILE, encoder=name)
     text = message_of(saved)
     assert f"{saved / CARD_FILE}: unknown encoder '{name}'" in text
@@ -234,14 +227,14 @@ def test_an_unknown_encoder(saved: Path, name: object) -> None:
 @pytest.mark.parametrize(
     "config", [{"depth": 3}, {"width": None}, {"width": -4}, {"code_dim": [8]}]
 )
-def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> None:
+def test_a_config_that_does_not_fit(saved, config):
     edited(saved / CARD_FILE, config=config)
     text = message_of(saved)
     assert f"{saved / CARD_FILE}: its 'config' does not fit encoder 'facecycle'" in text
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "empty", "truncated", "pickle", "torch"])
-def test_weights_that_are_no_safetensors_file(saved: Path, tmp_path: Path, kind: str) -> None:
+def test_weights_that_are_no_safetensors_file(saved, tmp_path, kind):
     path, marker = saved / WEIGHTS_FILE, tmp_path / "ran"
     whole = path.read_bytes()
     path.unlink()
@@ -258,7 +251,7 @@ def test_weights_that_are_no_safetensors_file(saved: Path, tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("kind", ["wider", "one missing", "one more"])
-def test_weights_of_another_encoder(saved: Path, kind: str) -> None:
+def test_weights_of_another_encoder(saved, kind):
     state = made(width=6 if kind == "wider" else 4).state_dict()
     if kind == "one missing":
         del state["motion.code.0.bias"]
@@ -270,7 +263,7 @@ def test_weights_of_another_encoder(saved: Path, kind: str) -> None:
     assert "copy both from the same run" in text
 
 
-def test_changed_weights_are_noticed(saved: Path, images: Tensor) -> None:
+def test_changed_weights_are_noticed(saved, images):
     path = saved / WEIGHTS_FILE
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
@@ -284,7 +277,7 @@ def test_changed_weights_are_noticed(saved: Path, images: Tensor) -> None:
     assert load_encoder(saved).card["steps"] == 3
 
 
-def test_the_released_encoders_have_hashes() -> None:
+def test_the_released_encoders_have_hashes():
     cards = sorted(RELEASED.glob(f"*/{CARD_FILE}"))
     assert cards
     for path in cards:

@@ -1,7 +1,5 @@
 """Encoders on the Hugging Face hub, with a stand-in for its server."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest
@@ -9,14 +7,13 @@ import torch
 
 from ssl_faces import InputError, from_pretrained, load_encoder, load_probe, push_to_hub
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
-from tests.support.hub import SHA, Hub, hub
-from tests.support.types import Patch
+from tests.support.hub import SHA, hub
 
 pytest.importorskip("huggingface_hub")
 __all__ = ["hub"]
 
 
-def test_a_released_encoder_comes_back_with_its_probe(hub: Hub) -> None:
+def test_a_released_encoder_comes_back_with_its_probe(hub):
     address = push_to_hub("hybrid", "me/hybrid", token="hf_secret", private=False)
     assert address == f"{hub.url}/me/hybrid"
     assert hub.tokens == {"Bearer hf_secret"}
@@ -31,8 +28,7 @@ def test_a_released_encoder_comes_back_with_its_probe(hub: Hub) -> None:
     for name, value in original.state_dict().items():
         torch.testing.assert_close(encoder.state_dict()[name], value, rtol=0, atol=0)
     probe = load_probe(encoder.place)
-    assert probe is not None
-    assert probe.classes == load_probe("hybrid").classes  # type: ignore[union-attr]
+    assert probe.classes == load_probe("hybrid").classes
 
     page = files["README.md"].decode()
     assert page.startswith("---\nlicense: other\n")
@@ -41,7 +37,7 @@ def test_a_released_encoder_comes_back_with_its_probe(hub: Hub) -> None:
     assert "- not for deciding about people" in page
 
 
-def test_an_encoder_in_memory_and_changed_weights(hub: Hub) -> None:
+def test_an_encoder_in_memory_and_changed_weights(hub):
     encoder = new_encoder(EncoderSettings("resnet18", 32, 0.0625))
     push_to_hub(encoder, "me/new")
     assert hub.private == {"me/new": True}
@@ -50,7 +46,6 @@ def test_an_encoder_in_memory_and_changed_weights(hub: Hub) -> None:
     # Pickled weights are not even fetched.
     hub.repositories["me/odd"] = {**hub.repositories["me/new"], "pytorch_model.bin": b"pickle"}
     place = from_pretrained("me/odd").place
-    assert place is not None
     assert {path.name for path in place.iterdir()} == {"card.json", "encoder.safetensors"}
     weights = bytearray(hub.repositories["me/new"]["encoder.safetensors"])
     weights[-1] ^= 1
@@ -61,7 +56,7 @@ def test_an_encoder_in_memory_and_changed_weights(hub: Hub) -> None:
         from_pretrained("me/bad")
 
 
-def test_what_can_go_wrong_is_one_sentence(hub: Hub, monkeypatch: Patch) -> None:
+def test_what_can_go_wrong_is_one_sentence(hub, monkeypatch):
     with pytest.raises(InputError, match="me/none: can't be downloaded"):
         from_pretrained("me/none")
     with pytest.raises(InputError, match="me/a/b: can't be uploaded"):

@@ -1,7 +1,5 @@
 """Releases of encoders: small, in half precision, with figures in their cards."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -25,7 +23,7 @@ SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs
 
 
 @pytest.fixture(name="trained")
-def _trained(tmp_path: Path) -> Path:
+def _trained(tmp_path):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 16})
     return save_encoder(
@@ -33,9 +31,7 @@ def _trained(tmp_path: Path) -> Path:
     )
 
 
-def test_half_the_bytes_and_nearly_the_same_features(
-    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_half_the_bytes_and_nearly_the_same_features(tmp_path, trained, capsys):
     argv = ("release", trained.parent, "--name", "face-1", "--out", tmp_path / "all")
     assert run(*argv, "--limit", "upside down", "--command", "ssl-faces fit") == 0
     assert "face-1: 0." in capsys.readouterr().out
@@ -59,13 +55,8 @@ def test_half_the_bytes_and_nearly_the_same_features(
     assert all(0 < value < 0.01 for value in card["largest_change_by_float16"].values())
 
 
-def test_refusals(
-    tmp_path: Path,
-    trained: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def release(source: Path, name: str, out: Path, *more: str) -> str:
+def test_refusals(tmp_path, trained, capsys, monkeypatch):
+    def release(source, name, out, *more):
         return refusal(capsys, "release", source, "--name", name, "--out", out, *more)
 
     new = tmp_path / "all"
@@ -86,7 +77,6 @@ def test_refusals(
         "MB in half precision, and a released encoder has at most 0.1; train a narrower" in message
     )
     encoder = load_encoder(trained)
-    assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
     save_encoder(encoder, trained, {})
     message = release(trained, "a", new)
@@ -94,9 +84,7 @@ def test_refusals(
     assert not new.exists()
 
 
-def test_figures_come_into_the_card_if_they_are_of_its_weights(
-    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_figures_come_into_the_card_if_they_are_of_its_weights(tmp_path, trained, capsys):
     words = ["run", "--data", "rendered", "--task", "pose", "--bootstrap", "20", "--max-train"]
     words += ["300", "--no-baselines", "--features", "pooled", "--precision", "bf16", "--out"]
     assert linear_probe([*words, str(tmp_path / "scores"), "--encoder", str(trained)]) == 0
@@ -117,7 +105,7 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert "is of its weights; score it first" in message
 
 
-def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:
+def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path):
     """Built of the files that the container copies."""
     root = Path(module.__file__).parents[2]
     released = sorted(card.parent.name for card in (root / "checkpoints").glob("*/card.json"))

@@ -1,16 +1,12 @@
 """`fit --model.encoder.weights`: training continues from an encoder's weights."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.encoders.trained_images import load_trained_images
@@ -18,26 +14,25 @@ from ssl_faces.methods.moco_v3 import MoCoV3
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 from tests.support.fits import fit, method_run, refused, weights
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
 
 STILL = ("--model.optimizer.peak_learning_rate", "0", "--model.optimizer.weight_decay", "0")
 """Training that changes no weights."""
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first(tmp_path_factory):
     """A run of SimCLR."""
     folder = tmp_path_factory.mktemp("first")
     fit(*method_run("simclr", "resnet18", folder, folder / "run"))
     return folder / "run"
 
 
-def parameters(encoder: Any) -> dict[str, Tensor]:
+def parameters(encoder):
     return {name: value.detach() for name, value in encoder.named_parameters()}
 
 
 @pytest.mark.parametrize("place", ["", "encoder/encoder.safetensors", "checkpoints/last.ckpt"])
-def test_another_method_continues(place: str, first: Path, tmp_path: Path) -> None:
+def test_another_method_continues(place, first, tmp_path):
     """From each form of the weights; its card names all images and what it started from."""
     start = ("--model.encoder.weights", str(first / place))
     fit(*method_run("byol", "resnet18", first.parent, tmp_path / "run", *start, *STILL, people=40))
@@ -54,15 +49,11 @@ def test_another_method_continues(place: str, first: Path, tmp_path: Path) -> No
     # Overlaps with test images count those that the first was trained on.
     both = load_trained_images(tmp_path / "run")
     earlier = load_trained_images(first)
-    assert both is not None
-    assert earlier is not None
     assert len(both.mean) == 2 * len(earlier.mean) == 2
     assert {bytes(row) for row in earlier.exact} < {bytes(row) for row in both.exact}
 
 
-def test_without_hashes_of_the_first_none_are_saved(
-    first: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_without_hashes_of_the_first_none_are_saved(first, tmp_path, capsys):
     """Rather than some that look like all."""
     file = tmp_path / "own.safetensors"
     save_file(load_encoder(first).state_dict(), file)
@@ -74,7 +65,7 @@ def test_without_hashes_of_the_first_none_are_saved(
     assert card["started_from"] == {"encoder": str(file)}
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(first: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(first, tmp_path):
     words = ("--model.encoder.weights", str(first), "--checkpoint_every", "1")
     for steps in ("1", "2"):
         more = ("--trainer.max_steps", steps, "--ckpt_path", "last")
@@ -99,16 +90,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(first: Path, tmp_path: Path) 
         (("--model.encoder.weights", "no.ckpt"), "--model.encoder.weights: encoder no.ckpt: no c"),
     ],
 )
-def test_weights_of_another_architecture(
-    more: tuple[str, ...], shown: str, first: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_weights_of_another_architecture(more, shown, first, tmp_path, capsys):
     words = [word.format(first=first) for word in more]
     run = method_run("simclr", "resnet18", first.parent, tmp_path / "r", *words)
     assert shown in refused(capsys, *run)
     assert not (tmp_path / "r").exists()
 
 
-def test_codes_that_the_weights_lack_are_new() -> None:
+def test_codes_that_the_weights_lack_are_new():
     torch.manual_seed(0)
     hybrid = EncoderSettings("resnet18", 48, 0.5, "hybrid")
     expected = load_encoder("hybrid").state_dict()
@@ -120,7 +109,7 @@ def test_codes_that_the_weights_lack_are_new() -> None:
     assert "of another shape codes.identity.weight [512, " in text
 
 
-def test_moco_keeps_what_it_starts_from(tmp_path: Path) -> None:
+def test_moco_keeps_what_it_starts_from(tmp_path):
     """It has its own first patch projections and positions only in a random ViT."""
     torch.manual_seed(0)
     vit = BackboneEncoder("timm:test_vit", 32)
@@ -133,7 +122,7 @@ def test_moco_keeps_what_it_starts_from(tmp_path: Path) -> None:
     assert not method.encoder.network.pos_embed.requires_grad
 
 
-def test_the_pages_command(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_pages_command(tmp_path, monkeypatch):
     """The released hybrid goes on, by the same losses."""
     page = Path(__file__).parents[2] / "ssl_faces/training/README.md"
     (line,) = [x for x in page.read_text().splitlines() if "--model.encoder.weights hybrid" in x]

@@ -1,14 +1,9 @@
 """Hashes of training images: they tell which test images an encoder was trained on."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from linear_probe.cli import main as linear_probe
 from linear_probe.experiments.probe import run_probes
@@ -34,16 +29,16 @@ from tests.support.refusals import message_of
 
 
 @pytest.fixture(scope="module")
-def photographs(real_data: Path) -> list[list[Image.Image]]:
+def photographs(real_data):
     return photographs_of_people(real_data)
 
 
 @pytest.fixture
-def trained_on(tmp_path: Path) -> Callable[[Path], Path]:
+def trained_on(tmp_path):
     """An encoder, as it is saved after training on the images of a folder."""
 
-    def save(root: Path, **settings: object) -> Path:
-        data = FaceData(root, size=48, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
+    def save(root, **settings):
+        data = FaceData(root, size=48, cache=tmp_path / "cache", **settings)
         data.prepare_data()
         data.setup()
         torch.manual_seed(0)
@@ -57,7 +52,7 @@ def trained_on(tmp_path: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def folders(photographs: list[list[Image.Image]], tmp_path: Path) -> Path:
+def folders(photographs, tmp_path):
     """Faces of 40 people to learn from, and of 20 others to test on, in two classes."""
     first = [image for image, _ in photographs]
     for side, images in (("train", first[:40]), ("test", first[40:])):
@@ -66,7 +61,7 @@ def folders(photographs: list[list[Image.Image]], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def score(encoder: Path, root: Path, out: Path) -> dict[str, int]:
+def score(encoder, root, out):
     """The overlap in all records of a run on the folders `train` and `test` of `root`."""
     sides = [ClassFolders(root / side) for side in ("train", "test")]
     records = run_probes(
@@ -84,12 +79,7 @@ def score(encoder: Path, root: Path, out: Path) -> dict[str, int]:
     return ours[0].overlap
 
 
-def test_all_test_images_that_were_trained_on_are_reported(
-    folders: Path,
-    trained_on: Callable[..., Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_all_test_images_that_were_trained_on_are_reported(folders, trained_on, tmp_path, capsys):
     encoder = trained_on(folders / "test")
     overlap = {"images": 20, "identical": 20, "near": 0, "of_people": 0}
     assert score(encoder, folders, tmp_path / "out") == overlap
@@ -101,9 +91,7 @@ def test_all_test_images_that_were_trained_on_are_reported(
     assert line.removeprefix(str(encoder)) in capsys.readouterr().out
 
 
-def test_a_saved_probe_has_the_overlap(
-    photographs: list[list[Image.Image]], trained_on: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_saved_probe_has_the_overlap(photographs, trained_on, tmp_path):
     own = tmp_path / "own"
     for place, kind in enumerate(("happy", "sad")):
         saved(own / kind, [image for image, _ in photographs][place::2])
@@ -111,17 +99,11 @@ def test_a_saved_probe_has_the_overlap(
     words = ["--encoder", str(encoder), "--data", str(own), "--out", str(tmp_path / "out")]
     assert linear_probe(["save-probe", *words]) == 0
     probe = load_probe(encoder)
-    assert probe is not None
     overlap = probe.about["overlap"]
     assert overlap["identical"] == overlap["images"] == probe.about["accuracy"]["n"]
 
 
-def test_no_overlap_is_said_only_where_there_is_none(
-    folders: Path,
-    trained_on: Callable[..., Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_no_overlap_is_said_only_where_there_is_none(folders, trained_on, tmp_path, capsys):
     encoder = trained_on(folders / "train")
     overlap = score(encoder, folders, tmp_path / "out")
     assert (overlap["images"], overlap["identical"], overlap["of_people"]) == (20, 0, 0)
@@ -136,14 +118,10 @@ def test_no_overlap_is_said_only_where_there_is_none(
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_near_copies_are_found_and_other_photographs_are_not(
-    how: str,
-    photographs: list[list[Image.Image]],
-    trained_on: Callable[..., Path],
-    tmp_path: Path,
-) -> None:
+    how, photographs, trained_on, tmp_path
+):
     first, second = map(list, zip(*photographs, strict=True))
     trained = load_trained_images(trained_on(saved(tmp_path / "train", first)))
-    assert trained is not None
     for name, images, low, high in (
         ("copies", [CHANGES[how](image) for image in first], 54, 60),
         ("others", second, 0, 3),
@@ -154,29 +132,23 @@ def test_near_copies_are_found_and_other_photographs_are_not(
         assert low <= found.near <= high
 
 
-def test_people_count_by_name(
-    photographs: list[list[Image.Image]], trained_on: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_people_count_by_name(photographs, trained_on, tmp_path):
     first, second = map(list, zip(*photographs, strict=True))
     for place in range(4):
         saved(tmp_path / "train" / f"person {place}", [first[place]])
         saved(tmp_path / "test" / f"person {place + 2}", [second[place]])
     sets = [ImageFolder(tmp_path / "train", people_from_folders=True)]
     trained = load_trained_images(trained_on(None, sets=sets))
-    assert trained is not None
     assert len(trained.people) == 4
     test = Described(ImageFolder(tmp_path / "test", people_from_folders=True))
     assert trained.overlap(test).of_people == 2
 
 
-def test_they_are_small_made_again_released_and_checked(
-    folders: Path, trained_on: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_they_are_small_made_again_released_and_checked(folders, trained_on, tmp_path):
     encoder = trained_on(folders / "train")
     path = encoder / TRAINED_FILE
     content = path.read_bytes()
     trained = load_trained_images(encoder)
-    assert trained is not None
     assert trained.exact.nbytes + trained.bits.nbytes + trained.sets.nbytes == 40 * BYTES
 
     path.unlink()

@@ -1,11 +1,7 @@
 """Exported files: torch's features for any batch, a card inside, 8 bits and their loss."""
 
-from __future__ import annotations
-
 import json
 import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
 from linear_probe.sources.onnx_file import OnnxSource
@@ -27,13 +23,10 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.commands import refusal, run
 from tests.support.exports import MAKERS, check_same, export, saved
 from tests.support.small_sets import save_grey, write_fer2013, write_lfw
-from tests.support.types import Capsys, Patch
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_an_onnx_file_gives_torchs_features_for_any_batch(
-    tmp_path: Path, kind: str, capsys: Capsys
-) -> None:
+def test_an_onnx_file_gives_torchs_features_for_any_batch(tmp_path, kind, capsys):
     folder, out = saved(tmp_path, kind), tmp_path / "out" / "e.onnx"
     assert run(*export(folder, "--out", out)) == 0
     parity_line = (
@@ -67,7 +60,7 @@ def test_an_onnx_file_gives_torchs_features_for_any_batch(
     assert [path.name for path in out.parent.iterdir()] == ["e.onnx"]
 
 
-def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
+def test_a_linear_probe_reads_the_file_back(tmp_path):
     folder, out = saved(tmp_path, "facecycle"), tmp_path / "e.onnx"
     assert (
         run(*export(folder, "--out", out, "--spaces", "identity,expression_map", "--opset", "13"))
@@ -83,7 +76,7 @@ def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
     assert onnx.load(out).opset_import[0].version == 13
 
 
-def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path) -> None:
+def test_a_program_gives_torchs_features_for_any_batch(tmp_path):
     folder, out = saved(tmp_path, "facecycle"), tmp_path / "e.pt2"
     assert run(*export(folder, "--out", out, "--spaces", "identity")) == 0
     extra = {"card.json": ""}
@@ -98,14 +91,14 @@ def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path) -> None:
         check_same(features, encoder(x)["identity"])
 
 
-def test_wrong_features_are_not_written(tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
+def test_wrong_features_are_not_written(tmp_path, capsys, monkeypatch):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     right = formats.onnx_features
 
-    def wrong(data: bytes, spaces: list[str]) -> parity.Features:
+    def wrong(data, spaces):
         features = right(data, spaces)
 
-        def shifted(images: Tensor) -> dict[str, Tensor]:
+        def shifted(images):
             found = features(images)
             if len(images) == 3:  # in one batch only
                 found["pooled"][1, 0] += 0.01
@@ -120,7 +113,7 @@ def test_wrong_features_are_not_written(tmp_path: Path, capsys: Capsys, monkeypa
     assert not out.parent.exists()
 
 
-def test_the_distance_is_relative_to_the_features_scale() -> None:
+def test_the_distance_is_relative_to_the_features_scale():
     exact = torch.tensor([[11.0, 20.0], [9.0, 20.0]])  # minus their mean: RMS sqrt(1/2)
     rounded = exact + torch.tensor([[0.0, 0.0], [0.0, 0.003]])
     assert parity.distance(exact, rounded) == pytest.approx(
@@ -132,7 +125,7 @@ def test_the_distance_is_relative_to_the_features_scale() -> None:
     assert [sum(parity.batch_sizes(n)) for n in (1, 3, 27, 28, 500)] == [1, 3, 27, 28, 500]
 
 
-def test_cosine_errors_are_of_centred_features() -> None:
+def test_cosine_errors_are_of_centred_features():
     exact = torch.tensor([[3.0, 7.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])
     turned = torch.tensor([[2.0, 8.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])  # the first by 90 °
     found = cosine_error(exact, turned)
@@ -143,14 +136,14 @@ def test_cosine_errors_are_of_centred_features() -> None:
 
 
 class _Sizes(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         small = F.interpolate(x, size=(10, 6), mode="bilinear", antialias=True)
         pooled = F.adaptive_avg_pool2d(F.adaptive_avg_pool2d(small, (7, 4)), (1, 1))
         return torch.cat([small.flatten(1), pooled.flatten(1)], 1)
 
 
 @pytest.mark.parametrize("opset", [13, 20])
-def test_resizing_and_pooling_are_torchs(opset: int) -> None:
+def test_resizing_and_pooling_are_torchs(opset):
     x = torch.rand(3, 3, 17, 24)
     session = session_of(traced(_Sizes(), x[:2], ["o"], opset))
     (found,) = session.run(None, {"images": x.numpy()})
@@ -160,18 +153,18 @@ def test_resizing_and_pooling_are_torchs(opset: int) -> None:
 class _Resized(nn.Module):
     """A network that resizes its input."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         small = F.interpolate((x - 0.5) / 0.2, size=(8, 8), mode="bilinear", antialias=True)
-        found: Tensor = self.linear(self.conv(small).mean((2, 3)))
+        found = self.linear(self.conv(small).mean((2, 3)))
         return found
 
 
 @pytest.mark.parametrize("in_float", [True, False])
-def test_pictures_are_resized_in_32_bits(in_float: bool) -> None:
+def test_pictures_are_resized_in_32_bits(in_float):
     x = torch.rand(40, 3, 16, 16)
     network = _Resized().eval()
     data = quantised(traced(network, x[:2], ["o"]), "static", x, pixels_in_float=in_float)
@@ -192,13 +185,11 @@ def test_pictures_are_resized_in_32_bits(in_float: bool) -> None:
 
 
 class _NotInOnnx(BackboneEncoder):
-    def features(self, x: Tensor, spaces: Any) -> dict[str, Tensor]:
+    def features(self, x, spaces):
         return {k: torch.linalg.qr(v)[0] for k, v in super().features(x, spaces).items()}
 
 
-def test_encoders_that_onnx_can_not_write(
-    tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_encoders_that_onnx_can_not_write(tmp_path, capsys, monkeypatch):
     argv = export(saved(tmp_path, "resnet"), "--out", tmp_path / "out" / "e.onnx")
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -211,9 +202,7 @@ def test_encoders_that_onnx_can_not_write(
     assert not (tmp_path / "out").exists()
 
 
-def test_faces_are_of_the_requested_part_of_all_sets(
-    real_data: Path, monkeypatch: Patch, tmp_path: Path
-) -> None:
+def test_faces_are_of_the_requested_part_of_all_sets(real_data, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_FACES_DATA", str(real_data / "fer2013"))
     root = faces_module.data_named(None)
     test, train = some_faces(root, "test", 48, 30), some_faces(root, "train", 48, 30)
@@ -226,7 +215,7 @@ def test_faces_are_of_the_requested_part_of_all_sets(
     assert faces_module.data_named(None) == "rendered"
 
 
-def test_8_bits_and_their_loss(tmp_path: Path, capsys: Capsys) -> None:
+def test_8_bits_and_their_loss(tmp_path, capsys):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     data = tmp_path / "data"
     write_fer2013(data)

@@ -1,10 +1,6 @@
 """`ssl-faces export --pipeline`: one file from aligned crops to codes and probabilities."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,7 +11,6 @@ from PIL import Image
 from ssl_faces import load_encoder, load_probe
 from ssl_faces.apps.export.faces import some_faces
 from ssl_faces.apps.export.pipeline import as_crops
-from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.encoders.saved_probe import save_probe
 from ssl_faces.prepare import numpy_alignment
 from tests.support.commands import refusal, run
@@ -23,33 +18,31 @@ from tests.support.demo import CLASSES, a_probe
 from tests.support.exports import check_same, export, saved
 from tests.support.images import EYES, astronaut
 from tests.support.small_sets import write_fer2013
-from tests.support.types import Capsys
 
 
 @pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Path:
+def _folder(tmp_path):
     """An encoder with a probe of a space of 16."""
     folder = saved(tmp_path, "resnet")
     save_probe(folder, a_probe("identity", 16))
     return folder
 
 
-def opened(path: Path) -> Any:
+def opened(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def card_in(session: Any, key: str) -> Any:
+def card_in(session, key):
     return json.loads(session.get_modelmeta().custom_metadata_map[key])
 
 
-def expected(encoder: FaceEncoder, folder: Path, crops: np.ndarray) -> dict[str, torch.Tensor]:
+def expected(encoder, folder, crops):
     codes = encoder(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255)
     probe = load_probe(folder)
-    assert probe is not None
     return codes | {"expression_probabilities": probe(codes["identity"])}
 
 
-def test_crops_to_codes_and_probabilities(folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_crops_to_codes_and_probabilities(folder, tmp_path, capsys):
     out = tmp_path / "pipeline.onnx"
     assert run(*export(folder, "--out", out, "--pipeline")) == 0
     printed = capsys.readouterr().out
@@ -75,7 +68,7 @@ def test_crops_to_codes_and_probabilities(folder: Path, tmp_path: Path, capsys: 
     assert set(card_in(session, "parity")["spaces"]) == set(names)
 
 
-def test_a_deployment_needs_only_the_file_and_the_numpy_file(folder: Path, tmp_path: Path) -> None:
+def test_a_deployment_needs_only_the_file_and_the_numpy_file(folder, tmp_path):
     """From a photograph and its landmarks to what this package computes."""
     out = tmp_path / "pipeline.onnx"
     assert run(*export(folder, "--out", out, "--pipeline", "--spaces", "pooled")) == 0
@@ -93,7 +86,7 @@ def test_a_deployment_needs_only_the_file_and_the_numpy_file(folder: Path, tmp_p
         np.testing.assert_allclose(values, wanted[output.name], atol=1e-4)
 
 
-def test_8_bits_leave_the_probe_alone(folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_8_bits_leave_the_probe_alone(folder, tmp_path, capsys):
     out, data = tmp_path / "out" / "pipeline.onnx", tmp_path / "data"
     write_fer2013(data)
     words = ("--int8", "--pipeline", "--data", data, "--faces", "40", "--spaces", "identity")
@@ -106,7 +99,6 @@ def test_8_bits_leave_the_probe_alone(folder: Path, tmp_path: Path, capsys: Caps
     crops = as_crops(some_faces(str(data), "test", 48, 40).images).numpy()
     codes, probabilities = session.run(None, {"crops": crops})
     probe = load_probe(folder)
-    assert probe is not None
     # In 32 bits, of the codes of 8 bits.
     np.testing.assert_allclose(probe(torch.from_numpy(codes)), probabilities, atol=1e-5)
     exact = expected(load_encoder(folder), folder, crops)["expression_probabilities"].numpy()
@@ -119,7 +111,7 @@ def test_8_bits_leave_the_probe_alone(folder: Path, tmp_path: Path, capsys: Caps
     assert f"the same class is the most probable for {100 * same:.1f} %" in printed
 
 
-def test_8_bits_need_enough_real_faces(folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_8_bits_need_enough_real_faces(folder, tmp_path, capsys):
     out = tmp_path / "out" / "pipeline.onnx"
     words = export(folder, "--out", out, "--int8")
     assert "rendered ones differ too much; give a folder" in refusal(capsys, *words)
@@ -132,7 +124,7 @@ def test_8_bits_need_enough_real_faces(folder: Path, tmp_path: Path, capsys: Cap
     assert not out.parent.exists()
 
 
-def test_an_encoder_without_a_probe(tmp_path: Path, capsys: Capsys) -> None:
+def test_an_encoder_without_a_probe(tmp_path, capsys):
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "pipeline.onnx"
     message = refusal(capsys, *export(folder, "--out", out, "--pipeline"))
     assert f"has no saved probe; make one by linear-probe save-probe --encoder {folder}" in message

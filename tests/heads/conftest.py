@@ -1,7 +1,5 @@
 """What tests of heads share."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.threads import one_thread

@@ -1,28 +1,21 @@
 """What every head promises: a frozen encoder stays frozen, bad settings are errors, and a few
 images are learned by heart."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from linear_probe.heads.cvt import CVT
 from linear_probe.heads.face_gcn.network import FaceGCN, adjacency, edges_of
 from linear_probe.heads.goals import AGES, Categories, Goal
 from linear_probe.heads.hallucination import Hallucination
-from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import InceptionFER, PlainFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.heads.thin import THIN
 from linear_probe.heads.two_level_attention import TwoLevelAttention
 from linear_probe.tasks.toy_sets import RotatedDigits
-from ssl_faces import FaceEncoder, InputError
+from ssl_faces import InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
@@ -35,21 +28,21 @@ VALUES = Goal({"valence": 1, "arousal": 1})
 MOBILE = "mobilenetv3_small_050"
 
 
-def backbone() -> BackboneEncoder:
+def backbone():
     torch.manual_seed(0)
     return BackboneEncoder("resnet18", 32, 0.125, {"identity": 8, "expression": 8})
 
 
-def facecycle() -> FaceCycleEncoder:
+def facecycle():
     torch.manual_seed(0)
     return FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04)
 
 
-def inner(goal: Goal, encoder: FaceEncoder | None) -> Head:
+def inner(goal, encoder):
     return InceptionFER(goal, encoder, width=0.0625, hidden=(8, 8), dropout=0.0, margin=0)
 
 
-ON_ENCODERS: dict[str, tuple[Callable[[FaceEncoder], Head], str]] = {
+ON_ENCODERS = {
     "cvt": (lambda e: CVT(CLASSES, e, dim=16, depth=1, heads=4), "map"),
     "hallucination": (lambda e: Hallucination(CLASSES, e, channels=8, blocks=1), "identity"),
     "inception_fer": (
@@ -63,7 +56,7 @@ ON_ENCODERS: dict[str, tuple[Callable[[FaceEncoder], Head], str]] = {
 
 
 @pytest.mark.parametrize("name", [*ON_ENCODERS, "two_level on FaceCycle"])
-def test_an_encoder_stays_as_it_is_and_all_else_learns(name: str) -> None:
+def test_an_encoder_stays_as_it_is_and_all_else_learns(name):
     make, space = ON_ENCODERS[name.split(" on ")[0]]
     encoder = facecycle() if "FaceCycle" in name else backbone()
     head = make(encoder).train()
@@ -131,12 +124,12 @@ def test_an_encoder_stays_as_it_is_and_all_else_learns(name: str) -> None:
         (lambda: Categories(1), "1 class to learn"),
     ],
 )
-def test_bad_settings_are_errors(make: Callable[[], object], message: str) -> None:
+def test_bad_settings_are_errors(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
 
-def faces(size: int, *labels: str) -> tuple[Tensor, Tensor]:
+def faces(size, *labels):
     """64 rendered faces uint8 [64, 3, S, S], and their labels."""
     rendered = RenderedFaces(64, 64, "all", size=48)
     images = F.interpolate(rendered.render_batch(range(64)), size)
@@ -144,16 +137,16 @@ def faces(size: int, *labels: str) -> tuple[Tensor, Tensor]:
     return images, rows[:, 0] if len(labels) == 1 else rows.float()
 
 
-def classes_learned(head: Any, images: Tensor, labels: Tensor) -> bool:
+def classes_learned(head, images, labels):
     return bool((head(head.prepare(images)).argmax(1) == labels).all())
 
 
-def several_learned(head: Any, images: Tensor, labels: Tensor) -> bool:
+def several_learned(head, images, labels):
     parts = head.goal.parts(head(head.prepare(images)))
     return bool((torch.stack([p.argmax(1) for p in parts.values()], 1) == labels).all())
 
 
-def digits() -> tuple[Tensor, Tensor]:
+def digits():
     rotated = RotatedDigits("train")
     images = torch.stack([rotated[i]["image"] for i in range(64)])[:, :, ::2, ::2]
     return images, torch.tensor([r.labels["category"] for r in rotated.records[:64]])
@@ -203,12 +196,7 @@ def digits() -> tuple[Tensor, Tensor]:
     ],
     ids=["cvt", "inception_fer", "multitask", "thin", "face_gcn"],
 )
-def test_64_images_are_learned_by_heart(
-    make: Callable[[], Head],
-    data: Callable[[], tuple[Tensor, Tensor]],
-    learned: Callable[[Any, Tensor, Tensor], bool],
-    rate: float,
-) -> None:
+def test_64_images_are_learned_by_heart(make, data, learned, rate):
     torch.manual_seed(0)
     # Still in training mode: running statistics lag behind after so few steps.
     head = make().train()

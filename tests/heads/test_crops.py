@@ -1,7 +1,5 @@
 """Crops, mirror images and shifts against slices."""
 
-from __future__ import annotations
-
 import torch
 
 from linear_probe.heads.crops import (
@@ -13,7 +11,7 @@ from linear_probe.heads.crops import (
 )
 
 
-def test_ten_crops_are_corners_middle_and_their_mirror_images() -> None:
+def test_ten_crops_are_corners_middle_and_their_mirror_images():
     images = torch.rand(2, 3, 10, 10)
     found = ten_crops(images, 6)
     places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
@@ -23,7 +21,7 @@ def test_ten_crops_are_corners_middle_and_their_mirror_images() -> None:
     assert torch.equal(found, torch.stack(expected))
 
 
-def test_random_crops_are_slices_each_of_its_own() -> None:
+def test_random_crops_are_slices_each_of_its_own():
     torch.manual_seed(0)
     one = torch.arange(3 * 8 * 8).view(1, 3, 8, 8)
     found = random_crops(one.expand(200, -1, -1, -1), 6)
@@ -36,7 +34,7 @@ def test_random_crops_are_slices_each_of_its_own() -> None:
     assert {tuple(crop.flatten().tolist()) for crop in found} == slices
 
 
-def test_moved_images_are_the_originals_mirrored_or_shifted() -> None:
+def test_moved_images_are_the_originals_mirrored_or_shifted():
     size = 12
     images = torch.randint(0, 256, (40, 3, size, size), dtype=torch.uint8)
     torch.manual_seed(1)
@@ -58,7 +56,7 @@ def test_moved_images_are_the_originals_mirrored_or_shifted() -> None:
     assert len({way[:2] for way in ways}) > 10
 
 
-def test_standardised_images_hardly_depend_on_exposure_and_contrast() -> None:
+def test_standardised_images_hardly_depend_on_exposure_and_contrast():
     image = torch.randint(60, 180, (1, 3, 16, 16), dtype=torch.uint8)
     assert (standardised(image) - standardised(image // 2)).abs().max() < 0.3
     assert standardised(image).mean().abs() < 1e-4

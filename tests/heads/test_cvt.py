@@ -1,27 +1,24 @@
 """CVT: patterns against scikit-image, fusion against a loop, every variant."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from skimage.color import rgb2gray
 from skimage.feature import local_binary_pattern
 
-from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion, lbp_maps
+from linear_probe.heads.cvt import CVT, AttentionalFusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
 from ssl_faces import InputError, load_encoder
-from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 
 
-def small(**settings: object) -> CVT:
+def small(**settings):
     torch.manual_seed(0)
-    return CVT(Categories(7), picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)  # type: ignore[arg-type]
+    return CVT(Categories(7), picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)
 
 
-def test_patterns_are_scikit_images() -> None:
+def test_patterns_are_scikit_images():
     images = RenderedFaces(8, 8, "all", size=32).render_batch(range(8))
     found = (lbp_maps(images.float() / 255) * 255).round()
     for image, one in zip(images, found, strict=True):
@@ -30,7 +27,7 @@ def test_patterns_are_scikit_images() -> None:
         assert np.mean(one[0].numpy() != expected) < 0.002  # luma that rounds either way
 
 
-def test_fusion_weighs_each_number_by_both_paths() -> None:
+def test_fusion_weighs_each_number_by_both_paths():
     torch.manual_seed(0)
     fuse = AttentionalFusion(8).eval()
     a, b = torch.rand(2, 8, 3, 3), torch.rand(2, 8, 3, 3)
@@ -48,7 +45,7 @@ def test_fusion_weighs_each_number_by_both_paths() -> None:
 
 
 @pytest.mark.parametrize("fusion", ["attention", "sum", "concatenation", "pictures", "patterns"])
-def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
+def test_each_fusion_uses_the_branches_that_it_names(fusion):
     head = small(fusion=fusion)
     images = torch.rand(4, 3, 32, 32)
     assert head(images).shape == (4, 7)
@@ -59,15 +56,14 @@ def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
         assert trunk.network.conv1.weight.grad.abs().sum() > 0
 
 
-def test_branches_start_from_a_trained_encoder_up_to_a_map_of_enough_words() -> None:
+def test_branches_start_from_a_trained_encoder_up_to_a_map_of_enough_words():
     head = CVT(Categories(7), trunk="hybrid").eval()
     images = torch.rand(2, 3, 48, 48)
     assert head.picture_size == 48
     assert head.words(images).shape[1] == 36
     # Both start from the encoder's third stage, and are trained apart.
     encoder = load_encoder("hybrid").eval()
-    assert isinstance(encoder, BackboneEncoder)
-    seen: list[torch.Tensor] = []
+    seen = []
     encoder.network.layer3.register_forward_hook(lambda _, __, output: seen.append(output))
     for shown, found in zip(
         (images, lbp_maps(images).expand(-1, 3, -1, -1)), head.maps(images), strict=True
@@ -84,20 +80,20 @@ def test_branches_start_from_a_trained_encoder_up_to_a_map_of_enough_words() -> 
         ({"trunk": "hybrid", "encoder": encoder}, r"head\.trunk: an encoder makes the maps"),
     ):
         with pytest.raises(InputError, match=message):
-            CVT(Categories(7), **settings)  # type: ignore[arg-type]
+            CVT(Categories(7), **settings)
 
 
-def test_without_attention_places_are_exchangeable() -> None:
+def test_without_attention_places_are_exchangeable():
     for aggregation, same in (("average", True), ("attention", False)):
         head = small(aggregation=aggregation).eval()
         words = torch.rand(2, 4, 16)
-        head.words = lambda images: images  # type: ignore[method-assign]
+        head.words = lambda images: images
         torch.manual_seed(1)
         turned = words[:, [1, 0, 3, 2]]
         assert torch.allclose(head(words), head(turned), atol=1e-6) == same
 
 
-def test_the_papers_shapes() -> None:
+def test_the_papers_shapes():
     """Two ResNet-18 trunks of 512 channels, a class token, eight heads."""
     head = CVT(Categories(7), width=1.0, dim=512, depth=4)
     assert head.words(torch.rand(2, 3, 48, 48)).shape == (2, 9, 512)
@@ -107,7 +103,7 @@ def test_the_papers_shapes() -> None:
     assert trunk == pytest.approx(11.17e6, rel=0.01)
 
 
-def test_where_it_attends_to_is_drawn_over_the_picture() -> None:
+def test_where_it_attends_to_is_drawn_over_the_picture():
     images = torch.full((2, 3, 32, 32), 0.5)
     weights = torch.zeros(2, 2, 2)
     weights[0, 0, 1] = 0.7

@@ -1,7 +1,5 @@
 """Face-GCN: graphs, convolutions and node features against what they are by definition."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +21,21 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedClips, camera
 from tests.support.heads import SQUARE
 from tests.support.refusals import error_of
-from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
 
 
-def face(seed: int = 0) -> np.ndarray:
+def face(seed=0):
     return np.random.default_rng(seed).normal(size=(68, 3))
 
 
-def test_each_triangle_of_the_mean_face_is_three_edges() -> None:
+def test_each_triangle_of_the_mean_face_is_three_edges():
     assert edges_of("delaunay", SQUARE) == [
         *((0, 1), (0, 3), (0, 4), (1, 2), (1, 4), (2, 3), (2, 4), (3, 4))
     ]
 
 
-def test_contours_join_all_68_points() -> None:
+def test_contours_join_all_68_points():
     edges = edges_of("contours", face())
     reached, known = {0}, [0]
     while known:
@@ -55,7 +52,7 @@ def test_contours_join_all_68_points() -> None:
         edges_of("delaunay", np.array([[0.0, 0, 0], [1, 1, 0]]))
 
 
-def test_a_node_hears_itself_those_nearer_to_the_middle_and_those_farther_out() -> None:
+def test_a_node_hears_itself_those_nearer_to_the_middle_and_those_farther_out():
     own, inner, outer = adjacency(edges_of("delaunay", SQUARE), SQUARE)
     total = own + inner + outer
     assert torch.allclose(total.sum(0), torch.ones(5))
@@ -66,7 +63,7 @@ def test_a_node_hears_itself_those_nearer_to_the_middle_and_those_farther_out() 
     assert inner[:, 4].sum() == 0
 
 
-def test_a_graph_convolution_is_a_sum_over_edges() -> None:
+def test_a_graph_convolution_is_a_sum_over_edges():
     torch.manual_seed(0)
     matrices = adjacency(edges_of("delaunay", SQUARE), SQUARE)
     layer = GraphConvolution(3, 4, matrices)
@@ -85,9 +82,9 @@ def test_a_graph_convolution_is_a_sum_over_edges() -> None:
         assert torch.allclose(found[b, :, t, w], expected, atol=1e-5)
 
 
-def test_the_papers_stack() -> None:
+def test_the_papers_stack():
     head = FaceGCN(Categories(9), 3, adjacency(edges_of("delaunay", face()), face()))
-    shapes = [tuple(unit.time[2].weight.shape) for unit in head.units]  # type: ignore[union-attr, index]
+    shapes = [tuple(unit.time[2].weight.shape) for unit in head.units]
     widths = [64] * 4 + [128] * 3 + [256] * 3
     assert [s[0] for s in shapes] == widths
     assert {s[2:] for s in shapes} == {(9, 1)}
@@ -97,7 +94,7 @@ def test_the_papers_stack() -> None:
         assert head(x).shape == (1, 9)
 
 
-def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:
+def test_faces_are_turned_onto_the_reference_and_not_mirrored():
     reference = face()
     turn = Rotation.random(random_state=1)
     moved = 3 * turn.apply(reference) + np.array([5.0, -2, 1])
@@ -110,7 +107,7 @@ def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:
     assert np.allclose(found - found.mean(0), scale * x, atol=1e-6)
 
 
-def test_local_shape_tells_a_plane_from_a_line_and_a_ball() -> None:
+def test_local_shape_tells_a_plane_from_a_line_and_a_ball():
     along = np.linspace(-1, 1, 7)
     line = np.stack([along, 0 * along, 0 * along], 1)
     draw = np.random.default_rng(0)
@@ -130,7 +127,7 @@ def test_local_shape_tells_a_plane_from_a_line_and_a_ball() -> None:
         nearest(SQUARE)
 
 
-def test_texture_is_of_the_picture_at_the_landmark() -> None:
+def test_texture_is_of_the_picture_at_the_landmark():
     images = torch.zeros(1, 3, 64, 64)
     images[..., 32:] = 1  # an upright edge at x = 32
     images[:, :, 48:, :16] = torch.linspace(0, 1, 16)[:, None]  # a slope downwards
@@ -143,7 +140,7 @@ def test_texture_is_of_the_picture_at_the_landmark() -> None:
     assert flat.std() < edge.std()
 
 
-def test_a_frozen_encoders_map_is_read_at_the_landmark() -> None:
+def test_a_frozen_encoders_map_is_read_at_the_landmark():
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125).eval()
     images = torch.rand(2, 3, 32, 32)
@@ -158,7 +155,7 @@ def test_a_frozen_encoders_map_is_read_at_the_landmark() -> None:
         sampled(facecycle, images, torch.zeros(2, 1, 2))
 
 
-def test_people_are_told_apart_and_written_down(tmp_path: Path, capsys: Capsys) -> None:
+def test_people_are_told_apart_and_written_down(tmp_path, capsys):
     words = [
         *("landmarks", "-c", str(ROOT / "configs/head/face_gcn.yaml"), "--data.people", "5"),
         *("--data.clips", "2", "--data.frames", "9", "--data.noise", "0", "--data.bias", "0"),
@@ -195,10 +192,10 @@ def test_people_are_told_apart_and_written_down(tmp_path: Path, capsys: Capsys) 
     assert "nodes: colour; give some of coordinates, shape, texture" in message
 
 
-def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> None:
+def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for():
     sizes = {"people": 3, "clips": 2, "frames": 4}
-    exact = RenderedLandmarks(**sizes, noise=0).clips()  # type: ignore[arg-type]
-    inexact = RenderedLandmarks(**sizes, noise=3).clips()  # type: ignore[arg-type]
+    exact = RenderedLandmarks(**sizes, noise=0).clips()
+    inexact = RenderedLandmarks(**sizes, noise=3).clips()
     assert exact.folds.tolist() == [0] * 3 + [1] * 3  # of three people, one after another
     assert exact.faces is not None
     assert exact.frames is not None
@@ -208,7 +205,7 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     errors = np.concatenate([a - b for a, b in zip(exact.points, inexact.points, strict=True)])
     assert errors.std() == pytest.approx(0.03 * height, rel=0.05)
     # An error that stays is the same in all frames of a clip, and another in the next clip.
-    biased = RenderedLandmarks(**sizes, noise=0, bias=3).clips()  # type: ignore[arg-type]
+    biased = RenderedLandmarks(**sizes, noise=0, bias=3).clips()
     stays = np.stack([a - b for a, b in zip(exact.points, biased.points, strict=True)])
     assert np.allclose(stays, stays[:, :1])
     assert stays[:, 0].std() == pytest.approx(0.03 * height, rel=0.1)
@@ -217,10 +214,10 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     assert exact.images(0).shape == (4, 3, 64, 64)
 
 
-def test_texture_is_taken_where_the_erroneous_landmarks_lie() -> None:
+def test_texture_is_taken_where_the_erroneous_landmarks_lie():
     """Against the renderer's own camera, which projects any points of the head's frame."""
     sizes = {"people": 2, "clips": 2, "frames": 4}
-    noisy = RenderedLandmarks(**sizes, noise=2, bias=3).clips()  # type: ignore[arg-type]
+    noisy = RenderedLandmarks(**sizes, noise=2, bias=3).clips()
     assert noisy.faces is not None
     assert noisy.frames is not None
     assert noisy.places is not None
@@ -234,7 +231,7 @@ def test_texture_is_taken_where_the_erroneous_landmarks_lie() -> None:
         assert np.abs(64 * noisy.places[clip] - seen).mean() < 0.1 * moved
 
 
-def written(root: Path, frames: int = 3) -> Path:
+def written(root, frames=3):
     """Two people with two clips of BU-4DFE's layout, the one in `.bnd`, the other in CSV."""
     for person, ending in (("F001", "bnd"), ("M002", "csv")):
         for number, clip in enumerate(("Angry", "Happy")):
@@ -249,7 +246,7 @@ def written(root: Path, frames: int = 3) -> Path:
     return root
 
 
-def test_folders_of_landmark_files(tmp_path: Path) -> None:
+def test_folders_of_landmark_files(tmp_path):
     clips = LandmarkFolder(str(written(tmp_path))).clips()
     assert list(clips.keys) == ["F001/Angry", "F001/Happy", "M002/Angry", "M002/Happy"]
     assert clips.folds.tolist() == [-1, 0] * 2
@@ -262,7 +259,7 @@ def test_folders_of_landmark_files(tmp_path: Path) -> None:
         clips.images(0)
 
 
-def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
+def test_pictures_beside_the_landmarks(tmp_path):
     root = written(tmp_path / "clips")
     for path in root.rglob("*.bnd"):
         path.unlink()
@@ -293,13 +290,13 @@ def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
         ("9.csv", "x,y,z\n1,2,3\n", r"9\.csv: 1 landmarks of 3 numbers, and 8\.csv has 8"),
     ],
 )
-def test_files_that_cannot_be_used(name: str, text: str, message: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used(name, text, message, tmp_path):
     (written(tmp_path) / "M002" / "Happy" / name).write_text(text)
     with pytest.raises(InputError, match=message):
         LandmarkFolder(str(tmp_path)).clips()
 
 
-def test_data_that_cannot_be_used(tmp_path: Path) -> None:
+def test_data_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         LandmarkFolder(str(tmp_path / "none")).clips()
     (tmp_path / "empty").mkdir()

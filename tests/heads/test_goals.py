@@ -1,7 +1,5 @@
 """Goals: their losses by hand, weights of classes, averages over views, the expected age."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -10,12 +8,12 @@ import torch
 from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
 
 
-def cross_entropy(logits: torch.Tensor, label: int) -> float:
+def cross_entropy(logits, label):
     exponents = [math.exp(float(x)) for x in logits]
     return -math.log(exponents[label] / sum(exponents))
 
 
-def test_rare_classes_weigh_by_the_largest_count_over_their_own() -> None:
+def test_rare_classes_weigh_by_the_largest_count_over_their_own():
     torch.manual_seed(0)
     goal = Categories(3)
     goal.count(torch.tensor([0, 0, 0, 0, 1, 1, 2]))
@@ -31,7 +29,7 @@ def test_rare_classes_weigh_by_the_largest_count_over_their_own() -> None:
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_several_things_have_a_loss_each_and_unknown_classes_none() -> None:
+def test_several_things_have_a_loss_each_and_unknown_classes_none():
     torch.manual_seed(1)
     goal = Goal({"expression": 3, "valence": 1, "arousal": 1})
     assert goal.outputs == 5
@@ -49,7 +47,7 @@ def test_several_things_have_a_loss_each_and_unknown_classes_none() -> None:
     assert set(goal.counts) == {"expression"}
 
 
-def test_views_are_averaged_classes_by_probability() -> None:
+def test_views_are_averaged_classes_by_probability():
     torch.manual_seed(2)
     shown = torch.randn(4, 2, 4)
     found = Goal({"gender": 2, "age": 1, "arousal": 1}).average(shown)
@@ -60,7 +58,7 @@ def test_views_are_averaged_classes_by_probability() -> None:
     assert torch.allclose(whole.exp(), shown.softmax(-1).mean(0), atol=1e-6)
 
 
-def test_the_expected_age_is_the_mean_under_the_probabilities() -> None:
+def test_the_expected_age_is_the_mean_under_the_probabilities():
     logits = torch.full((2, AGES), -40.0)
     logits[0, 30] = 0
     logits[1, [20, 40]] = torch.log(torch.tensor([0.75, 0.25]))

@@ -1,7 +1,5 @@
 """Hallucination and recognition: what is seen, what each loss reaches, how people are verified."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +21,18 @@ from ssl_faces import save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.by_heart import learn_by_heart
-from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
 
 
-def small(**settings: object) -> Hallucination:
+def small(**settings):
     torch.manual_seed(0)
     sizes = {"picture_size": 32, "width": 0.125, "dim": 16, "channels": 8, "blocks": 1}
-    return Hallucination(Categories(4), **{**sizes, **settings})  # type: ignore[arg-type]
+    return Hallucination(Categories(4), **{**sizes, **settings})
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale: int) -> None:
+def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale):
     torch.manual_seed(0)
     network = SuperResolution(scale, 8, 1)
     tiny = torch.rand(2, 3, 6, 6)
@@ -45,7 +42,7 @@ def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale: int)
     assert not torch.allclose(network(tiny), enlarged(tiny, scale))
 
 
-def test_nothing_but_the_small_picture_is_seen() -> None:
+def test_nothing_but_the_small_picture_is_seen():
     """Images that are alike when small have the same outputs, however they differ."""
     head = small(scale=8).eval()
     torch.nn.init.normal_(head.enlarge.last.weight)
@@ -57,7 +54,7 @@ def test_nothing_but_the_small_picture_is_seen() -> None:
     assert gap < 0.05 * head(torch.rand(8, 3, 32, 32)).std()
 
 
-def test_the_distance_to_the_centres_is_half_the_squared_one() -> None:
+def test_the_distance_to_the_centres_is_half_the_squared_one():
     torch.manual_seed(0)
     layer = CentredClassifier(5, 3)
     torch.nn.init.normal_(layer.centres)
@@ -69,7 +66,7 @@ def test_the_distance_to_the_centres_is_half_the_squared_one() -> None:
     assert layer.distance(features, labels).item() == pytest.approx(total / 4, rel=1e-5)
 
 
-def reached(head: Hallucination, *names: str) -> set[str]:
+def reached(head, *names):
     """Which parts get gradients from these terms."""
     found = head.losses(torch.rand(4, 3, 32, 32), torch.arange(4) % 4)
     torch.stack([found[name] for name in names]).sum().backward()
@@ -81,7 +78,7 @@ def reached(head: Hallucination, *names: str) -> set[str]:
     return moved
 
 
-def test_together_recognition_teaches_hallucination_and_apart_it_does_not() -> None:
+def test_together_recognition_teaches_hallucination_and_apart_it_does_not():
     assert reached(small(), "cross_entropy") >= {"enlarge", "recogniser", "classifier"}
     assert reached(small(), "pixels") == {"enlarge"}
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
@@ -97,7 +94,7 @@ def test_together_recognition_teaches_hallucination_and_apart_it_does_not() -> N
     assert not hasattr(none, "enlarge")
 
 
-def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
+def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth():
     torch.manual_seed(0)
     faces = RenderedFaces(64, 8, "all", size=32)
     images = faces.render_batch(range(64)).float() / 255
@@ -106,7 +103,7 @@ def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
         Categories(8), picture_size=32, width=0.25, dim=32, channels=16, blocks=2, scale=2
     )
 
-    def learnt() -> bool:
+    def learnt():
         # Still in training mode: running statistics lag behind after so few steps.
         made = (head.hallucinated(images) - images).square().mean()
         plain = (enlarged(head.made_small(images), 2) - images).square().mean()
@@ -115,7 +112,7 @@ def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
     learn_by_heart(head, lambda: head.losses(images, labels), learnt, learning_rate=3e-3)
 
 
-def test_how_near_to_the_truth_they_are() -> None:
+def test_how_near_to_the_truth_they_are():
     torch.manual_seed(0)
     head = small()
     images = enlarged(torch.rand(3, 3, 8, 8), 4).clamp(0, 1)
@@ -140,7 +137,7 @@ def test_how_near_to_the_truth_they_are() -> None:
         )  # that leaves out the rim
 
 
-def test_panels_show_each_step() -> None:
+def test_panels_show_each_step():
     rows = small().eval().panels(torch.rand(2, 3, 32, 32))
     assert list(rows) == ["8 px", "bicubic", "hallucinated", "true"]
     assert all(
@@ -148,7 +145,7 @@ def test_panels_show_each_step() -> None:
     )
 
 
-def people(root: Path) -> Path:
+def people(root):
     """LFW in small: eight people, of whom four are in pairs."""
     draw = np.random.default_rng(0)
     for person in range(8):
@@ -166,7 +163,7 @@ def people(root: Path) -> Path:
     return root
 
 
-def test_people_are_learnt_and_others_verified(tmp_path: Path, capsys: Capsys) -> None:
+def test_people_are_learnt_and_others_verified(tmp_path, capsys):
     words = [
         *("head", "-c", str(ROOT / "configs/head/hallucination.yaml")),
         *("--data", str(people(tmp_path / "data")), "--out", str(tmp_path / "out")),

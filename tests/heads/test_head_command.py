@@ -1,13 +1,10 @@
 """`linear-probe head`: trains, resumes, scores; bad input is reported in one sentence."""
 
-from __future__ import annotations
-
 import json
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,18 +28,17 @@ from tests.support.fits import completed
 from tests.support.heads import SMALL
 from tests.support.pickles import Touch
 from tests.support.refusals import error_of
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 
 
-def weights(out: Path) -> dict[str, torch.Tensor]:
+def weights(out):
     (path,) = out.glob("heads/*/seed0/last.ckpt")
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    state = torch.load(path, weights_only=True)["state_dict"]
     return state
 
 
-def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: Path) -> None:
+def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path):
     probe = ["run", "--data", "rendered", "--task", "expression", "--bootstrap", "20"]
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
     out = str(tmp_path / "out")
@@ -79,8 +75,8 @@ def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: 
     assert all(torch.equal(value, kept[name]) for name, value in state.items())
 
 
-def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys) -> None:
-    def folder(name: str, level: int) -> str:
+def test_where_a_checkpoint_goes_on_and_where_not(tmp_path, capsys):
+    def folder(name, level):
         for i in range(40):
             for part in ("train", "test"):
                 path = tmp_path / name / part / ("happy", "sad")[i % 2] / f"{i}.png"
@@ -90,7 +86,7 @@ def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys
                 Image.fromarray(pixels).save(path)
         return str(tmp_path / name)
 
-    def refused(*more: str) -> str:
+    def refused(*more):
         return error_of(main, capsys, [*words, *more])
 
     words = [*SMALL, "--task", "expression", "--out", str(tmp_path / "out")]
@@ -114,7 +110,7 @@ def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys
         assert shown.endswith("delete it, and the head is trained anew")
 
 
-def test_own_labels_from_tables(tmp_path: Path, capsys: Capsys) -> None:
+def test_own_labels_from_tables(tmp_path, capsys):
     faces = RenderedFaces(80, 16, "all", size=32)
     tables = {}
     for side, rows in (("train", range(60)), ("test", range(60, 80))):
@@ -137,7 +133,7 @@ def test_own_labels_from_tables(tmp_path: Path, capsys: Capsys) -> None:
     }
 
 
-def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does(tmp_path):
     """But for batch statistics, which are of each process's part: on a frozen encoder there are
     none that learn."""
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
@@ -155,7 +151,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert steps[0] == steps[1] > 0
 
 
-def test_across_databases(tmp_path: Path) -> None:
+def test_across_databases(tmp_path):
     """Learnt on folders of two expressions, scored on all rendered faces that have them."""
     faces = RenderedFaces(120, 40, "all", nuisances="none", size=32)
     for number in range(120):
@@ -174,8 +170,8 @@ def test_across_databases(tmp_path: Path) -> None:
     assert one.n == sum(r.labels["expression"] in wanted for r in whole)
 
 
-def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
-    def epoch(number: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+def test_batches_follow_from_seed_and_epoch_and_are_shared_out():
+    def epoch(number, rank=0, world=1):
         order = EpochBatches(23, 4, 7, rank, world)
         order.set_epoch(number)
         return list(order)
@@ -202,22 +198,20 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
         (["--data", "/nowhere"], "/nowhere"),
     ],
 )
-def test_bad_input(more: list[str], message: str, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_input(more, message, tmp_path, capsys):
     words = [*SMALL, *more, "--out", str(tmp_path / "out")]
     assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
 @pytest.fixture
-def _few_rendered(monkeypatch: Patch) -> None:
+def _few_rendered(monkeypatch):
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
 
 @pytest.mark.usefixtures("_few_rendered")
-def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
-    tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(tmp_path, capsys):
     words = [*SMALL, "--training.epochs", "1", "--out", str(tmp_path)]
     for wrong, message in (
         (["--training.batch_size", "999"], "training.batch_size: 999; give a multiple"),
@@ -233,12 +227,10 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
 
 
 @pytest.mark.usefixtures("_few_rendered")
-def test_a_loss_that_is_not_finite_after_some_epochs(
-    tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_a_loss_that_is_not_finite_after_some_epochs(tmp_path, capsys, monkeypatch):
     losses, steps = InceptionFER.losses, 0
 
-    def bad_at_last(*arguments: Any) -> dict[str, torch.Tensor]:
+    def bad_at_last(*arguments):
         nonlocal steps
         steps += 1
         return {n: x * (torch.nan if steps > 3 else 1) for n, x in losses(*arguments).items()}
@@ -251,12 +243,10 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
-def test_two_that_train_in_one_folder_take_turns(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_that_train_in_one_folder_take_turns(tmp_path, caplog):
     trained = threading.Event()
 
-    def train() -> None:
+    def train():
         with _exclusive(tmp_path):
             trained.set()
 
@@ -274,12 +264,10 @@ def test_two_that_train_in_one_folder_take_turns(
 
 @pytest.mark.usefixtures("_few_rendered")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_while_it_learns(
-    number: signal.Signals, tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_stopped_while_it_learns(number, tmp_path, capsys, monkeypatch):
     losses = InceptionFER.losses
 
-    def stopping(*arguments: Any) -> dict[str, torch.Tensor]:
+    def stopping(*arguments):
         signal.raise_signal(number)
         return losses(*arguments)
 
@@ -294,7 +282,7 @@ def test_stopped_while_it_learns(
     assert read_records(tmp_path / RECORDS_FILE) == []
 
 
-def test_weights_decay_and_vectors_do_not() -> None:
+def test_weights_decay_and_vectors_do_not():
     module = HeadModule(
         InceptionFER(Categories(3), width=0.0625, hidden=(4, 4)), HeadTraining(weight_decay=0.3), 0
     )
@@ -302,14 +290,14 @@ def test_weights_decay_and_vectors_do_not() -> None:
     class Trainer:
         estimated_stepping_batches = 10
 
-    module._trainer = Trainer()  # type: ignore[assignment]
+    module._trainer = Trainer()
     groups = module.configure_optimizers()["optimizer"].param_groups
     assert [g["weight_decay"] for g in groups] == [0.3, 0.0]
     assert {p.ndim for p in groups[1]["params"]} == {1}
     assert min(p.ndim for p in groups[0]["params"]) == 2
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read_are_left_out_and_listed(tmp_path):
     for number in range(3):
         picture = Image.new("RGB", (20, 20), (80 * number, 0, 0))
         picture.save(tmp_path / f"{number}.png")

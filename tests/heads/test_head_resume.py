@@ -1,16 +1,13 @@
 """A head killed anywhere, time after time, equals one that never stopped."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe.heads.fit import Trainer
 from linear_probe.heads.goals import Categories
@@ -33,30 +30,23 @@ class Means(Head):
     name = "means"
     picture_size = 4
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(Categories(3))
         torch.manual_seed(0)
         self.classifier = nn.Linear(3, 3)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images):
         return images.mean((-2, -1))
 
-    def classify(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(features)
+    def classify(self, features):
+        logits = self.classifier(features)
         return logits
 
-    def vary(self, images: Tensor) -> Tensor:
+    def vary(self, images):
         return super().vary(images) + 0.1 * torch.rand(len(images), 1, 1, 1)
 
 
-def trained(
-    folder: Path,
-    batches: int,
-    epochs: int,
-    radius: float,
-    kills: list[int],
-    steps: int | None = None,
-) -> dict[str, Any]:
+def trained(folder, batches, epochs, radius, kills, steps=None):
     """The last checkpoint of a head that is killed at these steps."""
     draw = torch.Generator().manual_seed(0)
     count = BATCH * batches + 1  # the last picture fills no batch
@@ -67,12 +57,12 @@ def trained(
     job = HeadExperiment(accelerator="cpu", precision="32-true")
     experiment = Run(RunFolder(folder / "records"), "cpu", print_line, {})
 
-    def run(kill: int | None) -> None:
+    def run(kill):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(HeadModule, "on_train_batch_end", kill_at(kill))
             Trainer(job, experiment).train(Means(), how, pictures, 0, folder)
 
-    def step() -> int:
+    def step():
         return int(load_checkpoint(path)["global_step"]) if path.exists() else 0
 
     until_finished(kills, step, run)
@@ -89,9 +79,7 @@ def trained(
 # Twice at an epoch's end, which never finished.
 @example(2, 4, 0.0, [2, 2])
 @example(1, 4, 0.05, [1, 1, 1])
-def test_killed_and_resumed_it_equals_one_that_never_stopped(
-    batches: int, epochs: int, radius: float, kills: list[int]
-) -> None:
+def test_killed_and_resumed_it_equals_one_that_never_stopped(batches, epochs, radius, kills):
     quiet()
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as killed:
         expected = trained(Path(whole), batches, epochs, radius, [])
@@ -100,7 +88,7 @@ def test_killed_and_resumed_it_equals_one_that_never_stopped(
 
 
 @pytest.mark.parametrize("kills", [[], [3], [4, 5]])
-def test_steps_in_place_of_epochs_may_end_within_one(kills: list[int], tmp_path: Path) -> None:
+def test_steps_in_place_of_epochs_may_end_within_one(kills, tmp_path):
     quiet()
     expected = trained(tmp_path / "whole", 2, 1, 0.0, [], steps=5)
     assert expected["global_step"] == expected["lr_schedulers"][0]["total_steps"] == 5

@@ -1,51 +1,45 @@
 """MAFER: when the teacher is made, what is made small, what is matched."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from linear_probe.cli import main
-from linear_probe.heads.goals import Categories, Goal
-from linear_probe.heads.head import Head
+from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.records.record import RECORDS_FILE, read_records
-from ssl_faces import FaceEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
 
 
-def inner(goal: Goal, encoder: FaceEncoder | None) -> Head:
+def inner(goal, encoder):
     return InceptionFER(goal, encoder, width=0.0625, hidden=(8, 8), dropout=0.0, margin=0)
 
 
-def wider(goal: Goal, encoder: FaceEncoder | None) -> Head:
+def wider(goal, encoder):
     return InceptionFER(goal, encoder, width=0.25, hidden=(64, 32), dropout=0.0, margin=0)
 
 
-def made(**settings: float) -> MAFER:
+def made(**settings):
     torch.manual_seed(0)
-    return MAFER(Categories(5), None, inner, **settings).train()  # type: ignore[arg-type]
+    return MAFER(Categories(5), None, inner, **settings).train()
 
 
-def moved(head: Head) -> None:
+def moved(head):
     with torch.no_grad():
         for p in head.parameters():
             p.add_(0.01 * torch.randn_like(p))
 
 
-def same(a: Head, b: Head) -> bool:
+def same(a, b):
     return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
 
 
-def test_the_teacher_is_what_the_head_was_at_the_end_of_step_one() -> None:
+def test_the_teacher_is_what_the_head_was_at_the_end_of_step_one():
     head = made(teacher_share=0.5)
     images, labels = torch.rand(6, 3, 48, 48), torch.arange(6) % 5
     head.begin_step(0.4)
@@ -66,7 +60,7 @@ def test_the_teacher_is_what_the_head_was_at_the_end_of_step_one() -> None:
     assert all(torch.equal(v, kept[k]) for k, v in head.teacher.state_dict().items())
 
 
-def test_features_are_matched_with_those_of_the_picture_as_it_was(monkeypatch: Patch) -> None:
+def test_features_are_matched_with_those_of_the_picture_as_it_was(monkeypatch):
     head = made(feature_weight=2.0)
     head.begin_step(0.6)
     head.eval()
@@ -83,7 +77,7 @@ def test_features_are_matched_with_those_of_the_picture_as_it_was(monkeypatch: P
     assert found["cross_entropy"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_64_pictures_are_learnt_by_heart_at_full_size_and_made_small() -> None:
+def test_64_pictures_are_learnt_by_heart_at_full_size_and_made_small():
     faces = RenderedFaces(64, 64, "all", size=48)
     images = faces.render_batch(range(64)).float() / 255
     labels = torch.tensor([r.labels["expression"] for r in faces.records])
@@ -108,12 +102,12 @@ def test_64_pictures_are_learnt_by_heart_at_full_size_and_made_small() -> None:
     assert taught < right
 
 
-def test_the_probability_grows_from_0_to_its_most() -> None:
+def test_the_probability_grows_from_0_to_its_most():
     head = made(teacher_share=0.5, most_probability=0.8)
     for done, expected in ((0.2, 0.0), (0.5, 0.0), (0.75, 0.4), (1.0, 0.8)):
         head.begin_step(done)
         assert head.probability == pytest.approx(expected)
-    images: Tensor = torch.rand(400, 3, 16, 16)
+    images = torch.rand(400, 3, 16, 16)
     head.probability = 0.4
     found = head.made_small(images)
     changed = int((found != images).flatten(1).any(1).sum())
@@ -122,7 +116,7 @@ def test_the_probability_grows_from_0_to_its_most() -> None:
     assert found.max() <= 1
 
 
-def test_small_pictures_lose_what_is_fine() -> None:
+def test_small_pictures_lose_what_is_fine():
     head = made()
     head.probability = 1.0
     stripes = (torch.arange(48) % 2).float().expand(64, 3, 48, 48)
@@ -132,7 +126,7 @@ def test_small_pictures_lose_what_is_fine() -> None:
     torch.testing.assert_close(head.made_small(flat), flat)
 
 
-def test_it_runs_around_a_head_and_is_scored_at_each_side(tmp_path: Path) -> None:
+def test_it_runs_around_a_head_and_is_scored_at_each_side(tmp_path):
     words = ["head", "-c", str(ROOT / "configs/head/mafer.yaml"), "--data", "rendered"]
     for name, value in (("width", "0.0625"), ("hidden", "[16, 8]")):
         words += [f"--head.init_args.head.init_args.{name}", value]

@@ -1,7 +1,5 @@
 """Lightweight networks: the paper's sizes, what one stage hands to the next, what is reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from tests.support.images import write_picture
 from tests.support.layouts import fer_folders, lfw
 from tests.support.refusals import error_of
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 SMALLEST = "mobilenetv3_small_050"
@@ -31,7 +28,7 @@ SMALLEST = "mobilenetv3_small_050"
         ("rexnet_100", 1280, 3.5),
     ],
 )
-def test_the_papers_networks(backbone: str, features: int, parameters: float) -> None:
+def test_the_papers_networks(backbone, features, parameters):
     head = MultitaskLightweight(Categories(7), backbone=backbone)
     assert head.classifier[-1].in_features == features
     total = sum(p.numel() for p in head.backbone.parameters()) / 1e6
@@ -39,16 +36,16 @@ def test_the_papers_networks(backbone: str, features: int, parameters: float) ->
     assert head(torch.rand(2, 3, 48, 48)).shape == (2, 7)
 
 
-def test_a_map_of_small_pictures_keeps_its_size() -> None:
+def test_a_map_of_small_pictures_keeps_its_size():
     sides = {}
     for keep in (True, False):
         head = MultitaskLightweight(Categories(7), backbone=SMALLEST, keep_size=keep).eval()
         with torch.no_grad():
-            sides[keep] = head.backbone.encoder.last_map(torch.rand(1, 3, 48, 48)).shape[-1]  # type: ignore[union-attr, operator]
+            sides[keep] = head.backbone.encoder.last_map(torch.rand(1, 3, 48, 48)).shape[-1]
     assert sides == {True: 3, False: 2}
 
 
-def test_what_goes_on_to_the_next_stage_is_all_but_the_classifier() -> None:
+def test_what_goes_on_to_the_next_stage_is_all_but_the_classifier():
     torch.manual_seed(0)
     first = MultitaskLightweight(Goal({"age": AGES, "gender": 2}), backbone=SMALLEST)
     second = MultitaskLightweight(Categories(7), backbone=SMALLEST)
@@ -59,7 +56,7 @@ def test_what_goes_on_to_the_next_stage_is_all_but_the_classifier() -> None:
         assert torch.equal(value, expected), name
 
 
-def test_cost_counts_what_is_scored() -> None:
+def test_cost_counts_what_is_scored():
     head = MultitaskLightweight(Categories(7), backbone=SMALLEST)
     found = cost(head)
     assert found.parameters == sum(p.numel() for p in head.parameters())
@@ -71,11 +68,11 @@ def test_cost_counts_what_is_scored() -> None:
     assert found.macs > first.out_channels * 27 * 48 * 48
 
 
-def faces_of_all_kinds(root: Path) -> Path:
+def faces_of_all_kinds(root):
     """UTKFace, people and expressions in one folder of data, as small as can be."""
     draw = np.random.default_rng(0)
 
-    def picture(path: Path) -> None:
+    def picture(path):
         write_picture(path, draw.integers(0, 256, (20, 20, 3), dtype=np.uint8))
 
     for number in range(150):
@@ -91,9 +88,7 @@ def faces_of_all_kinds(root: Path) -> Path:
     return root
 
 
-def test_identity_then_attributes_then_expression(
-    tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_identity_then_attributes_then_expression(tmp_path, capsys, monkeypatch):
     data = faces_of_all_kinds(tmp_path / "data")
     out = tmp_path / "out"
     stages = (
@@ -141,7 +136,7 @@ def test_identity_then_attributes_then_expression(
         ("[{task: attributes, trainin: {epochs: 1}}]", "trainin"),
     ],
 )
-def test_stages_that_cannot_be(before: str, message: str, tmp_path: Path, capsys: Capsys) -> None:
+def test_stages_that_cannot_be(before, message, tmp_path, capsys):
     words = ["head", "-c", str(ROOT / "configs/head/multitask_lightweight.yaml")]
     words += ["--head.init_args.backbone", SMALLEST, "--accelerator", "cpu"]
     data = tmp_path / "data"

@@ -1,8 +1,5 @@
 """Whose picture is it: who is a class, who is left out, what is kept back."""
 
-from __future__ import annotations
-
-import numpy as np
 import pytest
 import torch
 
@@ -12,18 +9,18 @@ from ssl_faces.data import FaceRecord, FaceSet
 
 
 class Named(FaceSet):
-    def __init__(self, name: str, people: list[str | None], held_out: set[str] | None = None):
+    def __init__(self, name, people, held_out=None):
         records = [FaceRecord(f"{i}.jpg", b"", p) for i, p in enumerate(people)]
         super().__init__(name, "all", records, held_out_people=frozenset(held_out or ()))
 
 
-def decode(faces: FaceSet, indices: np.ndarray) -> Decoded:
+def decode(faces, indices):
     # The image's value is its record.
     values = torch.from_numpy(indices).to(torch.uint8)[:, None, None, None]
     return Decoded(values.expand(-1, 3, 2, 2).clone(), indices, [])
 
 
-def test_classes_are_people_of_a_set_with_two_pictures_or_more() -> None:
+def test_classes_are_people_of_a_set_with_two_pictures_or_more():
     one = Named("one", ["a"] * 20 + ["b", None, "test"] + ["c"] * 10, {"test"})
     # Its "a" is another person, and "test" is a test person of the first set.
     two = Named("two", ["a", "a", "test", "test"])
@@ -38,13 +35,13 @@ def test_classes_are_people_of_a_set_with_two_pictures_or_more() -> None:
     assert counts == [2, 1, 0]
 
 
-def test_few_pictures_are_of_the_most_photographed_people() -> None:
+def test_few_pictures_are_of_the_most_photographed_people():
     faces = Named("one", ["a"] * 5 + ["b"] * 4 + ["c"] * 3)
     people = People([faces], max_train=9)
     assert people.count == 2
     assert len(people.pictures(decode, 0).images) == 9
 
 
-def test_without_people_it_says_what_is_missing() -> None:
+def test_without_people_it_says_what_is_missing():
     with pytest.raises(MissingData, match="people: 1 with 2 pictures or more"):
         People([Named("one", ["a", "a", "b", None])])

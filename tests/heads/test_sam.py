@@ -1,18 +1,16 @@
 """Sharpness-aware minimisation against the same step written out."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from linear_probe.heads.sam import SAMAdamW
 
 
-def loss_at(w: torch.Tensor) -> torch.Tensor:
+def loss_at(w):
     return (w[0] ** 4 + 3 * (w[1] - 1) ** 2 + w[0] * w[1]).sum()
 
 
-def test_a_step_is_adamw_on_the_gradient_where_the_loss_is_worse() -> None:
+def test_a_step_is_adamw_on_the_gradient_where_the_loss_is_worse():
     start, radius = torch.tensor([0.7, -0.4]), 0.1
     w = torch.nn.Parameter(start.clone())
     optimizer = SAMAdamW([w], radius, lr=0.01, weight_decay=0.1)
@@ -21,7 +19,7 @@ def test_a_step_is_adamw_on_the_gradient_where_the_loss_is_worse() -> None:
     for _ in range(3):
         calls = []
 
-        def closure(calls: list[float] = calls) -> torch.Tensor:
+        def closure(calls=calls):
             optimizer.zero_grad()
             value = loss_at(w)
             value.backward()
@@ -39,6 +37,6 @@ def test_a_step_is_adamw_on_the_gradient_where_the_loss_is_worse() -> None:
         assert torch.allclose(w, other, atol=1e-6)
 
 
-def test_without_a_closure_it_is_refused() -> None:
+def test_without_a_closure_it_is_refused():
     with pytest.raises(TypeError, match="closure"):
         SAMAdamW([torch.nn.Parameter(torch.ones(1))], 0.1).step()

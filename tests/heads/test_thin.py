@@ -1,7 +1,5 @@
 """THIN: the tree against a recursion, losses against loops, what is frozen, the test beds."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -24,23 +22,21 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.toy_sets import SHAPES, RotatedDigits, ScaledShapes
-from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.heads import SMALL_THIN
 from tests.support.heads import thin_on_digits as own
 from tests.support.refusals import error_of
-from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
 
 
-def on_codes(**settings: object) -> THIN:
+def on_codes(**settings):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 16, 0.0625, {"identity": 8, "expression": 6})
-    return THIN(Categories(7), encoder, dim=12, depth=2, hidden=4, **settings)  # type: ignore[arg-type]
+    return THIN(Categories(7), encoder, dim=12, depth=2, hidden=4, **settings)
 
 
-def recursion(left: list[float], node: int, leaves_from: int) -> list[float]:
+def recursion(left, node, leaves_from):
     """Probabilities of the leaves below a node, from left to right."""
     if node >= leaves_from:
         return [1.0]
@@ -49,7 +45,7 @@ def recursion(left: list[float], node: int, leaves_from: int) -> list[float]:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_leaf_probabilities_are_the_products_of_the_choices(depth: int) -> None:
+def test_leaf_probabilities_are_the_products_of_the_choices(depth):
     torch.manual_seed(depth)
     gate = TreeGate(5, depth)
     x = 3 * torch.randn(7, 5)
@@ -64,7 +60,7 @@ def test_leaf_probabilities_are_the_products_of_the_choices(depth: int) -> None:
         torch.testing.assert_close(row, torch.tensor(expected), atol=1e-6, rtol=1e-5)
 
 
-def test_weak_predictors_share_nothing() -> None:
+def test_weak_predictors_share_nothing():
     torch.manual_seed(0)
     weak = WeakPredictors(5, 3, 4, 2)
     x = torch.randn(6, 5)
@@ -78,7 +74,7 @@ def test_weak_predictors_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("head", [own(), on_codes()])
-def test_it_says_the_sum_over_leaves_of_probability_times_weak_predictor(head: THIN) -> None:
+def test_it_says_the_sum_over_leaves_of_probability_times_weak_predictor(head):
     head.eval()
     images = torch.rand(3, 3, 16, 16)
     shares, weak = head.leaf_probabilities(images), head.classifier(head.representation(images))
@@ -90,7 +86,7 @@ def test_it_says_the_sum_over_leaves_of_probability_times_weak_predictor(head: T
 
 
 @pytest.mark.parametrize("make", [own, on_codes])
-def test_without_a_gate_it_is_the_mean_of_as_many_weak_predictors(make: type[THIN]) -> None:
+def test_without_a_gate_it_is_the_mean_of_as_many_weak_predictors(make):
     tree, mean = make().eval(), make(gate="none").eval()
     images = torch.rand(3, 3, 16, 16)
     weak = mean.classifier(mean.representation(images))
@@ -101,7 +97,7 @@ def test_without_a_gate_it_is_the_mean_of_as_many_weak_predictors(make: type[THI
     assert mean.panels(images) == {}
 
 
-def test_the_cosine_loss_is_that_of_a_loop() -> None:
+def test_the_cosine_loss_is_that_of_a_loop():
     torch.manual_seed(0)
     a, b = torch.randn(6, 4), torch.randn(6, 4)
     expected = 0.0
@@ -113,7 +109,7 @@ def test_the_cosine_loss_is_that_of_a_loop() -> None:
     assert float(CosineDispelling()(torch.tensor([[1.0, 0]]), torch.tensor([[0, 3.0]]))) == 0
 
 
-def test_losses_are_named_and_weighed() -> None:
+def test_losses_are_named_and_weighed():
     images, labels = torch.rand(8, 3, 16, 16), torch.arange(8) % 7
     for make, kind in ((own, "cosine"), (own, "correlation"), (on_codes, "correlation")):
         once, thrice = (
@@ -128,7 +124,7 @@ def test_losses_are_named_and_weighed() -> None:
     torch.testing.assert_close(head.losses(images, labels)["dispelling"], expected)
 
 
-def test_the_endogenous_representation_is_what_dispelling_changes() -> None:
+def test_the_endogenous_representation_is_what_dispelling_changes():
     for head in (own(dispelling="cosine"), own(dispelling="correlation"), on_codes()):
         before = {name: value.clone() for name, value in head.state_dict().items()}
         head.train().losses(torch.rand(8, 3, 16, 16), torch.arange(8) % 7)["dispelling"].backward()
@@ -139,30 +135,30 @@ def test_the_endogenous_representation_is_what_dispelling_changes() -> None:
                 assert torch.equal(value, before[name]), name
 
 
-def test_both_networks_start_from_the_exogenous_one() -> None:
+def test_both_networks_start_from_the_exogenous_one():
     torch.manual_seed(0)
-    earlier = ExogenousNetwork(Categories(6), **SMALL_THIN)  # type: ignore[arg-type]
-    head = THIN(Categories(10), **SMALL_THIN)  # type: ignore[arg-type]
+    earlier = ExogenousNetwork(Categories(6), **SMALL_THIN)
+    head = THIN(Categories(10), **SMALL_THIN)
     head.take_over(earlier)
     for name, value in earlier.trunk.state_dict().items():
         assert torch.equal(head.exogenous.state_dict()[name], value)
         assert torch.equal(head.endogenous.state_dict()[name], value)
-    again = THIN(Categories(3), **SMALL_THIN)  # type: ignore[arg-type]
+    again = THIN(Categories(3), **SMALL_THIN)
     again.take_over(head)
     assert again.informed
     assert torch.equal(again.exogenous.state_dict()[name], value)
     assert again.classifier.second.weight.shape != head.classifier.second.weight.shape
 
 
-def test_it_says_several_things_too() -> None:
+def test_it_says_several_things_too():
     torch.manual_seed(0)
-    head = THIN(Goal({"age": AGES, "valence": 1}), **SMALL_THIN)  # type: ignore[arg-type]
-    head.take_over(ExogenousNetwork(Categories(6), **SMALL_THIN))  # type: ignore[arg-type]
+    head = THIN(Goal({"age": AGES, "valence": 1}), **SMALL_THIN)
+    head.take_over(ExogenousNetwork(Categories(6), **SMALL_THIN))
     labels = torch.tensor([[30.0, 0.5], [40.0, -0.5]])
     assert set(head.losses(torch.rand(2, 3, 16, 16), labels)) == {"age", "valence", "dispelling"}
 
 
-def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it() -> None:
+def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it():
     head = own().eval()
     images = torch.rand(20, 3, 16, 16)
     with torch.no_grad():
@@ -176,8 +172,8 @@ def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [RotatedDigits, ScaledShapes])
-def test_test_beds(kind: type[FaceSet]) -> None:
-    whole, train, test = kind(), kind("train"), kind("test")  # type: ignore[call-arg]
+def test_test_beds(kind):
+    whole, train, test = kind(), kind("train"), kind("test")
     assert len(whole) == len(train) + len(test)
     assert 0.15 < len(test) / len(whole) < 0.25
     assert not {r.person or r.key for r in train.records} & {
@@ -194,10 +190,10 @@ def test_test_beds(kind: type[FaceSet]) -> None:
     assert whole[3]["image"].dtype == torch.uint8
 
 
-def test_angles_and_scales_are_those_of_the_labels() -> None:
+def test_angles_and_scales_are_those_of_the_labels():
     digits = RotatedDigits()
     ones = [r for r in digits.records if r.labels["category"] == 1]
-    slants = {0: [], 5: []}  # type: ignore[var-annotated]
+    slants = {0: [], 5: []}
     for record in ones:
         if record.labels["exogenous"] in slants:
             y, x = np.nonzero(np.asarray(record.source) > 128)
@@ -220,7 +216,7 @@ def test_angles_and_scales_are_those_of_the_labels() -> None:
     np.testing.assert_allclose(ratios, 3.5**0.5, rtol=0.25)
 
 
-def test_the_readout_is_of_the_exogenous_label_alone() -> None:
+def test_the_readout_is_of_the_exogenous_label_alone():
     task = Classes([RotatedDigits()], replicates=20, max_train=300)
     assert has_readout(task)
     assert not has_readout(Exogenous([RotatedDigits()], replicates=20, max_train=300))
@@ -244,7 +240,7 @@ TINY = [
 ]
 
 
-def before(width: float = 0.0625) -> str:
+def before(width=0.0625):
     kind = "linear_probe.heads.thin.ExogenousNetwork"
     settings = f"{{picture_size: 16, width: {width}, augment: false}}"
     return (
@@ -253,7 +249,7 @@ def before(width: float = 0.0625) -> str:
     )
 
 
-def test_it_is_trained_and_scored_in_both_stages(tmp_path: Path) -> None:
+def test_it_is_trained_and_scored_in_both_stages(tmp_path):
     assert main([*TINY, before(), "--out", str(tmp_path)]) == 0
     records = read_records(tmp_path / RECORDS_FILE)
     rows = {(r.task, r.probe, r.metric) for r in records}
@@ -292,12 +288,12 @@ def test_it_is_trained_and_scored_in_both_stages(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be(more: list[str], message: str, tmp_path: Path, capsys: Capsys) -> None:
+def test_what_cannot_be(more, message, tmp_path, capsys):
     assert message in error_of(main, capsys, [*TINY, *more, "--out", str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["thin", "thin_own", "thin_digits", "thin_shapes"])
-def test_configs_name_one_width_for_both_networks(name: str) -> None:
+def test_configs_name_one_width_for_both_networks(name):
     config = yaml.safe_load((ROOT / f"configs/head/{name}.yaml").read_text())
     given = config["head"]["init_args"]
     for stage in config.get("before", []):

@@ -1,17 +1,12 @@
 """2Att-2Mt: both attentions and the loss against loops, stages, and runs from end to end."""
 
-from __future__ import annotations
-
 import csv
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.heads.goals import Categories, Goal
@@ -24,19 +19,18 @@ from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.layouts import put_picture
-from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
 AFFECT = Goal({"expression": 7, "valence": 1, "arousal": 1})
-SMALL: dict[str, Any] = {"picture_size": 32, "width": 0.0625, "dim": 8}
+SMALL = {"picture_size": 32, "width": 0.0625, "dim": 8}
 
 
-def small(goal: Goal = AFFECT, encoder: Any = None, **settings: Any) -> TwoLevelAttention:
+def small(goal=AFFECT, encoder=None, **settings):
     torch.manual_seed(0)
     return TwoLevelAttention(goal, encoder, **(SMALL | settings))
 
 
-def stirred(head: TwoLevelAttention) -> TwoLevelAttention:
+def stirred(head):
     """With queries that don't weigh all alike, as after training."""
     with torch.no_grad():
         for name, weight in head.named_parameters():
@@ -45,12 +39,12 @@ def stirred(head: TwoLevelAttention) -> TwoLevelAttention:
     return head
 
 
-def labels_of(faces: RenderedFaces) -> Tensor:
+def labels_of(faces):
     names = ("expression", "valence", "arousal")
     return torch.tensor([[float(r.labels[n]) for n in names] for r in faces.records])
 
 
-def test_attention_is_the_softmax_of_what_the_query_says_of_each_vector() -> None:
+def test_attention_is_the_softmax_of_what_the_query_says_of_each_vector():
     torch.manual_seed(0)
     pool, x = AttentionPool(5, 4), torch.randn(3, 6, 5)
     torch.testing.assert_close(pool(x), x.mean(1))  # at first
@@ -65,7 +59,7 @@ def test_attention_is_the_softmax_of_what_the_query_says_of_each_vector() -> Non
         torch.testing.assert_close(found[picture], expected.float())
 
 
-def test_layers_are_those_of_the_fact_sheet() -> None:
+def test_layers_are_those_of_the_fact_sheet():
     """A map of each of several layers, a vector of each map, and a state of each vector by a
     recurrent network that runs both ways."""
     head = TwoLevelAttention(AFFECT, width=1.0, dim=128).eval()
@@ -75,7 +69,7 @@ def test_layers_are_those_of_the_fact_sheet() -> None:
     sides = [(64, 24, 24), (128, 12, 12), (256, 6, 6), (512, 3, 3)]
     assert [tuple(m.shape[1:]) for m in maps] == sides
     assert head.recurrent.bidirectional
-    head.maps = lambda images: maps  # type: ignore[method-assign]
+    head.maps = lambda images: maps
     assert head.states(maps).shape == (1, 4, 128)
     features = head.embed(images)
     assert features.shape == (1, 2 * 128)
@@ -87,7 +81,7 @@ def test_layers_are_those_of_the_fact_sheet() -> None:
         torch.testing.assert_close(weights.flatten(1).sum(1), torch.ones(1))
 
 
-def test_states_know_of_shallower_and_of_deeper_layers() -> None:
+def test_states_know_of_shallower_and_of_deeper_layers():
     head = small().eval()
     maps = [m.detach().requires_grad_() for m in head.maps(torch.rand(1, 3, 32, 32))]
     forward, backward = head.states(maps)[0, 1].chunk(2)
@@ -100,7 +94,7 @@ def test_states_know_of_shallower_and_of_deeper_layers() -> None:
 
 
 @pytest.mark.parametrize("level", ["position_attention", "layer_attention"])
-def test_each_level_is_a_mean_without_its_attention(level: str) -> None:
+def test_each_level_is_a_mean_without_its_attention(level):
     images = torch.rand(2, 3, 32, 32)
     head = stirred(small(**{level: False})).eval()
     places, layers = head.attention(images)
@@ -117,13 +111,13 @@ def test_each_level_is_a_mean_without_its_attention(level: str) -> None:
         torch.testing.assert_close(head.embed(images)[:, :8], expected)
 
 
-def test_its_own_network_knows_nothing_of_exposure() -> None:
+def test_its_own_network_knows_nothing_of_exposure():
     head = small().eval()
     images = torch.rand(2, 3, 32, 32) / 2
     torch.testing.assert_close(head(images + 0.3), head(images), atol=1e-4, rtol=0)
 
 
-def test_maps_are_those_at_the_end_of_each_stage() -> None:
+def test_maps_are_those_at_the_end_of_each_stage():
     encoder = BackboneEncoder("resnet18", 32, 0.0625).eval()
     x = torch.randn(2, 3, 32, 32)
     found = layer_maps(encoder, x, 3)
@@ -137,10 +131,10 @@ def test_maps_are_those_at_the_end_of_each_stage() -> None:
     torch.testing.assert_close(layer_maps(motion, x, 4)[-1], motion.last_map(x))
 
 
-def test_blocks_of_vits_lie_evenly_apart() -> None:
+def test_blocks_of_vits_lie_evenly_apart():
     encoder = BackboneEncoder("vit_tiny", 32).eval()
     x = torch.randn(1, 3, 32, 32)
-    blocks: list[Tensor] = []
+    blocks = []
     for number in (3, 7, 11):
         encoder.network.blocks[number].register_forward_hook(
             lambda module, args, out: blocks.append(out)
@@ -150,7 +144,7 @@ def test_blocks_of_vits_lie_evenly_apart() -> None:
         torch.testing.assert_close(m, block[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
 
 
-def test_concordance_is_lins() -> None:
+def test_concordance_is_lins():
     rng = np.random.default_rng(0)
     true = rng.uniform(-1, 1, 40)
     shown = 0.5 * true + rng.normal(0, 0.2, 40) + 0.1
@@ -162,7 +156,7 @@ def test_concordance_is_lins() -> None:
     assert found == pytest.approx(2 * cov / (var + (mean_s - mean_t) ** 2), rel=1e-5)
 
 
-def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: Patch) -> None:
+def test_concordance_is_of_the_batch_of_all_devices(monkeypatch):
     torch.manual_seed(0)
     shown, true = torch.randn(10), torch.randn(10)
     whole = ConcordanceLoss()(shown, true)
@@ -173,7 +167,7 @@ def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: Patch) -> None:
     torch.testing.assert_close(ConcordanceLoss()(shown[:6], true[:6]), whole)
 
 
-def test_concordance_ends_and_slopes() -> None:
+def test_concordance_ends_and_slopes():
     true, loss = torch.linspace(-1, 1, 9), ConcordanceLoss()
     assert loss(true, true).item() == pytest.approx(0, abs=1e-6)
     assert loss(-true, true).item() == pytest.approx(2, abs=1e-6)
@@ -187,7 +181,7 @@ def test_concordance_ends_and_slopes() -> None:
 
 
 @pytest.mark.parametrize("value_loss", ["ccc", "mse"])
-def test_categories_come_first_and_values_join_them(value_loss: str) -> None:
+def test_categories_come_first_and_values_join_them(value_loss):
     head = small(value_loss=value_loss, first_share=0.4, category_weight=0.5, dropout=0.0).eval()
     images = torch.rand(6, 3, 32, 32)
     labels = torch.cat((torch.arange(6.0)[:, None], torch.rand(6, 2)), 1)
@@ -207,7 +201,7 @@ def test_categories_come_first_and_values_join_them(value_loss: str) -> None:
             torch.testing.assert_close(found[name], share * expected[name])
 
 
-def test_each_weight_takes_part_in_each_step() -> None:
+def test_each_weight_takes_part_in_each_step():
     """Or several processes would wait for it."""
     images, labels = (
         torch.rand(4, 3, 32, 32),
@@ -224,7 +218,7 @@ def test_each_weight_takes_part_in_each_step() -> None:
 
 
 @pytest.mark.parametrize("two_stages", [True, False])
-def test_values_rest_on_categories_with_two_stages_only(two_stages: bool) -> None:
+def test_values_rest_on_categories_with_two_stages_only(two_stages):
     head = small(two_stages=two_stages).eval()
     shown = head(torch.rand(3, 3, 32, 32))
     weight = head.branches["category"][0].weight
@@ -234,7 +228,7 @@ def test_values_rest_on_categories_with_two_stages_only(two_stages: bool) -> Non
     assert slope.abs().sum() > 0
 
 
-def test_outputs_are_in_the_goals_order() -> None:
+def test_outputs_are_in_the_goals_order():
     goal = Goal({"valence": 1, "expression": 3, "arousal": 1, "gender": 2})
     head = small(goal).eval()
     features = head.embed(torch.rand(2, 3, 32, 32))
@@ -248,7 +242,7 @@ def test_outputs_are_in_the_goals_order() -> None:
     torch.testing.assert_close(found["arousal"], values[:, 1:])
 
 
-def test_a_goal_of_classes_is_learnt_by_the_category_branch_and_taken_over() -> None:
+def test_a_goal_of_classes_is_learnt_by_the_category_branch_and_taken_over():
     first = small(Categories(5)).eval()
     images = torch.rand(4, 3, 32, 32)
     assert first(images).shape == (4, 5)
@@ -266,7 +260,7 @@ def test_a_goal_of_classes_is_learnt_by_the_category_branch_and_taken_over() -> 
             assert torch.equal(second.state_dict()[name], value), name
 
 
-def test_64_pictures_are_learnt_by_heart() -> None:
+def test_64_pictures_are_learnt_by_heart():
     faces = RenderedFaces(64, 64, "all", size=32)
     images, labels = faces.render_batch(range(64)), labels_of(faces)
     head = small(width=0.125, dim=32, dropout=0.0).train()
@@ -283,18 +277,18 @@ def test_64_pictures_are_learnt_by_heart() -> None:
     assert (shown[:, 7:] - labels[:, 1:]).square().mean().sqrt() < 0.05
 
 
-def test_an_encoder_without_maps_is_refused() -> None:
+def test_an_encoder_without_maps_is_refused():
     class Codes(FaceEncoder):
         encoder_name = "codes"
 
-        def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+        def features(self, x, spaces):
             return {"code": x.flatten(1)}
 
     with pytest.raises(InputError, match="maps of several layers are needed, and codes gives none"):
         small(encoder=Codes(32, {}))
 
 
-def head_words(out: Path, *more: str) -> list[str]:
+def head_words(out, *more):
     words = ["head", "-c", str(ROOT / "configs/head/two_level_attention.yaml"), "--out", str(out)]
     for name, value in SMALL.items():
         words += [f"--head.init_args.{name}", str(value)]
@@ -302,13 +296,13 @@ def head_words(out: Path, *more: str) -> list[str]:
     return [*words, *more]
 
 
-def test_it_runs_on_affectnets_layout_on_an_encoder(tmp_path: Path) -> None:
+def test_it_runs_on_affectnets_layout_on_an_encoder(tmp_path):
     images = tmp_path / "data" / "affectnet"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)
     header = ["subDirectory_filePath", "expression", "valence", "arousal"]
     for table, count in (("training.csv", 120), ("validation.csv", 24)):
-        rows: list[list[object]] = [list(header)]
+        rows = [list(header)]
         for i in range(count):
             key, values = f"{table[:3]}/{i}.png", rng.uniform(-1, 1, 2).round(3)
             put_picture(images / key, level=(i * 2) % 250)
@@ -328,7 +322,7 @@ def test_it_runs_on_affectnets_layout_on_an_encoder(tmp_path: Path) -> None:
     assert {r.feature_space for r in records} == {"maps of 4 layers"}
 
 
-def test_a_larger_set_has_all_faces_of_a_smaller_one() -> None:
+def test_a_larger_set_has_all_faces_of_a_smaller_one():
     usual, odd, large = (rendered_faces(f"rendered{c}", 3) for c in ("", ":1403", ":2000"))
     keys = [{record.key for record in faces.records} for faces in (usual, odd, large) if faces]
     assert [len(k) for k in keys] == [1400, 1403, 2000]

@@ -1,10 +1,7 @@
 """A trained head on the user's images, as ONNX, and its curves in W&B."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -31,12 +28,11 @@ from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged
 from tests.support.heads import SMALL
 from tests.support.images import rendered, write_all
-from tests.support.types import Capsys
 from tests.support.wandb_server import logged
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory):
     """A head of two epochs, logged by W&B offline."""
     out = tmp_path_factory.mktemp("heads")
     with pytest.MonkeyPatch.context() as patch:
@@ -46,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_its_curves_are_logged(trained: Path) -> None:
+def test_its_curves_are_logged(trained):
     curves = read_logged(trained)
     assert len(curves["validation/accuracy"]) == 2
     in_wandb = logged(trained)
@@ -55,9 +51,7 @@ def test_its_curves_are_logged(trained: Path) -> None:
     assert float(in_wandb["validation/accuracy"]) == pytest.approx(last, abs=1e-3)
 
 
-def test_it_predicts_without_its_data(
-    trained: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_predicts_without_its_data(trained, tmp_path, capsys, monkeypatch):
     trained_head = load_head(trained)
     head = trained_head.head
     assert read_meaning(trained) == trained_head.task.meaning
@@ -65,7 +59,7 @@ def test_it_predicts_without_its_data(
     paths = write_all(tmp_path / "in", crops)
     expected = head_outputs(head, torch.from_numpy(crops).permute(0, 3, 1, 2)).softmax(1)
 
-    def no_data(*_: object, **__: object) -> None:
+    def no_data(*_, **__):
         raise AssertionError("reads the training data")
 
     monkeypatch.setattr("linear_probe.heads.loading.tasks_of", no_data)
@@ -90,7 +84,7 @@ def test_it_predicts_without_its_data(
     np.testing.assert_allclose(predicted, expected.numpy(), atol=1e-4)
 
 
-def test_bad_input(trained: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_input(trained, tmp_path, capsys):
     (face,) = write_all(tmp_path / "in", rendered(1))
     out = str(tmp_path / "out.csv")
     for words, shown in (
@@ -110,7 +104,7 @@ def test_bad_input(trained: Path, tmp_path: Path, capsys: Capsys) -> None:
         read_meaning(tmp_path)
 
 
-def test_outputs_of_several_kinds(tmp_path: Path) -> None:
+def test_outputs_of_several_kinds(tmp_path):
     meaning = Meaning((Part("age", years=True), Part("race", ("a", "b")), Part("valence")), True)
     save_meaning(tmp_path, meaning)
     assert read_meaning(tmp_path) == meaning

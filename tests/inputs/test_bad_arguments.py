@@ -1,9 +1,6 @@
 """Bad values for every argument of every command: used, or refused in one sentence."""
 
-from __future__ import annotations
-
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.inputs.bad import (
     BAD_FILES,
     COMMANDS,
-    Case,
     cases,
     names_it,
     outcome,
@@ -28,18 +24,17 @@ from tests.inputs.bad import (
     write_bad_files,
 )
 from tests.support.records import ONE
-from tests.support.types import Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
 
 
 @cache
-def cases_of(program: str, command: str) -> list[Case]:
+def cases_of(program, command):
     return list(cases(program, command))
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def places(tmp_path_factory):
     """Valid files and folders for the other arguments."""
     root = tmp_path_factory.mktemp("good")
     torch.manual_seed(0)
@@ -63,11 +58,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_work(monkeypatch: Patch) -> None:
+def _no_work(monkeypatch):
     stop_before_work(monkeypatch)
 
 
-def check(case: Case, places: dict[str, str], folder: Path) -> None:
+def check(case, places, folder):
     bad = folder / "bad"
     here = folder / "here"
     here.mkdir(parents=True)
@@ -80,7 +75,7 @@ def check(case: Case, places: dict[str, str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("program", "command"), ALL)
-def test_every_number_has_a_range(program: str, command: str) -> None:
+def test_every_number_has_a_range(program, command):
     for action in parser_of(program, command)._actions:
         assert action.type not in (int, float), f"{program} {command}: {action.option_strings}"
         if range_in(action.type) is not None:
@@ -92,9 +87,7 @@ def test_every_number_has_a_range(program: str, command: str) -> None:
 
 @settings(max_examples=25)
 @given(data=st.data())
-def test_some_bad_values(
-    data: st.DataObject, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_some_bad_values(data, places, tmp_path_factory):
     program, command = data.draw(st.sampled_from(ALL).filter(lambda of: cases_of(*of)))
     case = data.draw(st.sampled_from(cases_of(program, command)))
     check(case, places, tmp_path_factory.mktemp("case"))
@@ -102,6 +95,6 @@ def test_some_bad_values(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "command"), ALL)
-def test_all_bad_values(program: str, command: str, places: dict[str, str], tmp_path: Path) -> None:
+def test_all_bad_values(program, command, places, tmp_path):
     for number, case in enumerate(cases_of(program, command)):
         check(case, places, tmp_path / str(number))

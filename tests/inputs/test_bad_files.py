@@ -1,11 +1,7 @@
 """Bad values in YAML files of jobs, comparisons, sweeps, suites and claims are refused by name."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs/method/simclr.yaml")
 _ARM = {"command": "run", "arguments": {}}
 _STAGE = {"configs": [CONFIG], "arguments": {"trainer.max_steps": 2}}
-READERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
+READERS = {
     "job": (
         read_job,
         {
@@ -71,13 +67,13 @@ READERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
 }
 BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, -(10**30), 10**30, "ten", [1], {"a": 1}, True)
 # Numbers that may be negative, or have no largest value.
-_ALLOWED: dict[Any, tuple[float, ...]] = {
+_ALLOWED = {
     **dict.fromkeys(("min", "max", "level"), (-1, -(10**30), 10**30)),
     **dict.fromkeys(("budget_pflop", "at_most_worse", "effect"), (10**30,)),
 }
 
 
-def numbers(settings: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def numbers(settings, path=()):
     """Paths of all numbers in a file but those of a command's arguments, which reads them."""
     if isinstance(settings, dict):
         inner = [(k, v) for k, v in settings.items() if k not in ("arguments", "values")]
@@ -88,7 +84,7 @@ def numbers(settings: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [result for key, value in inner for result in numbers(value, (*path, key))]
 
 
-def changed(settings: Any, path: tuple[Any, ...], value: Any) -> Any:
+def changed(settings, path, value):
     if not path:
         return value
     inner = changed(settings[path[0]], path[1:], value)
@@ -97,7 +93,7 @@ def changed(settings: Any, path: tuple[Any, ...], value: Any) -> Any:
     return [inner if i == path[0] else one for i, one in enumerate(settings)]
 
 
-def test_the_files_that_are_changed_are_good(tmp_path: Path) -> None:
+def test_the_files_that_are_changed_are_good(tmp_path):
     for kind, (read, good) in READERS.items():
         path = tmp_path / f"{kind}.yaml"
         path.write_text(yaml.safe_dump(good))
@@ -107,7 +103,7 @@ def test_the_files_that_are_changed_are_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "path"), [(k, path) for k, (_, good) in READERS.items() for path in numbers(good)]
 )
-def test_bad_numbers(kind: str, path: tuple[Any, ...], tmp_path: Path) -> None:
+def test_bad_numbers(kind, path, tmp_path):
     read, good = READERS[kind]
     file = tmp_path / "file.yaml"
     for value in BAD_NUMBERS:
@@ -123,7 +119,7 @@ def test_bad_numbers(kind: str, path: tuple[Any, ...], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_bad_files(kind: str, tmp_path: Path) -> None:
+def test_bad_files(kind, tmp_path):
     bad = tmp_path / "bad"
     write_bad_files(bad)
     for name in BAD_FILES:
@@ -132,7 +128,7 @@ def test_bad_files(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_null_bytes(kind: str, tmp_path: Path) -> None:
+def test_null_bytes(kind, tmp_path):
     file = tmp_path / "file.yaml"
     read, good = READERS[kind]
     file.write_text(yaml.safe_dump({**good, "description": "a\0b"}))

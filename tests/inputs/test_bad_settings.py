@@ -1,13 +1,11 @@
 """Bad values for all settings of methods, data, heads and jobs; every number has a range."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import math
 import pkgutil
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -37,9 +35,8 @@ from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import FaceCLI, build
-from tests.support.types import Capsys
 
-BAD: tuple[Any, ...] = (
+BAD = (
     *(-1, 0, 0.5, -0.5, 1.5, 10**30, -(10**30), math.nan, math.inf, -math.inf, True, None),
     *("", "ten", "nan", "a\0b", [], [1], [1, 2, 3], ["a"], {}, {"a": 1}, [[]]),
 )
@@ -59,7 +56,7 @@ class Setting(NamedTuple):
     nullable: bool
 
 
-def classes(base: type) -> Iterator[type]:
+def classes(base):
     """The classes that a config can name."""
     for one in base.__subclasses__():
         if not inspect.isabstract(one) and one.__module__.startswith(("ssl_faces", "linear_probe")):
@@ -67,7 +64,7 @@ def classes(base: type) -> Iterator[type]:
         yield from classes(one)
 
 
-def settings_of(call: Any, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+def settings_of(call, path=()):
     """All settings of a class, including those of its dataclasses."""
     hints = get_type_hints(
         call if dataclasses.is_dataclass(call) else call.__init__, include_extras=True
@@ -83,7 +80,7 @@ def settings_of(call: Any, path: tuple[str, ...] = ()) -> Iterator[Setting]:
         yield Setting((*path, name), allowed[0] if allowed else None, nullable)
 
 
-def bare_numbers(hint: Any) -> bool:
+def bare_numbers(hint):
     """Whether a type has an int or a float without a range."""
     if hint in (int, float):
         return True
@@ -100,14 +97,14 @@ for package in (ssl_faces.methods, linear_probe.heads):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         import_module(module.name)
 JOBS = [getattr(import_module(verb.module), verb.job) for verb in VERBS.values()]
-CONFIGURED: list[Any] = [
+CONFIGURED = [
     *(FaceData, *classes(Method), *classes(Head), *classes(VideoData), *JOBS),
     *classes(LandmarkData),
 ]
 
 
 @pytest.mark.parametrize("one", CONFIGURED, ids=lambda one: one.__name__)
-def test_every_number_has_a_range(one: Any) -> None:
+def test_every_number_has_a_range(one):
     """Face sets check their own numbers."""
     pending, seen = [one], set()
     while pending:
@@ -138,27 +135,27 @@ class _Reader(FaceCLI):
 
     found: Any = None
 
-    def parse_arguments(self, parser: Any, args: Any) -> None:
+    def parse_arguments(self, parser, args):
         _Reader.found = parser
         raise _Parsed
 
 
 @cache
-def reader() -> Any:
+def reader():
     with pytest.raises(_Parsed):
         build(_Reader, FaceData, ["fit"])
     return _Reader.found
 
 
-def changed(given: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def changed(given, path, value):
     """A copy with another value at this path."""
     if not path:
-        return value  # type: ignore[no-any-return]
+        return value
     inner = given.get(path[0])
     return {**given, path[0]: changed(inner if isinstance(inner, dict) else {}, path[1:], value)}
 
 
-def small(method: type[Method]) -> dict[str, Any]:
+def small(method):
     """Settings of a method that is built quickly."""
     names = inspect.signature(method).parameters
     of_vits = method.name in ("mae", "ijepa", "dinov2")
@@ -176,7 +173,7 @@ def small(method: type[Method]) -> dict[str, Any]:
     return {name: value for name, value in usual.items() if name in names}
 
 
-def check(call: Callable[[], object], setting: Setting, value: Any) -> None:
+def check(call, setting, value):
     """A value outside the range is refused by a sentence that names the setting; others may be."""
     key = setting.path[-1]
     try:
@@ -199,8 +196,8 @@ OF_FIT = [
 ]
 
 
-def check_fit(one: type, setting: Setting, value: Any, folder: Path) -> None:
-    whole: dict[str, Any] = {
+def check_fit(one, setting, value, folder):
+    whole = {
         "model": {"class_path": "ssl_faces.methods.simclr.SimCLR", "init_args": small(SimCLR)},
         "data": {"rendered": 64, "size": 32, "cache": str(folder)},
     }
@@ -216,7 +213,7 @@ def check_fit(one: type, setting: Setting, value: Any, folder: Path) -> None:
         whole["data"] = changed(whole["data"], setting.path, value)
     config = write(folder, whole)
 
-    def call() -> None:
+    def call():
         parsed = reader().parse_args(["fit", "-c", config, "--out", str(folder / "out")])
         reader().instantiate(parsed)
 
@@ -238,24 +235,24 @@ OF_JOBS = [
 ]
 
 
-def check_head(one: type[Head], setting: Setting, value: Any, folder: Path) -> None:
+def check_head(one, setting, value, folder):
     names = inspect.signature(one).parameters
-    usual: dict[str, Any] = {"picture_size": 16, "width": 0.0625, "dim": 8, "heads": 2}
+    usual = {"picture_size": 16, "width": 0.0625, "dim": 8, "heads": 2}
     usual |= {"hidden": 8 if one.name == "thin" else [8, 8], "backbone": "resnet10t"}
     args = {name: given for name, given in usual.items() if name in names}
     args = changed(args, setting.path, value)
     head = {"class_path": f"{one.__module__}.{one.__name__}", "init_args": args}
     words = [write(folder, {"head": head}), f"--out={folder / 'out'}"]
 
-    def call() -> None:
+    def call():
         job, _, _ = read_job("head", ["-c", *words])
         job.head(Categories(7), None)
 
     check(call, setting, value)
 
 
-def check_job(verb: str, setting: Setting, value: Any, folder: Path) -> None:
-    usual: dict[str, Any] = {
+def check_job(verb, setting, value, folder):
+    usual = {
         "head": {"head": {"class_path": "linear_probe.heads.cvt.CVT"}},
         "video": {
             "data": {"class_path": "linear_probe.experiments.video.data.RenderedVideos"},
@@ -268,13 +265,13 @@ def check_job(verb: str, setting: Setting, value: Any, folder: Path) -> None:
     check(lambda: read_job(verb, ["-c", config, f"--out={folder / 'out'}"]), setting, value)
 
 
-def write(folder: Path, content: dict[str, Any]) -> str:
+def write(folder, content):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content))
     return str(path)
 
 
-CASES: list[tuple[Callable[..., None], Any, Setting]] = [
+CASES = [
     *((check_fit, *case) for case in OF_FIT),
     *((check_head, *case) for case in OF_HEADS),
     *((check_job, *case) for case in OF_JOBS),
@@ -283,7 +280,7 @@ CASES: list[tuple[Callable[..., None], Any, Setting]] = [
 
 @settings(max_examples=50)
 @given(case=st.sampled_from(CASES), value=st.sampled_from(BAD))
-def test_some_bad_values(case: Any, value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_some_bad_values(case, value, tmp_path_factory):
     run, owner, setting = case
     run(owner, setting, value, tmp_path_factory.mktemp("case"))
 
@@ -292,7 +289,7 @@ def test_some_bad_values(case: Any, value: Any, tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize(
     "case", CASES, ids=lambda c: f"{getattr(c[1], '__name__', c[1])}.{'.'.join(c[2].path)}"
 )
-def test_all_bad_values(case: Any, tmp_path: Path) -> None:
+def test_all_bad_values(case, tmp_path):
     run, owner, setting = case
     for value in BAD:
         run(owner, setting, value, tmp_path)
@@ -313,9 +310,7 @@ def test_all_bad_values(case: Any, tmp_path: Path) -> None:
         (("-c", "{list}"), "no settings in it; write a line KEY: VALUE for each"),
     ],
 )
-def test_refusals_of_fit(
-    words: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_refusals_of_fit(words, message, tmp_path, capsys):
     places = {name: str(tmp_path / f"{name}.yaml") for name in ("latin1", "list")}
     Path(places["latin1"]).write_bytes(b"model: \xe9\n")
     Path(places["list"]).write_text("- 1\n- 2\n")

@@ -1,9 +1,6 @@
 """Fixtures: a tiny encoder on disk, and a folder with small data sets on their owners' layouts."""
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     rng = np.random.default_rng(0)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -28,10 +25,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def save_tiny() -> Callable[..., Path]:
+def save_tiny():
     """Saves a small untrained encoder to a folder: `save_tiny(folder, seed=0, identity=False)`."""
 
-    def save(folder: Path, seed: int = 0, identity: bool = False) -> Path:
+    def save(folder, seed=0, identity=False):
         torch.manual_seed(seed)
         encoder = FaceCycleEncoder(4, code_dim=8, code_size=32, identity=identity)
         return save_encoder(encoder, folder, {"method": "none"})
@@ -40,26 +37,26 @@ def save_tiny() -> Callable[..., Path]:
 
 
 @pytest.fixture(autouse=True)
-def _no_downloaded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_downloaded_weights(tmp_path, monkeypatch):
     """Rows of a table must not depend on what this machine has in its caches."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    torch.hub._hub_dir = None  # type: ignore[attr-defined]
+    torch.hub._hub_dir = None
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, save_tiny: Callable[..., Path]) -> Path:
+def tiny(tmp_path, save_tiny):
     return save_tiny(tmp_path / "tiny")
 
 
 @pytest.fixture
-def few_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_rendered(monkeypatch):
     """Fewer rendered faces, so that a run takes seconds."""
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
     monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
 
 @pytest.fixture(scope="session")
-def _small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _small_data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     write_fer2013(root)
     write_keypoints(root)
@@ -68,6 +65,6 @@ def _small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small_data(_small_data: Path, tmp_path: Path) -> Path:
+def small_data(_small_data, tmp_path):
     """A copy that a test may change, with FER-2013, LFW and the YouTube keypoints."""
     return Path(shutil.copytree(_small_data, tmp_path / "data"))

@@ -1,11 +1,8 @@
 """Networks of the user's own code, their layers and tokens, and files of weights of any kind."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from linear_probe.records.naming import shown_names
 from linear_probe.records.record import read_records
@@ -26,7 +23,6 @@ from ssl_faces.encoders.state_files import load_state, read_state
 from tests.support.images import astronaut
 from tests.support.probing import SMALL_TIMM, only_source, run_probe
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 MODULE = """
 import torch
@@ -58,12 +54,12 @@ OWN = "module:own_nets:Net"
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: Patch) -> Path:
+def own(tmp_path, monkeypatch):
     """A folder on the module path with `own_nets.py`."""
     return write_module(tmp_path, monkeypatch, factor=1)
 
 
-def write_module(folder: Path, monkeypatch: Patch, factor: int) -> Path:
+def write_module(folder, monkeypatch, factor):
     (folder / "own_nets.py").write_text(MODULE.replace("FACTOR", str(factor)))
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "own_nets", raising=False)
@@ -71,8 +67,8 @@ def write_module(folder: Path, monkeypatch: Patch, factor: int) -> Path:
     return folder
 
 
-def network(name: str = "Net") -> Any:
-    import own_nets  # type: ignore[import-not-found]
+def network(name="Net"):
+    import own_nets
 
     torch.manual_seed(3)
     return getattr(own_nets, name)()
@@ -80,7 +76,7 @@ def network(name: str = "Net") -> Any:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
-def test_a_network_with_weights_of_a_file(own: Path, prefix: str, ending: str) -> None:
+def test_a_network_with_weights_of_a_file(own, prefix, ending):
     net = network()
     state = {prefix + name: value for name, value in net.state_dict().items()}
     file = own / f"net.{ending}"
@@ -90,13 +86,13 @@ def test_a_network_with_weights_of_a_file(own: Path, prefix: str, ending: str) -
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         expected = net((images - 0.5) / torch.tensor([0.5, 0.25, 0.5]).view(3, 1, 1))
-    torch.testing.assert_close(source(images)["pooled"], expected)  # type: ignore[operator]
+    torch.testing.assert_close(source(images)["pooled"], expected)
 
 
-def test_outputs_and_layers_are_feature_spaces(own: Path) -> None:
+def test_outputs_and_layers_are_feature_spaces(own):
     name = "module:own_nets:both?size=8"
     assert only_source(name).dims == {"maps": 5, "logits": 4}
-    source: Any = only_source(f"{name}&features=logits,body.0,body@2x2")
+    source = only_source(f"{name}&features=logits,body.0,body@2x2")
     assert source.dims == {"logits": 4, "body.0": 5, "body@2x2": 20}
     images = torch.rand(2, 3, 8, 8)
     net = source.encoder.network
@@ -107,7 +103,7 @@ def test_outputs_and_layers_are_feature_spaces(own: Path) -> None:
         only_source(f"{name}&features=logit")
 
 
-def test_fingerprints_follow_weights_and_code(own: Path, monkeypatch: Patch) -> None:
+def test_fingerprints_follow_weights_and_code(own, monkeypatch):
     """Features are never those of other weights, or of the code before it was changed."""
     torch.save(network().state_dict(), own / "a.pth")
     torch.save({k: v + 1 for k, v in network().state_dict().items()}, own / "b.pth")
@@ -120,9 +116,9 @@ def test_fingerprints_follow_weights_and_code(own: Path, monkeypatch: Patch) -> 
     assert only_source(f"{name}/a.pth").fingerprint != one.fingerprint
 
 
-def test_the_untrained_twin_has_no_weights_of_the_file(own: Path) -> None:
+def test_the_untrained_twin_has_no_weights_of_the_file(own):
     torch.save(network().state_dict(), own / "a.pth")
-    shown: list[str] = []
+    shown = []
     sources = encoder_sources([f"mine={OWN}?weights={own}/a.pth&size=16"], say=shown.append)
     assert [s.name for s in sources] == ["mine, untrained", "mine"]
     assert sources[0].fingerprint != sources[1].fingerprint
@@ -146,12 +142,12 @@ def test_the_untrained_twin_has_no_weights_of_the_file(own: Path) -> None:
         ("HOG=hybrid", "'HOG' is a baseline"),
     ],
 )
-def test_wrong_modules(own: Path, name: str, shown: str) -> None:
+def test_wrong_modules(own, name, shown):
     with pytest.raises(InputError, match=shown):
         only_source(name)
 
 
-def test_two_of_one_name(own: Path) -> None:
+def test_two_of_one_name(own):
     assert "two are named 'a'" in message_of(encoder_sources, [f"a={OWN}", "a=hybrid"])
 
 
@@ -176,14 +172,14 @@ class Opaque:
         (b"", "not a state dict"),
     ],
 )
-def test_files_that_are_no_state_dict(content: Any, shown: str, tmp_path: Path) -> None:
+def test_files_that_are_no_state_dict(content, shown, tmp_path):
     file = tmp_path / "w.pth"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(InputError, match=shown):
         read_state(file)
 
 
-def test_a_part_of_a_training_checkpoint(tmp_path: Path) -> None:
+def test_a_part_of_a_training_checkpoint(tmp_path):
     state = {"module.net.a": torch.ones(1), "module.head.b": torch.zeros(1)}
     for key in ("state_dict", "model"):
         torch.save({key: state, "epoch": 1}, tmp_path / "w.pth")
@@ -195,7 +191,7 @@ def test_a_part_of_a_training_checkpoint(tmp_path: Path) -> None:
     assert "no name begins with 'nett.'; it has net., head." in text
 
 
-def test_weights_of_another_network_are_named() -> None:
+def test_weights_of_another_network_are_named():
     state = {"weight": torch.ones(2, 3), "scale": torch.ones(1)}
     text = message_of(load_state, nn.Linear(2, 2), state, "mine", "give others")
     assert text == (
@@ -205,10 +201,10 @@ def test_weights_of_another_network_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "torchvision:vit_b_16"])
-def test_tokens_of_vits(name: str) -> None:
+def test_tokens_of_vits(name):
     """Against the tokens before the network's own head."""
     block = "blocks.1" if name.startswith("timm") else "encoder.layers.encoder_layer_1"
-    source: Any = only_source(f"{name}?random&features=pooled,class_token,patches_mean,{block}")
+    source = only_source(f"{name}?random&features=pooled,class_token,patches_mean,{block}")
     encoder = source.encoder
     net, images = encoder.network, torch.rand(1, 3, encoder.input_size, encoder.input_size)
     with torch.inference_mode():
@@ -226,12 +222,12 @@ def test_tokens_of_vits(name: str) -> None:
     assert not torch.equal(found[block], found["patches_mean"])
 
 
-def test_layers_of_timm_and_torchvision() -> None:
-    source: Any = only_source(f"timm:{SMALL_TIMM}?random&features=layer2,layer4@2x2")
+def test_layers_of_timm_and_torchvision():
+    source = only_source(f"timm:{SMALL_TIMM}?random&features=layer2,layer4@2x2")
     assert source.dims == {"layer2": 48, "layer4@2x2": 384}
-    swin: Any = only_source("timm:swin_tiny_patch4_window7_224?random&features=layers.1")
+    swin = only_source("timm:swin_tiny_patch4_window7_224?random&features=layers.1")
     assert swin.dims == {"layers.1": 192}  # of channels, which come last there
-    resnet: Any = only_source("torchvision:resnet18?random&features=layer3")
+    resnet = only_source("torchvision:resnet18?random&features=layer3")
     net = torchvision.models.feature_extraction.create_feature_extractor(
         resnet.encoder.network, {"layer3": "layer3"}
     )
@@ -241,7 +237,7 @@ def test_layers_of_timm_and_torchvision() -> None:
         torch.testing.assert_close(resnet(images)["layer3"], expected)
 
 
-def test_a_network_as_an_object() -> None:
+def test_a_network_as_an_object():
     net = timm.create_model(SMALL_TIMM, num_classes=0)
     encoder = wrap_encoder(net, size=64, features=["pooled", "layer3@2x2"])
     assert isinstance(encoder, FaceEncoder)
@@ -249,7 +245,7 @@ def test_a_network_as_an_object() -> None:
     assert not net.training
     images = torch.rand(2, 3, 64, 64)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
-    expected: Tensor = net((images - mean) / std)
+    expected = net((images - mean) / std)
     torch.testing.assert_close(encoder(images)["pooled"], expected)
     assert set(encoder(images, ["pooled"])) == {"pooled"}
     # Images of other sides are resized.
@@ -276,11 +272,11 @@ def test_a_network_as_an_object() -> None:
         ("hybrid", (None, "hybrid")),
     ],
 )
-def test_names_before_encoders(text: str, expected: tuple[str | None, str]) -> None:
+def test_names_before_encoders(text, expected):
     assert split_name(text) == expected
 
 
-def test_a_folder_with_an_equals_sign(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_folder_with_an_equals_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=3").mkdir()
     assert split_name("lr=3") == (None, "lr=3")
@@ -300,13 +296,11 @@ def test_a_folder_with_an_equals_sign(tmp_path: Path, monkeypatch: Patch) -> Non
         (["seed0", "./a"], ["seed0", "a"]),
     ],
 )
-def test_no_row_is_named_by_a_path(encoders: list[str], names: list[str]) -> None:
+def test_no_row_is_named_by_a_path(encoders, names):
     assert list(shown_names(encoders).values()) == names
 
 
-def test_a_table_with_names(
-    tiny: Path, own: Path, tmp_path: Path, capsys: Any, monkeypatch: Patch
-) -> None:
+def test_a_table_with_names(tiny, own, tmp_path, capsys, monkeypatch):
     """A network of one's own beside one of ours, each by its name; reports find the card, and run
     no code."""
     from linear_probe.cli import main
@@ -347,12 +341,12 @@ def test_a_table_with_names(
 PAGE = (Path(__file__).parents[2] / "linear_probe/README.md").read_text()
 
 
-def test_the_pages_python(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_pages_python(tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(import timm.*?)```", PAGE, re.DOTALL)
     for name in ("one.jpg", "other.jpg"):
         Image.fromarray(astronaut()).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    found: dict[str, Any] = {}
+    found = {}
     exec(block, found)
     assert {space: tuple(x.shape) for space, x in found["codes"].items()} == {
         "pooled": (2, 512),

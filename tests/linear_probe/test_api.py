@@ -1,10 +1,6 @@
 """Probes from Python: objects in, a frame, differences and figures out."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +8,6 @@ import pytest
 import torch
 
 from linear_probe import (
-    Scores,
     compare,
     plot_confusion,
     plot_labels,
@@ -26,17 +21,17 @@ from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.fits import SIZE
 
-QUICK: dict[str, Any] = {"replicates": 50, "device": "cpu", "spaces": ["pooled"]}
+QUICK = {"replicates": 50, "device": "cpu", "spaces": ["pooled"]}
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Any:
+def encoder():
     torch.manual_seed(1)
     return new_encoder(EncoderSettings("resnet18", SIZE, 0.125))
 
 
 @pytest.fixture(scope="module")
-def scores(encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Scores:
+def scores(encoder, tmp_path_factory):
     faces = RenderedFaces(160, 16, "all", size=SIZE)
     return probe(
         {"mine": encoder},
@@ -49,7 +44,7 @@ def scores(encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Scores:
     )
 
 
-def test_an_object_is_scored_like_its_folder(encoder: Any, scores: Scores, tmp_path: Path) -> None:
+def test_an_object_is_scored_like_its_folder(encoder, scores, tmp_path):
     assert encoder.training  # the object stays as it was
     frame = table(scores)
     assert set(frame.encoder) == {"mine", "mine, untrained", "HOG", "predict the mean"}
@@ -75,7 +70,7 @@ def test_an_object_is_scored_like_its_folder(encoder: Any, scores: Scores, tmp_p
     assert plot_pose_error(again, "saved").data
 
 
-def test_any_network_is_wrapped_and_names_are_given(encoder: Any, tmp_path: Path) -> None:
+def test_any_network_is_wrapped_and_names_are_given(encoder, tmp_path):
     saved = save_encoder(encoder, tmp_path / "saved", {})
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8, stride=8), torch.nn.ReLU())
     wrapped = wrap_encoder(network, size=SIZE)
@@ -86,7 +81,7 @@ def test_any_network_is_wrapped_and_names_are_given(encoder: Any, tmp_path: Path
     assert rows == {"ours", "ours, untrained", "theirs"}
 
 
-def test_rows_are_compared_on_the_same_test_images(scores: Scores) -> None:
+def test_rows_are_compared_on_the_same_test_images(scores):
     differences = compare(scores, "mine", "HOG")
     frame = table(scores)
     plain = frame[frame.factor == ""].set_index(["encoder", "metric"]).value
@@ -99,7 +94,7 @@ def test_rows_are_compared_on_the_same_test_images(scores: Scores) -> None:
         compare(scores, "yours", "HOG")
 
 
-def test_figures_show_the_records(scores: Scores) -> None:
+def test_figures_show_the_records(scores):
     frame = table(scores)
     labels = plot_labels(scores)
     lines = {line.name: line for line in labels.data}
@@ -129,7 +124,7 @@ def test_figures_show_the_records(scores: Scores) -> None:
         plot_labels(scores, "identity")
 
 
-def test_data_sets_of_hugging_face_are_probed(encoder: Any, tmp_path: Path) -> None:
+def test_data_sets_of_hugging_face_are_probed(encoder, tmp_path):
     datasets = pytest.importorskip("datasets")
     faces = RenderedFaces(60, 12, "all", size=SIZE)
     images = [faces.read(i) for i in range(60)]
@@ -138,7 +133,7 @@ def test_data_sets_of_hugging_face_are_probed(encoder: Any, tmp_path: Path) -> N
         image=datasets.Image(), label=datasets.ClassLabel(names=["calm", "loud"])
     )
 
-    def part(rows: range) -> Any:
+    def part(rows):
         columns = {"image": [images[i] for i in rows], "label": [moods[i] for i in rows]}
         return datasets.Dataset.from_dict(columns, features=features)
 
@@ -163,6 +158,6 @@ def test_data_sets_of_hugging_face_are_probed(encoder: Any, tmp_path: Path) -> N
         ("hybrid", ("no", "where"), "no: No such file"),
     ],
 )
-def test_bad_arguments(encoders: Any, data: Any, message: str, tmp_path: Path) -> None:
+def test_bad_arguments(encoders, data, message, tmp_path):
     with pytest.raises(InputError, match=message):
         probe(encoders, data, out=tmp_path / "out")

@@ -1,9 +1,5 @@
 """Attributes of UTKFace: what is learnt, on which pictures, and figures that are right."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +13,7 @@ from tests.support.small_sets import noise, save_grey
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     """Age is how bright the top is, gender the middle, race which of five columns is bright."""
     rng = np.random.default_rng(0)
     for i in range(260):
@@ -30,15 +26,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def prepared(root: Path, **more: int) -> tuple[Attributes, Features, Pictures]:
-    task = Attributes(find_face_sets(root, "all"), replicates=50, **more)  # type: ignore[arg-type]
+def prepared(root, **more):
+    task = Attributes(find_face_sets(root, "all"), replicates=50, **more)
     pictures = Pictures(task.faces, task.indices)
     cache, source = FeatureCache(root / "features"), PixelSource(12)
     cache.fill([source], pictures)
     return task, cache.read(source, pictures, source.space), pictures
 
 
-def test_figures_are_of_what_was_learnt(root: Path) -> None:
+def test_figures_are_of_what_was_learnt(root):
     task, features, pictures = prepared(root)
     figures = {figure.metric: figure for figure in task.score(features, pictures)}
     assert list(figures) == [
@@ -62,7 +58,7 @@ def test_figures_are_of_what_was_learnt(root: Path) -> None:
     assert 0 < validation.sum() < len(train)
 
 
-def test_labels_that_say_nothing_score_as_chance(root: Path) -> None:
+def test_labels_that_say_nothing_score_as_chance(root):
     task, features, pictures = prepared(root)
     draw = torch.Generator().manual_seed(0)
     blind = Features(torch.randn(features.values.shape, generator=draw), features.records)
@@ -74,7 +70,7 @@ def test_labels_that_say_nothing_score_as_chance(root: Path) -> None:
     assert figures["race accuracy"].value < 45
 
 
-def test_mean_class_recall_is_scikit_learns(root: Path) -> None:
+def test_mean_class_recall_is_scikit_learns(root):
     from linear_probe.probes.logistic import fit_logistic
 
     task, features, pictures = prepared(root)

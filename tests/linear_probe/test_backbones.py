@@ -1,11 +1,7 @@
 """Backbones of timm and torchvision: the right features, or one clear sentence."""
 
-from __future__ import annotations
-
 import sys
 import urllib.error
-from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -23,7 +19,7 @@ from tests.support.probing import SMALL_TIMM, only_source, run_probe
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str) -> None:
+def test_pooled_features_of_pictures_normalised_as_the_library_says(library):
     """Against the library's own network with its classifier taken off by hand."""
     torch.manual_seed(0)
     if library == "timm":
@@ -60,7 +56,7 @@ def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str
         ("timm:test_convnext", 64, 160),
     ],
 )
-def test_other_architectures(name: str, dim: int | None, size: int | None) -> None:
+def test_other_architectures(name, dim, size):
     if dim is None:
         with pytest.raises(InputError, match="no linear classifier to take off"):
             only_source(f"{name}?random")
@@ -72,7 +68,7 @@ def test_other_architectures(name: str, dim: int | None, size: int | None) -> No
 
 @pytest.mark.parametrize("with_classifier", [True, False])
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: Path) -> None:
+def test_weights_of_a_local_file(library, with_classifier, tmp_path):
     torch.manual_seed(5)
     if library == "timm":
         name, whole = SMALL_TIMM, timm.create_model(SMALL_TIMM, num_classes=7)
@@ -86,7 +82,7 @@ def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: 
     save_file(state, file)
     found = load_backbone(BackboneName(library, name, weights=str(file)))
     images = torch.rand(1, 3, found.input_size, found.input_size)
-    assert whole.fc.in_features == found.feature_dims["pooled"]  # type: ignore[union-attr]
+    assert whole.fc.in_features == found.feature_dims["pooled"]
     whole.fc = nn.Identity()
     with torch.no_grad():
         expected = whole.eval()((images - found.mean) / found.std)
@@ -104,12 +100,12 @@ def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: 
         only_source(f"{library}:{name}?weights={file}")
 
 
-def test_the_untrained_twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_untrained_twin(monkeypatch, tmp_path):
     file = tmp_path / "own.safetensors"
     torch.manual_seed(5)
     save_file(timm.create_model(SMALL_TIMM).state_dict(), file)
     name = f"timm:{SMALL_TIMM}?weights={file}"
-    shown: list[str] = []
+    shown = []
     sources = encoder_sources([name, f"timm:{SMALL_TIMM}?random"], seed=3, say=shown.append)
     assert [s.name for s in sources] == [f"{name}, untrained", name, f"timm:{SMALL_TIMM}?random"]
     assert len({s.fingerprint for s in sources}) == 3
@@ -120,13 +116,11 @@ def test_the_untrained_twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert other[1].fingerprint == sources[1].fingerprint
 
 
-def test_weights_that_torchvision_has_on_disk(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_weights_that_torchvision_has_on_disk(monkeypatch, tmp_path):
     """Weights in torchvision's own folder serve without a network, and as the baseline."""
     place, url = resnet18_weights()
     assert tmp_path in place.parents
-    shown: list[str] = []
+    shown = []
     table = tmp_path / "t.npz"
     np.savez(table, keys=np.array(["a"]), features=np.ones((1, 2)))
     assert [s.name for s in encoder_sources([str(table)], say=shown.append)] == [str(table)]
@@ -142,10 +136,10 @@ def test_weights_that_torchvision_has_on_disk(
     source, _ = encoder_sources([str(table)], ["features"], say=shown.append)
     assert isinstance(source, EncoderSource)
     assert source.name == RESNET18
-    network.fc = nn.Identity()  # type: ignore[assignment]
+    network.fc = nn.Identity()
     images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
-        expected = network.eval()((images - source.encoder.mean) / source.encoder.std)  # type: ignore[attr-defined]
+        expected = network.eval()((images - source.encoder.mean) / source.encoder.std)
     torch.testing.assert_close(source(images)["pooled"], expected, rtol=1e-4, atol=1e-5)
     assert len(encoder_sources([str(table)], baselines=False)) == 1
     # Named by the user it stands once, by that name.
@@ -161,17 +155,12 @@ def test_weights_that_torchvision_has_on_disk(
     assert "not a whole weights file" in shown[-1]
 
 
-def no_network(*_: Any, **__: Any) -> NoReturn:
+def no_network(*_, **__):
     raise urllib.error.URLError("no network")
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
-def test_weights_that_cant_be_had(
-    library: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_weights_that_cant_be_had(library, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr("torch.hub.urlopen", no_network)
     monkeypatch.setattr("timm.models._hub.hf_hub_download", no_network)
@@ -211,18 +200,13 @@ def test_weights_that_cant_be_had(
         ("timm:resnet18?random&features=global_pool@2x2", "gives 'global_pool@2x2' as"),
     ],
 )
-def test_wrong_backbones(name: str, shown: str) -> None:
+def test_wrong_backbones(name, shown):
     with pytest.raises(InputError, match=shown):
         encoder_sources([name])
 
 
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")],
-)
-def test_packages_that_are_not_installed(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("name", "package"), [("x.onnx", "onnxruntime"), ("x.parquet", "pyarrow")])
+def test_packages_that_are_not_installed(name, package, monkeypatch):
     for module in [m for m in sys.modules if m.partition(".")[0] == package] or [package]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=f"needs .*{package}.*pip install"):

@@ -1,9 +1,6 @@
 """Confusions, recalls and groups from kept predictions, against scikit-learn."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,18 +11,12 @@ from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.part_tables import breakdown
-from linear_probe.stats.breakdown import (
-    FEWEST,
-    by_group,
-    confusion,
-    ranked_gap,
-    recalls,
-)
+from linear_probe.stats.breakdown import FEWEST, by_group, confusion, ranked_gap, recalls
 from ssl_faces import InputError
 from tests.support.records import ONE
 
 
-def some(n: int = 200) -> Predictions:
+def some(n=200):
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, n)
     targets[targets == 2] = 3  # no row of class 2
@@ -38,7 +29,7 @@ def some(n: int = 200) -> Predictions:
     )
 
 
-def test_recalls_and_confusion_are_scikit_learns() -> None:
+def test_recalls_and_confusion_are_scikit_learns():
     predictions = some()
     found = recalls(predictions)
     assert [figure.part for figure in found] == ["recall w", "recall x", "recall z"]
@@ -59,7 +50,7 @@ def test_recalls_and_confusion_are_scikit_learns() -> None:
     assert (confusion(predictions) == expected).all()
 
 
-def test_groups_by_a_loop_few_last() -> None:
+def test_groups_by_a_loop_few_last():
     predictions = some()
     found = by_group(predictions, "race")
     assert {figure.part for figure in found} == {"a", "b", "c"}
@@ -76,7 +67,7 @@ def test_groups_by_a_loop_few_last() -> None:
     assert ranked_gap(found[1:]) is None
 
 
-def test_groups_of_values_are_mean_absolute_errors() -> None:
+def test_groups_of_values_are_mean_absolute_errors():
     rng = np.random.default_rng(1)
     targets, guesses = rng.normal(size=80) * 9, rng.normal(size=80) * 9
     groups = ["x"] * 40 + ["y"] * 40
@@ -91,7 +82,7 @@ def test_groups_of_values_are_mean_absolute_errors() -> None:
     assert sorted(figure.high - figure.value for figure in found) == pytest.approx(half)
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tmp_path, capsys):
     record = replace(ONE, n=200)
     write_records(tmp_path / RECORDS_FILE, [record])
     with pytest.raises(InputError, match="no predictions were kept"):

@@ -1,7 +1,5 @@
 """Frozen features on the disk: listed, capped by last use, and removed."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -16,25 +14,23 @@ from tests.support.probing import CountingEncoder, all_of
 DAY = 86_400
 
 
-def source(gain: float) -> EncoderSource:
+def source(gain):
     return EncoderSource(f"gain {gain}", CountingEncoder(gain))
 
 
-def age(folder: Path, days: int) -> None:
+def age(folder, days):
     """Features are as if last used so many days earlier."""
     for entry in entries(folder):
         os.utime(entry.path, (entry.used - days * DAY,) * 2)
 
 
-def filled(cache: Path, pictures: Path, gain: float) -> FeatureCache:
+def filled(cache, pictures, gain):
     made = FeatureCache(cache)
     made.fill([source(gain)], all_of(pictures))
     return made
 
 
-def test_what_was_not_used_for_long_makes_room(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_used_for_long_makes_room(folder, tmp_path, monkeypatch):
     cache = tmp_path / "features"
     size = 0
     for gain in (1.0, 2.0, 3.0):
@@ -53,9 +49,7 @@ def test_what_was_not_used_for_long_makes_room(
     assert held == {1.0: True, 2.0: False, 3.0: False, 4.0: True}
 
 
-def test_features_of_the_run_itself_stay_and_others_come_back(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_of_the_run_itself_stay_and_others_come_back(folder, tmp_path, monkeypatch):
     cache = tmp_path / "features"
     monkeypatch.setenv(ROOM, "0")
     first, one, pictures = filled(cache, folder, 1.0), source(1.0), all_of(folder)
@@ -65,9 +59,7 @@ def test_features_of_the_run_itself_stay_and_others_come_back(
     assert torch.equal(first.read(one, pictures, "colour").values, expected)
 
 
-def test_pieces_of_an_interrupted_run_make_room_unless_it_is_at_work(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_of_an_interrupted_run_make_room_unless_it_is_at_work(folder, tmp_path, monkeypatch):
     from linear_probe.features.files import lock
 
     cache = tmp_path / "features"
@@ -85,21 +77,15 @@ def test_pieces_of_an_interrupted_run_make_room_unless_it_is_at_work(
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "nan"])
-def test_a_size_that_is_none(
-    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_size_that_is_none(text, monkeypatch, capsys):
     monkeypatch.setenv(ROOM, text)
     assert main(["cache"]) == 2
     assert f"{ROOM}: '{text}'; give gigabytes" in capsys.readouterr().err
 
 
 def test_a_run_says_where_its_features_are_and_they_can_be_removed(
-    tiny: Path,
-    few_rendered: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tiny, few_rendered, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     words = ["run", "--encoder", str(tiny), "--task", "expression", "--data", "rendered"]
     words += ["--no-baselines", "--bootstrap", "20", "--features", "expression"]

@@ -1,16 +1,13 @@
 """Paired comparisons: against loops and closed forms, and what can't be compared."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.stats.intervals import row_weights
 from linear_probe.stats.paired import compare, difference
@@ -18,20 +15,18 @@ from ssl_faces import InputError
 from tests.support.records import ONE
 
 
-def save(folder: Path, rows: list[tuple[Record, np.ndarray]]) -> Path:
+def save(folder, rows):
     write_records(folder / RECORDS_FILE, [record for record, _ in rows])
     write_replicates(folder / REPLICATES_FILE, {r.name: values for r, values in rows})
     return folder
 
 
 @cache
-def draws(n: int) -> np.ndarray:
+def draws(n):
     return row_weights(n, 2000, 0)
 
 
-def scored(
-    name: str, correct: np.ndarray, space: str = "map", sample: str = "s"
-) -> tuple[Record, np.ndarray]:
+def scored(name, correct, space="map", sample="s"):
     """A record of which test rows an encoder got right, and its replicates."""
     n = len(correct)
     replicates = 100 * draws(n) @ correct.astype(np.float32) / n
@@ -40,7 +35,7 @@ def scored(
     return record, replicates
 
 
-def test_the_interval_is_that_of_paired_differences() -> None:
+def test_the_interval_is_that_of_paired_differences():
     """Of n paired 0/1 outcomes the difference's standard error has a closed form (McNemar's)."""
     draw = np.random.default_rng(0)
     easy = draw.uniform(size=1000) < 0.6
@@ -55,13 +50,11 @@ def test_the_interval_is_that_of_paired_differences() -> None:
     assert error < 0.6 * 100 * np.sqrt(a.var() / 1000 + b.var() / 1000)
 
 
-def _split(
-    one: tuple[Record, np.ndarray], other: tuple[Record, np.ndarray]
-) -> tuple[Record, Record, np.ndarray, np.ndarray]:
+def _split(one, other):
     return one[0], other[0], one[1], other[1]
 
 
-def test_p_is_even_where_there_is_no_difference() -> None:
+def test_p_is_even_where_there_is_no_difference():
     """Of encoders that are equally good, about 5 % differ with p below 0.05."""
     draw = np.random.default_rng(1)
     below = 0
@@ -71,7 +64,7 @@ def test_p_is_even_where_there_is_no_difference() -> None:
     assert 2 <= below <= 22
 
 
-def test_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words(tmp_path, capsys):
     good, bad = np.arange(400) % 10 < 7, np.arange(400) % 10 < 4
     error = replace(ONE, task="pose", metric="MAE yaw", unit="degrees", higher_is_better=False)
     rows = [
@@ -105,12 +98,12 @@ def test_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_spaces(tmp_path: Path) -> None:
+def test_spaces(tmp_path):
     outcome = np.arange(50) % 2 == 0
     names = [("a", "map"), ("a", "code"), ("b", "map"), ("b", "code"), ("pixels", "grey")]
     folder = save(tmp_path, [scored(name, outcome, space) for name, space in names])
 
-    def compared(one: str, other: str) -> list[tuple[str, str]]:
+    def compared(one, other):
         found = compare(folder, one, other)
         return [(d.one.feature_space, d.other.feature_space) for d in found]
 
@@ -120,7 +113,7 @@ def test_spaces(tmp_path: Path) -> None:
     assert compared("a=code", "a=map") == [("code", "map")]
 
 
-def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_compared(tmp_path, capsys):
     outcome = np.arange(50) % 2 == 0
     rows = [scored("a", outcome), scored("b", outcome, sample="others"), scored("c", outcome)]
     folder = save(tmp_path / "out", rows)

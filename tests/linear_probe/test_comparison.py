@@ -1,13 +1,8 @@
 """The table of a comparison, from made-up records whose means and winners are known."""
 
-from __future__ import annotations
-
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,25 +12,23 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.records.replicates import REPLICATES_FILE
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table, write_comparison
-from linear_probe.reports.text_tables import Cell
 from linear_probe.stats.intervals import few_people_note
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
 from tests.support.comparisons import a_method, a_run, outcome, save, scored
-from tests.support.types import Capsys
 
 
-def cells(folder: Path) -> dict[str, dict[str, str]]:
+def cells(folder):
     """The table's cells by row and heading."""
     table = as_table(comparison(folder))
     return {row[0]: dict(zip(table.header, map(marked, row), strict=True)) for row in table.cells}
 
 
-def marked(cell: Cell) -> str:
+def marked(cell):
     return f"**{cell}**" if cell.best else str(cell)
 
 
-def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
+def test_means_intervals_and_what_they_took(tmp_path):
     rows = [
         scored("out/a/seed0", "map", outcome(0.50)),
         scored("out/a/seed1", "map", outcome(0.54)),
@@ -73,7 +66,7 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
     assert found["HOG"]["expression accuracy %"].startswith("90.00 [")
 
 
-def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
+def test_who_is_tied_with_the_best(tmp_path):
     """Of 1,000 rows 30 that differ in one direction are significant, 2 of 3 are not."""
     best = outcome(0.6)
     close = best.copy()
@@ -108,7 +101,7 @@ def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
     assert "≈" not in found["worse"][heading]
 
 
-def test_errors_are_better_when_low(tmp_path: Path) -> None:
+def test_errors_are_better_when_low(tmp_path):
     yaw = {"task": "pose", "metric": "MAE yaw", "unit": "degrees", "higher_is_better": False}
     rows = [
         (
@@ -122,7 +115,7 @@ def test_errors_are_better_when_low(tmp_path: Path) -> None:
     assert found["a"]["pose MAE yaw °"] == "9.00 [9.00, 9.00]"
 
 
-def test_spaces_are_chosen_on_the_validation_split(tmp_path: Path) -> None:
+def test_spaces_are_chosen_on_the_validation_split(tmp_path):
     """By the mean over seeds, for all metrics of the task; what the test part says is no matter."""
     yaw = {"task": "pose", "metric": "MAE yaw", "unit": "degrees", "higher_is_better": False}
     rows = []
@@ -159,9 +152,9 @@ def test_spaces_are_chosen_on_the_validation_split(tmp_path: Path) -> None:
         comparison(save(tmp_path, rows, [wrong]))
 
 
-def test_validation_scores_choose_between_short_runs(tmp_path: Path, capsys: Capsys) -> None:
+def test_validation_scores_choose_between_short_runs(tmp_path, capsys):
     """The best space of each run on the validation split; errors are negative; folds are none."""
-    pose: dict[str, Any] = {"task": "pose", "metric": "MAE yaw", "unit": "degrees"}
+    pose = {"task": "pose", "metric": "MAE yaw", "unit": "degrees"}
     pose["higher_is_better"] = False
     rows = [
         scored("out/a-0", "code", outcome(0.9), validation={"accuracy": 30.0}),
@@ -191,11 +184,11 @@ def test_validation_scores_choose_between_short_runs(tmp_path: Path, capsys: Cap
     assert "nothing was tuned" not in notes
 
 
-def test_each_fold_of_pairs_chooses_by_the_others(tmp_path: Path) -> None:
+def test_each_fold_of_pairs_chooses_by_the_others(tmp_path):
     cosine = {"task": "identity", "probe": "cosine similarity"}
     white = {"task": "identity", "probe": WHITENED}
 
-    def folds(*reached: float) -> dict[str, Any]:
+    def folds(*reached):
         return {"hyperparameters": {"other folds": {"accuracy": list(reached)}}}
 
     rows = [
@@ -212,7 +205,7 @@ def test_each_fold_of_pairs_chooses_by_the_others(tmp_path: Path) -> None:
     assert any("chosen by 67% of the folds" in note for note in comparison(folder).notes)
 
 
-def test_what_earlier_comparisons_left_is_no_row(tmp_path: Path) -> None:
+def test_what_earlier_comparisons_left_is_no_row(tmp_path):
     rows = [
         scored("out/a", "map", outcome(0.6)),
         scored("out/old", "map", outcome(0.9)),
@@ -221,8 +214,8 @@ def test_what_earlier_comparisons_left_is_no_row(tmp_path: Path) -> None:
     assert list(cells(save(tmp_path, rows, [a_method("a", a_run("out/a"))]))) == ["a"]
 
 
-def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def refused() -> str:
+def test_bad_input(tmp_path, capsys):
+    def refused():
         assert main(["comparison", str(tmp_path)]) == 2
         message = capsys.readouterr().err
         assert message.count("\n") == 1
@@ -240,9 +233,7 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("few_rendered")
-def test_records_of_a_real_run(
-    tmp_path: Path, save_tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_records_of_a_real_run(tmp_path, save_tiny, capsys):
     """Every column of the usual tasks is found among the records, for methods and baselines."""
     encoders = [str(save_tiny(tmp_path / f"{name}0", seed)) for seed, name in enumerate("ab")]
     words = ["run", *(w for name in encoders for w in ("--encoder", name)), "--data", "rendered"]

@@ -1,9 +1,5 @@
 """Across databases: learnt on one set, scored on all of another, from the command line."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +14,7 @@ from tests.support.probing import refused, run
 from tests.support.small_sets import write_fer2013, write_lfw
 
 
-def test_scored_on_all_of_the_other_set_and_copies_are_not_learnt_from(tmp_path: Path) -> None:
+def test_scored_on_all_of_the_other_set_and_copies_are_not_learnt_from(tmp_path):
     fer = write_fer2013(tmp_path)
     ck = oulucasia(tmp_path / "oulu", people=4)
     tested = ck / "OriginalImg/VL/Strong/P002/Fear/000.jpeg"
@@ -41,7 +37,7 @@ def test_scored_on_all_of_the_other_set_and_copies_are_not_learnt_from(tmp_path:
     assert "intervals by bootstrap over people" in task.protocol
 
 
-def test_figures_on_one_test_set_share_their_draws(tmp_path: Path) -> None:
+def test_figures_on_one_test_set_share_their_draws(tmp_path):
     """So that two training sets can be compared."""
     fer = Fer2013(write_fer2013(tmp_path), "all")
     raf = RafDb(rafdb(tmp_path / "raf"), "all")
@@ -52,7 +48,7 @@ def test_figures_on_one_test_set_share_their_draws(tmp_path: Path) -> None:
     np.testing.assert_array_equal(drawn[0].weights, drawn[1].weights)
 
 
-def test_each_set_with_each_other(tmp_path: Path) -> None:
+def test_each_set_with_each_other(tmp_path):
     fer = Fer2013(write_fer2013(tmp_path), "all")
     raf = RafDb(rafdb(tmp_path / "raf"), "all")
     ck = CKPlus(ckplus(tmp_path / "ck"), "all")
@@ -61,7 +57,7 @@ def test_each_set_with_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_rendered")
-def test_end_to_end(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_end_to_end(tiny, tmp_path, capsys):
     fer, other = write_fer2013(tmp_path), sfew(tmp_path / "sfew")
     out = tmp_path / "out"
     given = ("--encoder", tiny, "--features", "expression", "--no-baselines", "--out", out)
@@ -84,14 +80,12 @@ def test_end_to_end(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "expression: FER-2013 -> SFEW 2.0" in capsys.readouterr().out
 
 
-def test_data_that_do_not_serve(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_that_do_not_serve(tiny, tmp_path, capsys):
     fer, other = write_fer2013(tmp_path / "one"), sfew(tmp_path / "sfew")
     write_lfw(tmp_path / "two")
     given = ("--encoder", tiny, "--out", tmp_path / "out", "--data", fer)
 
-    def refusal(*more: str | Path) -> str:
+    def refusal(*more):
         return refused(capsys, run(*given, *more))
 
     assert "--test-data has no set with the label expression (found: LFW); give" in refusal(

@@ -1,10 +1,6 @@
 """Embedding tables as sources: rows found by key, and errors for files that are none."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +15,7 @@ from ssl_faces.data import FaceRecord, FaceSet, JoinedFaces
 from tests.support.probing import only_source
 
 
-def faces_of(keys: list[str], name: str = "lfw") -> Pictures:
+def faces_of(keys, name="lfw"):
     pixels = np.random.default_rng(0).integers(0, 255, (len(keys), 8, 8, 3)).astype(np.uint8)
     records = [FaceRecord(key, x) for key, x in zip(keys, pixels, strict=True)]
     return Pictures(FaceSet(name, "all", records), np.arange(len(keys)))
@@ -29,7 +25,7 @@ KEYS = [f"person/{i}.png" for i in range(10)]
 VALUES = np.random.default_rng(1).normal(size=(10, 4)).astype(np.float32)
 
 
-def save_table(path: Path, keys: list[str] = KEYS, values: np.ndarray = VALUES) -> str:
+def save_table(path, keys=KEYS, values=VALUES):
     if path.suffix == ".npz":
         np.savez(path, keys=np.array(keys, dtype=str), one=values, other=2 * values[:, :2])
     else:
@@ -44,12 +40,12 @@ def save_table(path: Path, keys: list[str] = KEYS, values: np.ndarray = VALUES) 
 
 
 @pytest.fixture(params=["t.npz", "t.parquet"])
-def table_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def table_path(request, tmp_path):
     return tmp_path / str(request.param)
 
 
 @pytest.mark.parametrize("prefix", ["", "lfw/"])
-def test_a_tables_rows_are_found_by_key(prefix: str, table_path: Path, tmp_path: Path) -> None:
+def test_a_tables_rows_are_found_by_key(prefix, table_path, tmp_path):
     order = np.random.default_rng(2).permutation(10)
     path = save_table(table_path, [prefix + KEYS[i] for i in order], VALUES[order])
     source = only_source(path)
@@ -65,7 +61,7 @@ def test_a_tables_rows_are_found_by_key(prefix: str, table_path: Path, tmp_path:
     assert not (tmp_path / "features").exists()  # nothing computed
 
 
-def test_pictures_without_a_row(table_path: Path, tmp_path: Path) -> None:
+def test_pictures_without_a_row(table_path, tmp_path):
     source = only_source(save_table(table_path, KEYS[2:], VALUES[2:]))
     pictures, cache = faces_of(KEYS), FeatureCache(tmp_path / "features")
     assert cache.fill([source], pictures) == [(k, f"no row in {table_path}") for k in KEYS[:2]]
@@ -79,7 +75,7 @@ def test_pictures_without_a_row(table_path: Path, tmp_path: Path) -> None:
         cache.fill([source], pictures)
 
 
-def test_pictures_that_cant_be_read_have_no_features(tmp_path: Path) -> None:
+def test_pictures_that_cant_be_read_have_no_features(tmp_path):
     for i in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
     records = [FaceRecord(f"{i}.png", tmp_path / f"{i}.png") for i in range(3)]
@@ -90,16 +86,16 @@ def test_pictures_that_cant_be_read_have_no_features(tmp_path: Path) -> None:
     assert source.read(pictures, "one").records.tolist() == [0, 2]
 
 
-def test_a_key_of_two_sets_is_refused(table_path: Path) -> None:
+def test_a_key_of_two_sets_is_refused(table_path):
     source = EmbeddingTable(save_table(table_path))
     assert source.missing(faces_of(KEYS, "lfw")) == []
     with pytest.raises(InputError, match="may be of lfw or of utkface; write keys as SET/KEY"):
         source.missing(faces_of(KEYS, "utkface"))
 
 
-def test_a_parquet_file_of_plain_columns(tmp_path: Path) -> None:
+def test_a_parquet_file_of_plain_columns(tmp_path):
     path = tmp_path / "t.parquet"
-    columns: dict[str, Any] = {f"f{i}": VALUES[:, i] for i in range(4)}
+    columns = {f"f{i}": VALUES[:, i] for i in range(4)}
     columns |= {"key": KEYS, "label": ["x"] * 10, "__index_level_0__": np.arange(10)}
     parquet.write_table(pa.table(columns), path)
     source = EmbeddingTable(str(path))
@@ -107,14 +103,14 @@ def test_a_parquet_file_of_plain_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.read(faces_of(KEYS), "features").values, VALUES)
 
 
-def on_disk(root: Path, names: list[str]) -> list[FaceRecord]:
+def on_disk(root, names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (len(name), 0, 0)).save(root / name)
     return [FaceRecord(name, root / name) for name in names]
 
 
-def joined(train: list[FaceRecord], test: list[FaceRecord]) -> Pictures:
+def joined(train, test):
     """As `linear-probe run --train-csv --test-csv` has them: keys `train/…` and `test/…`."""
     sides = (FaceSet("own_table", "all", side) for side in (train, test))
     faces = JoinedFaces(*sides, "own_table", "t", "s")
@@ -124,7 +120,7 @@ def joined(train: list[FaceRecord], test: list[FaceRecord]) -> Pictures:
 @pytest.mark.parametrize(
     "keys", ["{0}", "train/{0}", "own_table/train/{0}", "mine/{0}", "far/on/{0}"]
 )
-def test_keys_match_where_they_are_unambiguous(keys: str, tmp_path: Path) -> None:
+def test_keys_match_where_they_are_unambiguous(keys, tmp_path):
     names = [f"a/{i}.png" for i in range(3)] + [f"b/{i}.png" for i in range(3)]
     root = tmp_path / "mine"
     records = on_disk(root, names)
@@ -140,7 +136,7 @@ def test_keys_match_where_they_are_unambiguous(keys: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(source.read(pictures, "one").values, VALUES[:6])
 
 
-def test_one_file_in_two_sets_is_one_picture(tmp_path: Path) -> None:
+def test_one_file_in_two_sets_is_one_picture(tmp_path):
     records = on_disk(tmp_path / "mine", ["0.png", "1.png"])
     source = EmbeddingTable(
         save_table(tmp_path / "t.npz", ["mine/0.png", "mine/1.png"], VALUES[:2])
@@ -150,7 +146,7 @@ def test_one_file_in_two_sets_is_one_picture(tmp_path: Path) -> None:
         assert source.missing(Pictures(FaceSet(name, "all", again), np.arange(2))) == []
 
 
-def test_a_key_that_may_be_of_two_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_may_be_of_two_pictures_is_refused(tmp_path):
     one, two = (on_disk(tmp_path / side, [f"{i}.png" for i in range(3)]) for side in "xy")
     names = [f"{i}.png" for i in range(3)]
     source = EmbeddingTable(save_table(tmp_path / "bare.npz", names, VALUES[:3]))
@@ -168,13 +164,13 @@ def test_a_key_that_may_be_of_two_pictures_is_refused(tmp_path: Path) -> None:
         moved.missing(joined(one, two))
 
 
-def spoilt(row: int, value: float) -> np.ndarray:
+def spoilt(row, value):
     values = VALUES.copy()
     values[row:, 1] = value
     return values
 
 
-def test_wrong_rows(table_path: Path) -> None:
+def test_wrong_rows(table_path):
     with pytest.raises(InputError, match=r"key 'person/0.png' stands twice"):
         only_source(save_table(table_path, [*KEYS[:-1], KEYS[0]]))
     for bad in (np.nan, np.inf):
@@ -199,8 +195,8 @@ def test_wrong_rows(table_path: Path) -> None:
         ({"keys": np.array(KEYS), "f": VALUES.astype(np.float64) * 1e300}, "NaN or infinite"),
     ],
 )
-def test_wrong_npz(arrays: dict[str, np.ndarray], shown: str, tmp_path: Path) -> None:
-    np.savez(tmp_path / "t.npz", **arrays)  # type: ignore[arg-type]
+def test_wrong_npz(arrays, shown, tmp_path):
+    np.savez(tmp_path / "t.npz", **arrays)
     with pytest.raises(InputError, match=shown):
         only_source(str(tmp_path / "t.npz"))
 
@@ -218,13 +214,13 @@ def test_wrong_npz(arrays: dict[str, np.ndarray], shown: str, tmp_path: Path) ->
         ({"key": KEYS, "label": KEYS}, "holds no features"),
     ],
 )
-def test_wrong_parquet(columns: dict[str, list[Any]], shown: str, tmp_path: Path) -> None:
+def test_wrong_parquet(columns, shown, tmp_path):
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=shown):
         only_source(str(tmp_path / "t.parquet"))
 
 
-def test_broken_tables(table_path: Path) -> None:
+def test_broken_tables(table_path):
     with pytest.raises(InputError, match="can't be read"):
         only_source(str(table_path))
     save_table(table_path)
@@ -235,10 +231,10 @@ def test_broken_tables(table_path: Path) -> None:
             only_source(str(table_path))
 
 
-def test_a_pickle_in_a_table_is_never_run(tmp_path: Path) -> None:
+def test_a_pickle_in_a_table_is_never_run(tmp_path):
     class Evil:
-        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-            return Path.touch, (tmp_path / "run",)  # type: ignore[return-value]
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "run",)
 
     evil = np.array([Evil()] * 10, dtype=object)
     np.savez(tmp_path / "t.npz", keys=np.array(KEYS), features=evil)

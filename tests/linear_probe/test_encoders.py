@@ -1,10 +1,5 @@
 """Encoders from ONNX files, and all kinds of `--encoder` in one command."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import onnx
 import pytest
@@ -22,13 +17,8 @@ from tests.support.probing import SMALL_TIMM, only_source, run_probe
 
 
 def save_onnx(
-    path: Path,
-    shape: list[int | str | None] | None = None,
-    outputs: tuple[str, ...] = ("mean", "twice"),
-    keep: bool = False,
-    kind: int = TensorProto.FLOAT,
-    inputs: int = 1,
-) -> Path:
+    path, shape=None, outputs=("mean", "twice"), keep=False, kind=TensorProto.FLOAT, inputs=1
+):
     """A network whose outputs are the mean colour, and that twice; `keep`: as [B, 3, 1, 1]."""
     shape = ["B", 3, 16, 16] if shape is None else shape
     values = [helper.make_tensor_value_info(f"in{i}", kind, shape) for i in range(inputs)]
@@ -47,9 +37,7 @@ def save_onnx(
 
 @pytest.mark.parametrize("batch", ["B", 1, 3, None])
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
-def test_onnx_outputs_are_feature_spaces(
-    batch: int | str | None, kind: int, tmp_path: Path
-) -> None:
+def test_onnx_outputs_are_feature_spaces(batch, kind, tmp_path):
     path = save_onnx(tmp_path / "e.onnx", [batch, 3, 16, 16], kind=kind)
     source = only_source(str(path))
     assert isinstance(source, OnnxSource)
@@ -62,7 +50,7 @@ def test_onnx_outputs_are_feature_spaces(
     torch.testing.assert_close(found["twice"].float(), 2 * images.mean(dim=(2, 3)), **close)
 
 
-def test_onnx_options(tmp_path: Path) -> None:
+def test_onnx_options(tmp_path):
     path = save_onnx(tmp_path / "e.onnx", ["B", 3, "H", "W"])
     source = only_source(f"{path}?size=8&mean=0.5,0.25,0&std=0.5", spaces=["mean"])
     assert isinstance(source, OnnxSource)
@@ -75,7 +63,7 @@ def test_onnx_options(tmp_path: Path) -> None:
     assert source.fingerprint != only_source(f"{path}?size=8").fingerprint
 
 
-def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path) -> None:
+def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path):
     weights = numpy_helper.from_array(np.ones((768, 2), dtype=np.float32), "w")
     nodes = [
         helper.make_node("Flatten", ["in"], ["flat"]),
@@ -105,11 +93,7 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path
 @pytest.mark.parametrize(
     ("make", "options", "shown"),
     [
-        (
-            {"shape": ["B", 16, 16, 3]},
-            "",
-            r"\['B', 16, 16, 3\] and not one of floats \[B, 3",
-        ),
+        ({"shape": ["B", 16, 16, 3]}, "", r"\['B', 16, 16, 3\] and not one of floats \[B, 3"),
         ({"shape": ["B", 1, 16, 16]}, "", r"and not one of floats \[B, 3, S, S\]"),
         ({"shape": ["B", 3, 16, 24]}, "", "not square"),
         ({"shape": ["B", 3, "H", "W"]}, "", r"size open; say which: .*\?size=112"),
@@ -121,20 +105,16 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path
         ({}, "?colour=1", "unknown option 'colour'"),
         ({"inputs": 2}, "", "has the inputs 'in0' .*, 'in1' .* and not one"),
         ({"kind": TensorProto.DOUBLE}, "", r"'in0' tensor\(double\) .* and not one of floats"),
-        (
-            {"keep": True},
-            "",
-            r"'mean' is float32 \[2, 3, 1, 1\] for 2 pictures and not",
-        ),
+        ({"keep": True}, "", r"'mean' is float32 \[2, 3, 1, 1\] for 2 pictures and not"),
     ],
 )
-def test_wrong_onnx(make: dict[str, Any], options: str, shown: str, tmp_path: Path) -> None:
+def test_wrong_onnx(make, options, shown, tmp_path):
     path = save_onnx(tmp_path / "e.onnx", **make)
     with pytest.raises(InputError, match=shown):
         only_source(f"{path}{options}")
 
 
-def test_broken_onnx(tmp_path: Path) -> None:
+def test_broken_onnx(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         only_source(str(tmp_path / "none.onnx"))
     path = save_onnx(tmp_path / "e.onnx")
@@ -146,9 +126,7 @@ def test_broken_onnx(tmp_path: Path) -> None:
 # The command
 
 
-def test_all_kinds_in_one_table(
-    small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_kinds_in_one_table(small_data, tmp_path, capsys):
     """A table of the ONNX network's own features must score as the network does."""
     network = save_onnx(tmp_path / "e.onnx", ["B", 3, 32, 32], ("mean",))
     common = ("--data", small_data, "--task", "pose", "--out", tmp_path / "out")
@@ -169,7 +147,7 @@ def test_all_kinds_in_one_table(
     code, printed, error = run_probe(capsys, "--encoder", table, "--encoder", backbone, *common)
     assert code == 0, error
     assert f"{RESNET18} is left out" in printed
-    rows: dict[str, list[float]] = {}
+    rows = {}
     for record in read_records(tmp_path / "out" / "records.jsonl"):
         rows.setdefault(record.encoder, []).append(record.value)
     assert {str(network), str(table), backbone, f"{backbone}, untrained"} <= set(rows)
@@ -183,9 +161,7 @@ def test_all_kinds_in_one_table(
     assert error.count("\n") == 1
 
 
-def test_an_encoder_whose_features_are_no_numbers(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_encoder_whose_features_are_no_numbers(small_data, tiny, tmp_path, capsys):
     state = load_file(tiny / "encoder.safetensors")
     for name, value in state.items():
         if value.is_floating_point() and value.ndim == 4:

@@ -1,16 +1,12 @@
 """The pipeline of extraction: what runs ahead and behind, and what its bench says."""
 
-from __future__ import annotations
-
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from linear_probe.features import frozen
 from linear_probe.features.extraction import _AHEAD, Chunk, cut, extract
@@ -25,19 +21,19 @@ from tests.support.probing import CountingEncoder, all_of
 class Grey(FaceSet):
     """`count` grey pictures, each of its own brightness; some can't be read. Counts its reads."""
 
-    def __init__(self, count: int, bad: frozenset[int] = frozenset()) -> None:
+    def __init__(self, count, bad=frozenset()):
         super().__init__("grey", "all", [FaceRecord(f"{i}.png", b"") for i in range(count)])
         self.bad = bad
         self.asked = 0
 
-    def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+    def read(self, index, at_least=None):
         self.asked += 1
         if index in self.bad:
             raise BadImage("broken")
         return np.full((16, 16, 3), index, dtype=np.uint8)
 
 
-def chunks_of(source: EncoderSource, count: int, size: int) -> list[Chunk]:
+def chunks_of(source, count, size):
     return [Chunk(images, 16, [source]) for images in cut(range(count), size)]
 
 
@@ -49,11 +45,9 @@ def chunks_of(source: EncoderSource, count: int, size: int) -> list[Chunk]:
     bad=st.frozensets(st.integers(0, 22)),
     draw=st.randoms(use_true_random=False),
 )
-def test_each_picture_once_in_order(
-    count: int, piece: int, batch: int, bad: frozenset[int], draw: object
-) -> None:
+def test_each_picture_once_in_order(count, piece, batch, bad, draw):
     order = np.arange(count)
-    draw.shuffle(order)  # type: ignore[attr-defined]
+    draw.shuffle(order)
     source = EncoderSource("counting", CountingEncoder(), ["colour"])
     kept = list(extract(Grey(count, bad), order, chunks_of(source, count, piece), batch, "cpu"))
     assert [chunk.images for chunk, _ in kept] == cut(range(count), piece)
@@ -66,11 +60,11 @@ def test_each_picture_once_in_order(
     torch.testing.assert_close(values, expected.reshape(len(records), 3))
 
 
-def test_no_more_is_decoded_ahead_than_memory_is_for() -> None:
+def test_no_more_is_decoded_ahead_than_memory_is_for():
     faces, most = Grey(40), []
 
     class Watching(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             most.append(faces.asked - 2 * self.calls)  # beyond the batches of two that came before
             return super().__call__(images)
 
@@ -79,18 +73,18 @@ def test_no_more_is_decoded_ahead_than_memory_is_for() -> None:
     assert max(most) <= 2 * (1 + _AHEAD)
 
 
-def test_the_next_batches_are_decoded_while_the_encoder_works() -> None:
+def test_the_next_batches_are_decoded_while_the_encoder_works():
     """The encoder's first call returns only when the next batch has been decoded."""
     decoded = threading.Event()
 
     class Telling(Grey):
-        def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+        def read(self, index, at_least=None):
             if index == 2:
                 decoded.set()
             return super().read(index, at_least)
 
     class Waiting(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             assert decoded.wait(30)
             return super().__call__(images)
 
@@ -99,12 +93,12 @@ def test_the_next_batches_are_decoded_while_the_encoder_works() -> None:
 
 
 def test_an_error_of_writing_stops_the_run_and_keeps_the_finished_chunks(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, *arguments: object) -> None:
+    folder, tmp_path, monkeypatch
+):
+    def full(path, *arguments):
         if path.name.startswith("4-"):
             raise InputError("the disk is full")
-        write_features(path, *arguments)  # type: ignore[arg-type]
+        write_features(path, *arguments)
 
     monkeypatch.setattr(frozen, "_PIECE", 2)
     monkeypatch.setattr(frozen, "write_features", full)

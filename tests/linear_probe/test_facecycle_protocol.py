@@ -1,9 +1,6 @@
 """FaceCycle's protocols against torch's own layer, least squares and naive loops."""
 
-from __future__ import annotations
-
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ from torch import nn
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.probes.verification import plain_similarities
 from linear_probe.sources.baselines import PixelSource
-from linear_probe.tasks import Task
 from linear_probe.tasks.facecycle import (
     FaceCycleExpression,
     FaceCycleIdentity,
@@ -29,7 +25,7 @@ from ssl_faces.rendered import RenderedFaces
 module = import_module("linear_probe.tasks.facecycle")
 
 
-def some(n: int = 60, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+def some(n=60, dim=5):
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(n) % 3
     features = torch.randn(n, dim, generator=generator)
@@ -37,7 +33,7 @@ def some(n: int = 60, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     return features, targets
 
 
-def test_the_layer_is_torchs_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layer_is_torchs_by_a_loop(monkeypatch):
     monkeypatch.setattr(module, "BATCH", 60)  # one batch: the order drops out, but for rounding
     features, targets = some()
     weight, bias = train_linear_layer(features[None].double().float(), targets, epochs=30, seed=3)
@@ -60,7 +56,7 @@ def test_the_layer_is_torchs_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(bias, layer.bias.detach(), rtol=1e-2, atol=1e-2)
 
 
-def test_each_view_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_view_is_drawn_as_often(monkeypatch):
     """Each view has its own feature, so that the gradient's first step counts the draws."""
     n = 20_000
     views = torch.zeros(4, n, 4)
@@ -69,12 +65,12 @@ def test_each_view_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = torch.zeros(4)
     entropy = nn.functional.cross_entropy
 
-    def counting(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def counting(logits, targets):
         return entropy(logits, targets)
 
     original = torch.Tensor.__matmul__
 
-    def seen(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    def seen(self, other):
         counted.add_(self.detach().sum(dim=0))
         return original(self, other)
 
@@ -85,34 +81,28 @@ def test_each_view_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.015)
 
 
-def test_overflow_is_told() -> None:
+def test_overflow_is_told():
     features, targets = some()
     with pytest.raises(InputError, match="overflow"):
         train_linear_layer(features[None] * 1e30, targets, epochs=3)
 
 
-def prepared(task: Task, cache: Path) -> tuple[Features, Pictures]:
+def prepared(task, cache):
     pictures, source = Pictures(task.faces, task.indices), PixelSource(12)
     features = FeatureCache(cache)
     features.fill([source], pictures)
     return features.read(source, pictures, source.space), pictures
 
 
-def test_expression_takes_views_and_looks_at_no_validation(
-    small_data: Path, tmp_path: Path
-) -> None:
+def test_expression_takes_views_and_looks_at_no_validation(small_data, tmp_path):
     kind = facecycle_tasks(20)["expression"]
     task = kind(find_face_sets(small_data, "all"), replicates=20)
-    assert isinstance(task, FaceCycleExpression)
     features, pictures = prepared(task, tmp_path)
     assert len(task.views()) == len({view.factor for view in task.views()}) == 8
     assert "one of 8 views of each image (crop of 0.8-1.2 of the area, jitter 0.05" in task.protocol
     assert "20 epochs (the paper: 300)" in task.protocol
     # Rows of the view in another order than the features' own.
-    task.seen = [
-        features,
-        Features(features.values.flip(0) + 0.1, features.records[::-1].copy()),
-    ]
+    task.seen = [features, Features(features.values.flip(0) + 0.1, features.records[::-1].copy())]
     accuracy, _ = task.score(features, pictures)
     assert accuracy.hyperparameters == {}
     rows = task.rows(features, pictures)
@@ -123,11 +113,10 @@ def test_expression_takes_views_and_looks_at_no_validation(
     logits = features.values[torch.from_numpy(rows.test)] @ weight + bias
     targets = task.labels[features.records[rows.test]]
     assert accuracy.value == pytest.approx(100 * (logits.argmax(1).numpy() == targets).mean())
-    assert accuracy.predictions is not None
     assert task.tested() is None
 
 
-def test_views_are_augmented_as_by_the_authors() -> None:
+def test_views_are_augmented_as_by_the_authors():
     settings = module.AUGMENTATION
     assert (settings.crop_scale, settings.crop_ratio) == ((0.8, 1.2), (3 / 4, 4 / 3))
     assert (settings.flip_share, settings.grey_share) == (0.5, 0.2)
@@ -149,7 +138,7 @@ def test_views_are_augmented_as_by_the_authors() -> None:
     assert 0.3 < (reach < 0.97 * reach.max()).float().mean() < 1
 
 
-def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:
+def test_pose_is_least_squares(small_data, tmp_path):
     task = FaceCyclePose(find_face_sets(small_data, "all"), replicates=20)
     features, pictures = prepared(task, tmp_path)
     values = features.values[:, :20]
@@ -164,11 +153,10 @@ def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:
     assert found == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-4)
 
 
-def test_identity_takes_nothing_off(small_data: Path, tmp_path: Path) -> None:
+def test_identity_takes_nothing_off(small_data, tmp_path):
     task = FaceCycleIdentity(find_face_sets(small_data, "all"), replicates=20)
     features, pictures = prepared(task, tmp_path)
     accuracy, *_ = task.score(features, pictures)
-    assert accuracy.predictions is not None
     row = {task.faces.records[i].key: n for n, i in enumerate(features.records)}
     x = features.values.double().numpy()
     for keys, score in zip(accuracy.predictions.keys, accuracy.predictions.scores, strict=True):

@@ -1,17 +1,12 @@
 """Features are computed in chunks: interrupted, damaged, and by two processes at once."""
 
-from __future__ import annotations
-
 import threading
 import time
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.features import frozen as module
 from linear_probe.features.frozen import EncoderSource, FeatureCache
@@ -20,9 +15,7 @@ from tests.support.probing import CountingEncoder, all_of
 from tests.support.processes import begin, eventually
 
 
-def test_many_sources_in_small_pieces(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_sources_in_small_pieces(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     (folder / "4.png").write_bytes(b"")
     sources = [PixelSource(8), PixelSource(16), EncoderSource("counting", CountingEncoder())]
@@ -45,19 +38,17 @@ def test_many_sources_in_small_pieces(
 class Killed(CountingEncoder):
     """Stops the run in the middle."""
 
-    def __init__(self, calls: int, gain: float = 1.0) -> None:
+    def __init__(self, calls, gain=1.0):
         super().__init__(gain)
         self.most = calls
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images):
         if self.calls == self.most:
             raise KeyboardInterrupt
         return super().__call__(images)
 
 
-def test_a_stopped_run_goes_on_where_it_was(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
@@ -74,9 +65,7 @@ def test_a_stopped_run_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("change", ["weights", "picture"])
-def test_pieces_of_older_weights_or_pictures_are_not_used(
-    change: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_of_older_weights_or_pictures_are_not_used(change, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
@@ -92,7 +81,7 @@ def test_pieces_of_older_weights_or_pictures_are_not_used(
     np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
 
 
-def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
+def test_a_sources_features_do_not_depend_on_the_others(tmp_path):
     """Large JPEGs are decoded at a reduced size; a larger source beside must not change which."""
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -107,7 +96,7 @@ def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
-def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path) -> None:
+def test_one_encoder_by_two_names_is_computed_once(folder, tmp_path):
     one, other = CountingEncoder(), CountingEncoder()
     sources = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other, ["colour"])]
     cache = FeatureCache(tmp_path / "features")
@@ -122,11 +111,11 @@ def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path)
 class Slow(CountingEncoder):
     """Rests in its second call until there is a file `go on`; leaves a file for each call."""
 
-    def __init__(self, calls: Path) -> None:
+    def __init__(self, calls):
         super().__init__()
         self.place = calls
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images):
         found = super().__call__(images)
         (self.place / f"call {self.calls}").touch()
         if self.calls == 2:
@@ -134,12 +123,12 @@ class Slow(CountingEncoder):
         return found
 
 
-def fill_slowly(folder: Path, features: Path, calls: Path) -> None:
+def fill_slowly(folder, features, calls):
     module._PIECE = 2
     FeatureCache(features, batch_size=2).fill([EncoderSource("x", Slow(calls))], all_of(folder))
 
 
-def start_another(folder: Path, tmp_path: Path) -> BaseProcess:
+def start_another(folder, tmp_path):
     """Another process that fills the cache and rests in its second of four chunks."""
     calls, features = tmp_path / "calls", tmp_path / "features"
     calls.mkdir()
@@ -152,18 +141,15 @@ def start_another(folder: Path, tmp_path: Path) -> BaseProcess:
 
 
 def test_the_second_of_two_processes_waits_and_takes_the_firsts(
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    folder, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
     encoder = CountingEncoder()
     source = EncoderSource("y", encoder)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
 
-    def release() -> None:
+    def release():
         while "another process" not in caplog.text:
             time.sleep(0.02)
         (tmp_path / "calls" / "go on").touch()
@@ -177,14 +163,12 @@ def test_the_second_of_two_processes_waits_and_takes_the_firsts(
     assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
 
 
-def test_what_no_other_process_is_at_is_computed_before_waiting(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_no_other_process_is_at_is_computed_before_waiting(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
 
     class Other(CountingEncoder):
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             if self.calls == 3:  # the last chunk: all is computed while the other process rests
                 assert not (tmp_path / "calls" / "call 3").exists()
                 (tmp_path / "calls" / "go on").touch()
@@ -198,9 +182,7 @@ def test_what_no_other_process_is_at_is_computed_before_waiting(
     assert same.calls == 0
 
 
-def test_a_killed_process_blocks_nobody_and_its_pieces_serve(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_process_blocks_nobody_and_its_pieces_serve(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 2)
     process = start_another(folder, tmp_path)
     process.kill()

@@ -1,26 +1,22 @@
 """Frozen features: right, computed once, and what happens to pictures that are none."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.features.files import write_features
-from linear_probe.features.frozen import EncoderSource, FeatureCache, Precision
+from linear_probe.features.frozen import EncoderSource, FeatureCache
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data.pictures import square
 from tests.support.probing import CountingEncoder, all_of
 
 
-def test_features_are_the_encoders(folder: Path, tmp_path: Path) -> None:
+def test_features_are_the_encoders(folder, tmp_path):
     pictures, source = all_of(folder), EncoderSource("counting", CountingEncoder())
     cache = FeatureCache(tmp_path / "features", batch_size=3)
     assert cache.fill([source], pictures) == []
@@ -32,9 +28,7 @@ def test_features_are_the_encoders(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(found.values[i], expected, rtol=1e-5)
 
 
-def test_a_saved_encoders_features(
-    folder: Path, tmp_path: Path, save_tiny: Callable[..., Path]
-) -> None:
+def test_a_saved_encoders_features(folder, tmp_path, save_tiny):
     encoder = load_encoder(save_tiny(tmp_path / "e", identity=True))
     pictures, source = all_of(folder), EncoderSource("tiny", encoder)
     cache = FeatureCache(tmp_path / "features", batch_size=3)
@@ -46,12 +40,10 @@ def test_a_saved_encoders_features(
         torch.testing.assert_close(found[4:5], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_features_in_bf16_are_near_and_kept_apart(
-    folder: Path, tmp_path: Path, save_tiny: Callable[..., Path]
-) -> None:
+def test_features_in_bf16_are_near_and_kept_apart(folder, tmp_path, save_tiny):
     pictures, encoder = all_of(folder), load_encoder(save_tiny(tmp_path / "e"))
-    precisions: tuple[Precision, ...] = ("32", "bf16", "32")
-    found: dict[Precision, Tensor] = {}
+    precisions = ("32", "bf16", "32")
+    found = {}
     for precision in precisions:
         cache = FeatureCache(tmp_path / "features")
         source = EncoderSource("tiny", encoder, None, precision)
@@ -66,7 +58,7 @@ def test_features_in_bf16_are_near_and_kept_apart(
     assert gap < 0.02
 
 
-def test_the_second_time_nothing_is_computed(folder: Path, tmp_path: Path) -> None:
+def test_the_second_time_nothing_is_computed(folder, tmp_path):
     encoder = CountingEncoder()
     cache = FeatureCache(tmp_path / "features", batch_size=3)
     cache.fill([EncoderSource("counting", encoder)], all_of(folder))
@@ -78,7 +70,7 @@ def test_the_second_time_nothing_is_computed(folder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("change", ["weights", "picture", "name of a picture", "fewer pictures"])
-def test_what_changes_the_features_is_seen(change: str, folder: Path, tmp_path: Path) -> None:
+def test_what_changes_the_features_is_seen(change, folder, tmp_path):
     cache = FeatureCache(tmp_path / "features")
     cache.fill([EncoderSource("counting", CountingEncoder())], all_of(folder))
     encoder = CountingEncoder(gain=2.0 if change == "weights" else 1.0)
@@ -96,7 +88,7 @@ def test_what_changes_the_features_is_seen(change: str, folder: Path, tmp_path: 
     assert encoder.calls == 1
 
 
-def test_damaged_features_are_computed_anew(folder: Path, tmp_path: Path) -> None:
+def test_damaged_features_are_computed_anew(folder, tmp_path):
     cache = FeatureCache(tmp_path / "features")
     source = EncoderSource("counting", CountingEncoder())
     cache.fill([source], all_of(folder))
@@ -111,7 +103,7 @@ def test_damaged_features_are_computed_anew(folder: Path, tmp_path: Path) -> Non
         assert cache.read(source, all_of(folder), "corner").values.equal(before)
 
 
-def test_corrupt_pictures_are_skipped_and_listed_each_time(folder: Path, tmp_path: Path) -> None:
+def test_corrupt_pictures_are_skipped_and_listed_each_time(folder, tmp_path):
     (folder / "2.png").write_bytes(b"")
     (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:200])
     cache = FeatureCache(tmp_path / "features", batch_size=3)
@@ -126,7 +118,7 @@ def test_corrupt_pictures_are_skipped_and_listed_each_time(folder: Path, tmp_pat
     np.testing.assert_allclose(found.values[4], expected, rtol=1e-5)
 
 
-def test_no_picture_whole(folder: Path, tmp_path: Path) -> None:
+def test_no_picture_whole(folder, tmp_path):
     for path in folder.iterdir():
         path.write_bytes(b"no picture")
     cache = FeatureCache(tmp_path / "features")
@@ -135,7 +127,7 @@ def test_no_picture_whole(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "features").exists()
 
 
-def test_features_are_memory_mapped(folder: Path, tmp_path: Path) -> None:
+def test_features_are_memory_mapped(folder, tmp_path):
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("only Linux lists mapped files")
@@ -151,11 +143,11 @@ def test_features_are_memory_mapped(folder: Path, tmp_path: Path) -> None:
 class Wrong(CountingEncoder):
     """Gives what `change` makes of its features."""
 
-    def __init__(self, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    def __init__(self, change):
         super().__init__()
         self.change = change
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images):
         return self.change(super().__call__(images))
 
 
@@ -175,12 +167,7 @@ class Wrong(CountingEncoder):
         (lambda f: {"colour": f["colour"]}, "mine: gave no features 'corner'"),
     ],
 )
-def test_other_features_than_it_says(
-    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    shown: str,
-    folder: Path,
-    tmp_path: Path,
-) -> None:
+def test_other_features_than_it_says(change, shown, folder, tmp_path):
     cache = FeatureCache(tmp_path / "features")
     with pytest.raises(InputError, match=shown):
         cache.fill([EncoderSource("mine", Wrong(change))], all_of(folder))
@@ -188,10 +175,10 @@ def test_other_features_than_it_says(
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_features_that_are_no_numbers(bad: float, folder: Path, tmp_path: Path) -> None:
+def test_features_that_are_no_numbers(bad, folder, tmp_path):
     (folder / "0.png").write_bytes(b"")  # so that row and record differ
 
-    def spoil(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def spoil(features):
         features["corner"][[2, 4], 1] = bad
         return features
 
@@ -210,7 +197,7 @@ def test_features_that_are_no_numbers(bad: float, folder: Path, tmp_path: Path) 
     assert not any("corner" in name for name in names)
 
 
-def test_kept_features_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:
+def test_kept_features_that_are_no_numbers(folder, tmp_path):
     cache, source = FeatureCache(tmp_path / "features"), PixelSource(8)
     cache.fill([source], all_of(folder))
     (path,) = (tmp_path / "features").iterdir()
@@ -221,11 +208,11 @@ def test_kept_features_that_are_no_numbers(folder: Path, tmp_path: Path) -> None
         cache.read(source, all_of(folder), "grey 8x8")
 
 
-def test_spaces_of_like_names_are_kept_apart(folder: Path, tmp_path: Path) -> None:
+def test_spaces_of_like_names_are_kept_apart(folder, tmp_path):
     class Alike(CountingEncoder):
         feature_dims = {"a/b": 3, "a.b": 3}  # noqa: RUF012
 
-        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        def __call__(self, images):
             return dict(zip(self.feature_dims, super().__call__(images).values(), strict=True))
 
     cache, source = FeatureCache(tmp_path / "features"), EncoderSource("x", Alike())

@@ -1,15 +1,9 @@
 """Frontal faces of profiles, judged against photographs: on people made of two colours."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.experiments import edits
@@ -25,24 +19,22 @@ from linear_probe.experiments.frontal.run import (
     score,
 )
 from linear_probe.experiments.settings import FrontalSettings
-from linear_probe.records.measured import Measured
 from linear_probe.records.record import read_records
 from linear_probe.records.runner import run_experiment
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces.data import CFP
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
 
 PEOPLE, SIDE = 12, 16
 
 
-def put(path: Path, pixels: np.ndarray) -> None:
+def put(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.astype(np.uint8)).save(path)
 
 
 @pytest.fixture
-def cfp(tmp_path: Path) -> Path:
+def cfp(tmp_path):
     """A person's frontal images are one random pattern with a little noise; profiles are noise."""
     random = np.random.default_rng(0)
     rows = ["first,second,same,fold"]
@@ -75,43 +67,43 @@ class Method:
 
     picture_size = SIDE
 
-    def __init__(self, edit: Any) -> None:
+    def __init__(self, edit):
         self.edit = edit
 
-    def edits(self) -> dict[str, Any]:
+    def edits(self):
         return {FRONTAL: self.edit} if self.edit else {}
 
-    def to(self, device: str) -> Method:
+    def to(self, device):
         return self
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self):
         return {}
 
 
 class Oracle:
     """Gives the person's third frontal image, which no pair has."""
 
-    def __init__(self, pairs: ProfilePairs) -> None:
+    def __init__(self, pairs):
         of = pairs.people_of[pairs.frontal]
         third = np.array([pairs.frontal[of == who][2] for who in np.unique(of)])
         self.answers = pairs.images(third[pairs.people_of[pairs.profile]], SIDE)
         self.done = 0
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images):
         self.done += len(images)
         return self.answers[self.done - len(images) : self.done]
 
 
-def values(rows: list[Measured]) -> dict[tuple[str, str], float]:
+def values(rows):
     return {(row.encoder, f.metric): f.value for row in rows for f in row.figures}
 
 
 @pytest.fixture
-def pairs(cfp: Path) -> ProfilePairs:
+def pairs(cfp):
     return ProfilePairs.of(CFP(cfp, "test"))
 
 
-def scored(pairs: ProfilePairs, methods: dict[str, Any]) -> dict[tuple[str, str], float]:
+def scored(pairs, methods):
     judge = Judge(PixelSource(SIDE), pairs, 7, "cpu")
     rows, shown = score(pairs, judge, SIDE, methods, replicates=50)
     assert all(f.low <= f.value <= f.high or f.n == 0 for row in rows for f in row.figures)
@@ -119,7 +111,7 @@ def scored(pairs: ProfilePairs, methods: dict[str, Any]) -> dict[tuple[str, str]
     return values(rows)
 
 
-def test_pairs_are_of_a_frontal_and_a_profile_image(pairs: ProfilePairs) -> None:
+def test_pairs_are_of_a_frontal_and_a_profile_image(pairs):
     keys = [record.key for record in pairs.faces.records]
     assert len(pairs.same) == 4 * PEOPLE
     assert pairs.same.sum() == 2 * PEOPLE
@@ -131,7 +123,7 @@ def test_pairs_are_of_a_frontal_and_a_profile_image(pairs: ProfilePairs) -> None
         assert other != front
 
 
-def test_a_method_that_does_nothing_has_the_figures_of_the_input(pairs: ProfilePairs) -> None:
+def test_a_method_that_does_nothing_has_the_figures_of_the_input(pairs):
     found = scored(pairs, {"nothing": Method(lambda x: x), "mirror": Method(lambda x: x.flip(-1))})
     metrics = {metric for _, metric in found}
     assert metrics == {
@@ -147,7 +139,7 @@ def test_a_method_that_does_nothing_has_the_figures_of_the_input(pairs: ProfileP
     assert found[INPUT, "rank-1"] < 40
 
 
-def test_a_method_that_knows_the_truth_is_right(pairs: ProfilePairs) -> None:
+def test_a_method_that_knows_the_truth_is_right(pairs):
     found = scored(pairs, {"truth": Method(Oracle(pairs))})
     assert found["truth", "accuracy"] == 100
     assert found["truth", "rank-1"] == 100
@@ -157,16 +149,16 @@ def test_a_method_that_knows_the_truth_is_right(pairs: ProfilePairs) -> None:
     assert (OTHER_PHOTO, "rank-1") not in found, "its own photograph is in the gallery"
 
 
-def test_one_face_for_everybody_is_at_chance(pairs: ProfilePairs) -> None:
+def test_one_face_for_everybody_is_at_chance(pairs):
     found = scored(pairs, {"one": Method(lambda x: torch.full_like(x, 0.5))})
     assert found["one", "accuracy"] == 50
     assert found["one", "rank-1"] == pytest.approx(100 / PEOPLE)
 
 
-def test_the_whole_command(cfp: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
-    kinds: list[bool] = []
+def test_the_whole_command(cfp, tmp_path, monkeypatch, capsys):
+    kinds = []
 
-    def load(run: str, *, untrained: bool, seed: int) -> Method:
+    def load(run, *, untrained, seed):
         kinds.append(untrained)
         return Method(lambda x: x / 2 if untrained else x)
 
@@ -187,7 +179,7 @@ def test_the_whole_command(cfp: Path, tmp_path: Path, monkeypatch: Patch, capsys
     assert kinds == [True, False, False]
 
 
-def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) -> None:
+def test_what_can_not_be_judged(cfp, tmp_path, pairs):
     text = message_of(run_experiment, FrontalSettings(run=["mine"], recogniser="mine"), tmp_path)
     assert text.startswith("--recogniser mine: is the run that it judges")
     assert "no_such_one: no card.json there" in message_of(recogniser, "no_such_one")
@@ -211,9 +203,9 @@ def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) 
     assert text.startswith("000/profile/01.png: its person has no other frontal photograph than")
 
 
-def test_the_panel_has_what_a_method_makes_of_the_frontal_photographs(pairs: ProfilePairs) -> None:
+def test_the_panel_has_what_a_method_makes_of_the_frontal_photographs(pairs):
     class Editor(Method):
-        def edits(self) -> dict[str, Any]:
+        def edits(self):
             return {
                 FRONTAL: lambda images: images,
                 NEUTRAL: lambda images: 1 - images,

@@ -1,9 +1,6 @@
 """Identification: rates against all galleries and naive loops, and what the scored half teaches."""
 
-from __future__ import annotations
-
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +13,16 @@ from linear_probe.probes.gallery import Searches, gallery_of, rand_index
 from linear_probe.records.record import read_records
 from linear_probe.tasks.identification import FALSE_POSITIVES, Identification, rates_of
 from ssl_faces.rendered import RenderedFaces
-from tests.support.types import Capsys
 
 
-def some_codes(people: int, each: int, spread: float = 1.0) -> tuple[torch.Tensor, list[str]]:
+def some_codes(people, each, spread=1.0):
     draw = torch.Generator().manual_seed(3)
     centres = torch.randn(people, 1, 6, generator=draw)
     codes = centres + spread * torch.randn(people, each, 6, generator=draw)
     return codes.flatten(0, 1), [f"p{i}" for i in range(people) for _ in range(each)]
 
 
-def test_rates_are_means_over_all_galleries() -> None:
+def test_rates_are_means_over_all_galleries():
     codes, names = some_codes(8, 3)
     gallery = gallery_of(names)
     assert gallery.first.tolist() == [3 * i for i in range(8)]
@@ -64,7 +60,7 @@ def test_rates_are_means_over_all_galleries() -> None:
     assert searches.false_positives(chosen - 1e-4, 4).mean() > 0.19
 
 
-def test_people_with_many_images_count_no_more_than_five_times() -> None:
+def test_people_with_many_images_count_no_more_than_five_times():
     gallery = gallery_of(["a"] * 40 + ["b", "c", "c"])
     assert gallery.first.tolist() == [0, 40, 41]
     assert gallery.person.tolist() == [0] * 5 + [2]
@@ -72,7 +68,7 @@ def test_people_with_many_images_count_no_more_than_five_times() -> None:
     assert gallery.probes[[0, 4]].tolist() == [1, 39]
 
 
-def test_the_rand_index_is_scikit_learns() -> None:
+def test_the_rand_index_is_scikit_learns():
     draw = np.random.default_rng(0)
     groups, people = draw.integers(0, 5, 60), draw.integers(0, 4, 60)
     weights = np.ones((3, 60))
@@ -86,11 +82,11 @@ def test_the_rand_index_is_scikit_learns() -> None:
 
 
 @pytest.fixture(scope="module")
-def task() -> Identification:
+def task():
     return Identification([RenderedFaces(1400, 140, "all", size=32)], replicates=20)
 
 
-def test_the_scored_half_chooses_nothing(task: Identification) -> None:
+def test_the_scored_half_chooses_nothing(task):
     codes = torch.randn(1400, 6, generator=torch.Generator().manual_seed(0))
     features = Features(codes, np.arange(1400))
     chosen = task.choose(features)
@@ -117,7 +113,7 @@ def test_the_scored_half_chooses_nothing(task: Identification) -> None:
     assert row["fpir"]["value"] < 3 * 100 * FALSE_POSITIVES
 
 
-def test_run_scores_it(tiny: Path, tmp_path: Path) -> None:
+def test_run_scores_it(tiny, tmp_path):
     words = ["--encoder", str(tiny), "--data", "rendered:1400", "--out", str(tmp_path)]
     more = ["--task", "identification", "--features", "expression", "--no-baselines"]
     assert main(["run", *words, *more, "--bootstrap", "20"]) == 0
@@ -127,9 +123,7 @@ def test_run_scores_it(tiny: Path, tmp_path: Path) -> None:
     assert "people" in records["adjusted Rand index"].note
 
 
-def test_few_people(
-    tmp_path: Path, tiny: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_people(tmp_path, tiny, capsys, monkeypatch):
     words = ["run", "--encoder", str(tiny), "--out", str(tmp_path), "--task", "identification"]
     assert main([*words, "--data", "rendered:8"]) == 2
     assert "identification needs LFW, CFP or rendered faces" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """Bootstrap intervals: what is drawn together, and that they cover."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -12,14 +10,14 @@ from linear_probe.tasks.identity import person_numbers
 from ssl_faces.data import FacePair
 
 
-def test_rows_are_drawn_n_at_a_time() -> None:
+def test_rows_are_drawn_n_at_a_time():
     weights = row_weights(7, 50, seed=0)
     assert weights.shape == (50, 7)
     assert (weights.sum(axis=1) == 7).all()
     assert len(np.unique(weights, axis=0)) > 40
 
 
-def test_clusters_stay_together() -> None:
+def test_clusters_stay_together():
     clusters = np.array([3, 3, 9, 9, 9, 5])
     weights = cluster_weights(clusters, 50, seed=0)
     for cluster in (3, 9):
@@ -28,7 +26,7 @@ def test_clusters_stay_together() -> None:
     assert (weights[:, 0] + weights[:, 2] + weights[:, 5] == 3).all()
 
 
-def test_pairs_that_share_a_person_vary_together() -> None:
+def test_pairs_that_share_a_person_vary_together():
     people = np.array([[0, 1], [1, 2], [2, 2], [2, 2], [3, 4]])
     weights = pair_weights(people, np.arange(5) * 0, 20000, seed=0)
     assert np.allclose(weights.sum(axis=1), 5, rtol=1e-5)
@@ -42,7 +40,7 @@ def test_pairs_that_share_a_person_vary_together() -> None:
     assert related[2, 3] == pytest.approx(1)
 
 
-def test_strata_keep_their_number_of_pairs() -> None:
+def test_strata_keep_their_number_of_pairs():
     strata = np.array([0, 1, 0, 1, 0, 1])
     weights = pair_weights(np.arange(12).reshape(6, 2), strata, 2000, seed=0)
     for stratum in (0, 1):
@@ -54,9 +52,7 @@ def test_strata_keep_their_number_of_pairs() -> None:
 
 
 @pytest.mark.parametrize("connected", ["eigenvalues", "incidence"])
-def test_pairs_of_people_who_differ_need_people_to_be_covered(
-    connected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_of_people_who_differ_need_people_to_be_covered(connected, monkeypatch):
     """As in CFP: ten folds of people, each in several pairs, some easier to verify."""
     if connected == "incidence":
         monkeypatch.setattr(intervals, "_MOST_PAIRS", 0)
@@ -80,7 +76,7 @@ def test_pairs_of_people_who_differ_need_people_to_be_covered(
         assert covered["people"] <= 0.985
 
 
-def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(200):
@@ -90,7 +86,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.89 <= covered / 200 <= 0.99
 
 
-def test_clustered_errors_need_clusters_to_be_covered() -> None:
+def test_clustered_errors_need_clusters_to_be_covered():
     rng = np.random.default_rng(0)
     clusters = np.repeat(np.arange(40), 10)
     covered = {"clusters": 0, "rows": 0}
@@ -106,11 +102,11 @@ def test_clustered_errors_need_clusters_to_be_covered() -> None:
     assert covered["rows"] < 75
 
 
-def test_nan_replicates_are_left_out() -> None:
+def test_nan_replicates_are_left_out():
     assert interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
 
 
-def test_who_is_in_the_pairs() -> None:
+def test_who_is_in_the_pairs():
     """By name; without one by the pairs that show one person."""
     pairs = [
         *(FacePair("a1", "a2", True, 0), FacePair("a1", "x1", False, 0)),

@@ -1,9 +1,6 @@
 """Records that are kept for the pages, and comparisons whose tables are made of them again."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ from tests.support.comparisons import a_method, a_run, outcome, save, scored
 from tests.support.records import ONE
 
 
-def a_comparison(folder: Path) -> Path:
+def a_comparison(folder):
     """Two seeds of one method and one of another, one that failed, a baseline, an untrained one;
     one figure is tied with the best, one chosen at the edge of its grid."""
     pairs = {"task": "identity", "data_set": "LFW", "split": "pairs"}
@@ -56,14 +53,14 @@ def a_comparison(folder: Path) -> Path:
     return save(folder, rows, methods)
 
 
-def kept(tmp_path: Path) -> Path:
+def kept(tmp_path):
     file = tmp_path / "kept/some.jsonl.gz"
     words = ["--out", str(file), "--overwrite"]
     assert main(["keep", str(a_comparison(tmp_path)), *words]) == 0
     return file
 
 
-def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path: Path) -> None:
+def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path):
     file = kept(tmp_path)
     table = as_table(comparison(a_comparison(tmp_path)))
     assert pivot(kept_lines(file)) == (table.header, table.body)
@@ -73,11 +70,11 @@ def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path: Path) -> None:
     assert "*" in next(row for row in table.body if row[0] == "c")[3]
 
 
-def test_it_tells_of_no_place(tmp_path: Path) -> None:
+def test_it_tells_of_no_place(tmp_path):
     file = kept(tmp_path)
     records = read_records(file)
     assert {r.encoder for r in records if r.task == "expression"} == {
-        *("a/seed0", "a/seed1", "b/seed0", "b/seed0, untrained", "c/seed0", "HOG"),
+        *("a/seed0", "a/seed1", "b/seed0", "b/seed0, untrained", "c/seed0", "HOG")
     }
     assert str(tmp_path) not in "".join(r.to_json() for r in records)
     assert str(tmp_path) not in table_beside(file).read_text()
@@ -86,7 +83,7 @@ def test_it_tells_of_no_place(tmp_path: Path) -> None:
     assert file.read_bytes() == before  # no time in it
 
 
-def test_a_table_that_can_not_be_used(tmp_path: Path) -> None:
+def test_a_table_that_can_not_be_used(tmp_path):
     path = table_beside(tmp_path / "some.jsonl.gz")
     with pytest.raises(InputError, match=r"some\.csv: can't be read"):
         kept_lines(tmp_path / "some.jsonl.gz")
@@ -95,7 +92,7 @@ def test_a_table_that_can_not_be_used(tmp_path: Path) -> None:
         kept_lines(tmp_path / "some.jsonl.gz")
 
 
-def test_keeping_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keeping_runs(tmp_path, capsys):
     for name in "ab":
         write_records(tmp_path / name / "records.jsonl", [replace(ONE, encoder=name)])
     file = tmp_path / "kept.jsonl.gz"

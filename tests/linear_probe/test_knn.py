@@ -1,7 +1,5 @@
 """The neighbours' vote against a naive loop."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from linear_probe.probes.knn import KNN, knn_classes, neighbours_of
 
 
 @pytest.mark.parametrize("neighbours", [1, 7, 500])
-def test_votes_by_a_loop(neighbours: int) -> None:
+def test_votes_by_a_loop(neighbours):
     draw = torch.Generator().manual_seed(0)
     train = torch.randn(300, 6, generator=draw) * torch.tensor([1.0, 5, 0.1, 1, 1, 1]) + 3
     test = torch.randn(270, 6, generator=draw) * torch.tensor([1.0, 5, 0.1, 1, 1, 1]) + 3
@@ -30,7 +28,7 @@ def test_votes_by_a_loop(neighbours: int) -> None:
         assert klass == int(np.argmax(votes))
 
 
-def test_scales_and_constants_of_features_do_not_matter() -> None:
+def test_scales_and_constants_of_features_do_not_matter():
     draw = torch.Generator().manual_seed(1)
     train, test = torch.randn(100, 5, generator=draw), torch.randn(40, 5, generator=draw)
     targets = torch.randint(0, 3, (100,), generator=draw)
@@ -41,7 +39,7 @@ def test_scales_and_constants_of_features_do_not_matter() -> None:
     assert torch.equal(knn_classes(with_constant[0], targets, with_constant[1], 9), plain)
 
 
-def test_no_more_neighbours_than_the_smallest_class_has_rows() -> None:
+def test_no_more_neighbours_than_the_smallest_class_has_rows():
     targets = torch.tensor([0] * 50 + [2] * 3)
     assert neighbours_of(targets) == 3  # class 1 has no row
     assert neighbours_of(targets, 2) == 2

@@ -1,16 +1,13 @@
 """The leakage matrix from records, by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.leakage import leakage, scores
 from ssl_faces import InputError
 from tests.support.records import ONE
@@ -18,13 +15,13 @@ from tests.support.records import ONE
 ANGLES = np.array([-30.0, 0.0, 10.0, 50.0, 20.0])  # median 10; mean distance 20
 
 
-def keep(folder: Path, record: Record, targets: np.ndarray, kind: str) -> None:
+def keep(folder, record, targets, kind):
     n = len(targets)
-    predictions = Predictions(kind, [""] * n, targets, targets, np.zeros((n, 0)))  # type: ignore[arg-type]
+    predictions = Predictions(kind, [""] * n, targets, targets, np.zeros((n, 0)))
     write_predictions(predictions_path(folder, record), predictions)
 
 
-def some(folder: Path, space: str, recall: float, error: float, area: float, seed: int = 0) -> list:
+def some(folder, space, recall, error, area, seed=0):
     base = replace(ONE, feature_space=space, seed=seed, n=5)
     expression = [
         replace(base, value=70.0),
@@ -56,7 +53,7 @@ def some(folder: Path, space: str, recall: float, error: float, area: float, see
     return [*expression, *pose, *identity]
 
 
-def test_normalised_by_hand(tmp_path: Path) -> None:
+def test_normalised_by_hand(tmp_path):
     records = some(tmp_path, "expression", 62.5, 10.0, 60.0)
     records += some(tmp_path, "identity", 25.0, 20.0, 90.0)
     write_records(tmp_path / RECORDS_FILE, records)
@@ -73,7 +70,7 @@ def test_normalised_by_hand(tmp_path: Path) -> None:
     assert "mean class recall 62.50 %" in text
 
 
-def test_light_is_a_factor_where_it_was_scored(tmp_path: Path) -> None:
+def test_light_is_a_factor_where_it_was_scored(tmp_path):
     records = some(tmp_path, "expression", 62.5, 10.0, 60.0)
     light = [
         replace(r, task="light", data_set="rendered faces", metric=f"MAE {angle}", value=value)
@@ -88,7 +85,7 @@ def test_light_is_a_factor_where_it_was_scored(tmp_path: Path) -> None:
     assert "| a | expression | 0.50 | 0.50 | 0.20 | 0.50 |" in leakage(tmp_path, markdown=True)
 
 
-def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:
+def test_the_mean_over_seeds_without_points_of_curves(tmp_path):
     records = some(tmp_path, "expression", 50.0, 11.0, 60.0)
     records += some(tmp_path, "expression", 60.0, 11.0, 60.0, seed=1)
     records += [
@@ -100,7 +97,7 @@ def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:
     assert score.raw == "mean class recall 55.00 %"
 
 
-def test_without_what_tells_chance(tmp_path: Path) -> None:
+def test_without_what_tells_chance(tmp_path):
     with pytest.raises(InputError, match=r"records\.jsonl"):
         leakage(tmp_path)
     write_records(tmp_path / RECORDS_FILE, [replace(ONE, metric="mean class recall")])

@@ -1,20 +1,17 @@
 """The logistic probe against scikit-learn, and what it may not see."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from linear_probe.probes import logistic_solver
 from linear_probe.probes.linear import Standardiser
 from linear_probe.probes.logistic import L2_GRID, fit_logistic, fit_splits, solve
 
 
-def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+def data(n=240, d=12, classes=4, seed=0):
     """Correlated features of very unequal scale, and noisy classes."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) * 10.0 ** rng.uniform(-3, 3, d) + 5
@@ -23,16 +20,14 @@ def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Te
     return torch.from_numpy(x), torch.from_numpy(y)
 
 
-def validation_of(n: int) -> np.ndarray:
+def validation_of(n):
     return np.arange(n) % 10 == 0
 
 
 @pytest.mark.parametrize(
     ("l2", "preconditioned"), [*((l2, True) for l2 in L2_GRID), (10.0, False), (1e-2, False)]
 )
-def test_solution_is_scikit_learns(
-    l2: float, preconditioned: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_solution_is_scikit_learns(l2, preconditioned, monkeypatch):
     if not preconditioned:
         monkeypatch.setattr(logistic_solver, "MOST_PRECONDITIONED", 0)
     features, targets = data()
@@ -49,7 +44,7 @@ def test_solution_is_scikit_learns(
 
 
 @pytest.mark.parametrize("l2", [1.0, 1e-2, 1e-4])
-def test_with_fewer_rows_than_features_too(l2: float) -> None:
+def test_with_fewer_rows_than_features_too(l2):
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(40, 90)))
     targets = torch.from_numpy(rng.integers(0, 5, 40))
@@ -65,7 +60,7 @@ def test_with_fewer_rows_than_features_too(l2: float) -> None:
     torch.testing.assert_close(again[0][0], weight)
 
 
-def test_defaults_in_float32_are_as_good() -> None:
+def test_defaults_in_float32_are_as_good():
     features, targets = data(n=2000, d=60)
     validation = validation_of(len(features))
     predictor = fit_logistic(features.float(), targets, validation)
@@ -78,7 +73,7 @@ def test_defaults_in_float32_are_as_good() -> None:
     assert np.abs(found.numpy() - expected).max() < 0.02
 
 
-def test_choice_is_the_grids_best_on_validation_rows() -> None:
+def test_choice_is_the_grids_best_on_validation_rows():
     features, targets = data(n=400)
     validation = validation_of(len(features))
     predictor = fit_logistic(features, targets, validation, most_steps=2000, tolerance=1e-8)
@@ -93,7 +88,7 @@ def test_choice_is_the_grids_best_on_validation_rows() -> None:
     assert predictor.l2 == max(L2_GRID, key=lambda l2: (accuracies[l2], l2))
 
 
-def test_splits_together_are_splits_alone() -> None:
+def test_splits_together_are_splits_alone():
     features, targets = data(n=300)
     rng = np.random.default_rng(0)
     validations = rng.uniform(size=(3, 300)) < 0.2
@@ -107,7 +102,7 @@ def test_splits_together_are_splits_alone() -> None:
 
 
 @pytest.mark.parametrize("bytes_", [1, 1 << 30])
-def test_blocks_of_rows_change_nothing(bytes_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_rows_change_nothing(bytes_, monkeypatch):
     features, targets = data(n=600)
     weight, bias = solve(features, targets, 1e-2, tolerance=1e-8)
     monkeypatch.setattr(logistic_solver, "_BLOCK_BYTES", bytes_)
@@ -116,7 +111,7 @@ def test_blocks_of_rows_change_nothing(bytes_: int, monkeypatch: pytest.MonkeyPa
     torch.testing.assert_close(again_bias, bias, rtol=1e-6, atol=1e-8)
 
 
-def test_tells_when_the_choice_is_at_the_edge() -> None:
+def test_tells_when_the_choice_is_at_the_edge():
     features, targets = data()
     validation = validation_of(len(features))
     assert fit_logistic(features, targets, validation, l2_grid=(1e-2,)).at_grid_edge
@@ -124,7 +119,7 @@ def test_tells_when_the_choice_is_at_the_edge() -> None:
     assert free.at_grid_edge == (free.l2 != 1e-2)
 
 
-def test_constant_features_and_other_scales_do_no_harm() -> None:
+def test_constant_features_and_other_scales_do_no_harm():
     features, targets = data()
     validation = validation_of(len(features))
     plain = fit_logistic(features, targets, validation)

@@ -1,10 +1,5 @@
 """Tasks on sets of their owners' layouts: folds, pose across sets, valence and arousal, pairs."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -28,7 +23,6 @@ from linear_probe.tasks import (
 from linear_probe.tasks.affect import concordance
 from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.light import Light
-from linear_probe.tasks.task import Task
 from ssl_faces import InputError
 from ssl_faces.data import (
     CPLFW,
@@ -54,7 +48,7 @@ from tests.support.layouts import (
 from tests.support.small_sets import write_fer2013, write_keypoints, write_lfw
 
 
-def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -> Features:
+def made_up(task, signal, noise=1.0, seed=0):
     """Features of the task's pictures: [records, D] `signal`, and noise."""
     draw = np.random.default_rng(seed)
     values = signal[task.indices] + noise * draw.standard_normal(
@@ -63,20 +57,20 @@ def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -
     return Features(torch.from_numpy(values).float(), task.indices)
 
 
-def one_hot(labels: np.ndarray, classes: int = 7) -> np.ndarray:
+def one_hot(labels, classes=7):
     return np.eye(classes)[np.maximum(labels, 0)]
 
 
-def pictures_of(task: Task) -> Pictures:
+def pictures_of(task):
     return Pictures(task.faces, task.indices)
 
 
-def titles(kind: type[Task], face_sets: Sequence[FaceSet]) -> list[tuple[str, str]]:
+def titles(kind, face_sets):
     tasks = [kind([faces]) for faces in kind.serving(face_sets)]
     return [(task.data_set, task.split) for task in tasks]
 
 
-def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
+def test_a_task_is_scored_on_each_set_that_serves(tmp_path):
     write_fer2013(tmp_path)
     write_keypoints(tmp_path)
     write_lfw(tmp_path)
@@ -112,14 +106,14 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
             kind(sets)
 
 
-def test_rendered_faces_serve_what_they_carry() -> None:
+def test_rendered_faces_serve_what_they_carry():
     faces = RenderedFaces(240, 60, "all", size=16)
     serving = {name for name, kind in TASKS.items() if kind.serving([faces])}
     expected = {"expression", "pose", "identity", "landmarks", "light", "affect", "attributes"}
     assert serving == {*expected, "identification"}
 
 
-def test_light_of_rendered_faces() -> None:
+def test_light_of_rendered_faces():
     faces = RenderedFaces(240, 60, "all", size=16)
     task = Light([faces], replicates=20)
     features, pictures = made_up(task, task.targets, 0.01), pictures_of(task)
@@ -137,14 +131,12 @@ def test_light_of_rendered_faces() -> None:
     assert all(
         f.value == pytest.approx(r.value, rel=0.25)
         for f, r in zip(
-            task.score(noise, pictures),
-            task.references(noise, pictures)[0].figures,
-            strict=True,
+            task.score(noise, pictures), task.references(noise, pictures)[0].figures, strict=True
         )
     )
 
 
-def test_landmarks_of_rendered_faces() -> None:
+def test_landmarks_of_rendered_faces():
     faces = RenderedFaces(240, 60, "all", size=32)
     task = Landmarks([faces], replicates=20)
     features, pictures = made_up(task, task.targets[:, ::6], 0.01), pictures_of(task)
@@ -164,13 +156,13 @@ def test_landmarks_of_rendered_faces() -> None:
 
 
 @pytest.fixture
-def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_folds(monkeypatch):
     """Fewer fits."""
     monkeypatch.setattr(CKPlus, "fold_count", 2)
 
 
 @pytest.mark.usefixtures("two_folds")
-def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
+def test_ckplus_is_predicted_out_of_fold(tmp_path):
     task = Expression([CKPlus(ckplus(tmp_path), "all")], replicates=40)
     features, pictures = made_up(task, one_hot(task.labels), 0.3), pictures_of(task)
     accuracy, recall, *_ = task.score(features, pictures)
@@ -203,7 +195,7 @@ def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("two_folds")
-def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
+def test_ckplus_folds_never_see_the_person_they_score(tmp_path):
     task = Expression([CKPlus(ckplus(tmp_path), "all")], replicates=5)
     features, pictures = made_up(task, one_hot(task.labels)), pictures_of(task)
     rows = task.rows(features, pictures, 1)
@@ -215,7 +207,7 @@ def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
 
 
-def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path: Path) -> None:
+def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path):
     w300lp(tmp_path / "lp", photographs=30)
     aflw2000(tmp_path / "aflw")
     sets = find_face_sets(tmp_path, "all")
@@ -242,7 +234,7 @@ def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path: Path) -> No
     assert "bootstrap over pictures" in task.protocol
 
 
-def affect_faces(root: Path, count: int = 160) -> FaceSet:
+def affect_faces(root, count=160):
     draw = np.random.default_rng(3)
 
     class Faces(FaceSet):
@@ -257,7 +249,7 @@ def affect_faces(root: Path, count: int = 160) -> FaceSet:
     return Faces("x", "all", records, test=lambda: Faces("x", "test", records[count // 2 :]))
 
 
-def test_affect_by_torchmetrics(tmp_path: Path) -> None:
+def test_affect_by_torchmetrics(tmp_path):
     task = Affect([affect_faces(tmp_path)], replicates=30)
     signal = np.nan_to_num(task.targets)
     features, pictures = made_up(task, signal, 0.6), pictures_of(task)
@@ -280,7 +272,7 @@ def test_affect_by_torchmetrics(tmp_path: Path) -> None:
     assert abs(reference[0].value) < 1e-6, "a constant agrees with nothing"
 
 
-def test_weighted_concordance_is_that_of_repeated_rows() -> None:
+def test_weighted_concordance_is_that_of_repeated_rows():
     draw = np.random.default_rng(0)
     targets = draw.standard_normal(50) + 7
     predicted = 0.5 * targets + draw.standard_normal(50)
@@ -291,7 +283,7 @@ def test_weighted_concordance_is_that_of_repeated_rows() -> None:
         assert value == pytest.approx(float(ConcordanceCorrCoef()(y, x)), abs=1e-5)
 
 
-def test_few_training_pictures_keep_each_class(tmp_path: Path) -> None:
+def test_few_training_pictures_keep_each_class(tmp_path):
     class Faces(FaceSet):
         title, split = "made up", "x"
 
@@ -309,14 +301,14 @@ def test_few_training_pictures_keep_each_class(tmp_path: Path) -> None:
         assert task.split == "x, 100 training pictures"
 
 
-def test_cut_faces_have_features_of_their_own(tmp_path: Path) -> None:
+def test_cut_faces_have_features_of_their_own(tmp_path):
     whole, cut = (AffectNet(affectnet_csv(tmp_path, boxes), "all") for boxes in (False, True))
     one, other = (Pictures(faces, np.arange(3)) for faces in (whole, cut))
     assert one.hashes == other.hashes
     assert one.fingerprint != other.fingerprint
 
 
-def test_cplfw_pairs_without_a_picture(tmp_path: Path) -> None:
+def test_cplfw_pairs_without_a_picture(tmp_path):
     images = cplfw(tmp_path) / "images"
     (images / "Ann_0_1.jpg").unlink()
     (images / "Ann_1_1.jpg").write_bytes(b"broken")

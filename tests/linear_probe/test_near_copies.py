@@ -1,9 +1,5 @@
 """Near-copies of test images are left out of a probe's training, and figures without them lead."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,18 +15,16 @@ COPIES = 6
 
 
 @pytest.fixture(scope="module")
-def people(real_data: Path) -> list[Image.Image]:
+def people(real_data):
     return [first for first, _ in photographs_of_people(real_data)]
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
 
 
-def test_they_are_in_neither_the_probe_nor_the_bank(
-    people: list[Image.Image], tmp_path: Path
-) -> None:
+def test_they_are_in_neither_the_probe_nor_the_bank(people, tmp_path):
     test = [*(CHANGES["darker"](image) for image in people[:COPIES]), *people[40:]]
     for usage, images in (("Training", people[:40]), ("PublicTest", test)):
         for place, kind in enumerate(("happy", "sad")):
@@ -57,7 +51,6 @@ def test_they_are_in_neither_the_probe_nor_the_bank(
     ]
     originals = task.originals(features.records[rows.test])
     predicted = figures[1].predictions
-    assert predicted is not None
     correct = predicted.predicted == predicted.targets
     assert figures[0].value == pytest.approx(100 * correct[originals].mean())
     assert figures[1].value == pytest.approx(100 * correct.mean())
@@ -65,7 +58,7 @@ def test_they_are_in_neither_the_probe_nor_the_bank(
         assert "6 training pictures left out as near-copies of test pictures" in figure.note
 
 
-def test_attributes_have_figures_without_them(people: list[Image.Image], tmp_path: Path) -> None:
+def test_attributes_have_figures_without_them(people, tmp_path):
     root = tmp_path / "UTKFace"
     root.mkdir()
     for i, image in enumerate(people):

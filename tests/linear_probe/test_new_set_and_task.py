@@ -1,14 +1,8 @@
 """A new data set, task, probe, kind of encoder or loader of a method is one file, and nothing else
 is touched."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +25,6 @@ from ssl_faces.encoders import encoder
 from ssl_faces.methods import loading
 from tests.support.probing import refused, run
 from tests.support.small_sets import noise, save_grey
-from tests.support.types import Capsys, Patch
 
 SET = """
 from ssl_faces.data.faces import FaceRecord, Skipped
@@ -163,12 +156,12 @@ def load(source, untrained):
 
 
 @pytest.fixture
-def drop(tmp_path: Path, monkeypatch: Patch) -> Iterator[Callable[..., ModuleType]]:
+def drop(tmp_path, monkeypatch):
     """Puts a file beside the modules of a package, whose registry forgets it after the test."""
-    dropped: list[str] = []
-    before: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    dropped = []
+    before = []
 
-    def put(package: ModuleType, name: str, text: str, registry: dict[Any, Any]) -> ModuleType:
+    def put(package, name, text, registry):
         folder = tmp_path / package.__name__
         folder.mkdir()
         (folder / f"{name}.py").write_text(text)
@@ -187,9 +180,7 @@ def drop(tmp_path: Path, monkeypatch: Patch) -> Iterator[Callable[..., ModuleTyp
         registry.update(kept)
 
 
-def test_a_new_data_set_and_a_new_task_are_one_file_each(
-    tiny: Path, tmp_path: Path, capsys: Capsys, drop: Callable[..., ModuleType]
-) -> None:
+def test_a_new_data_set_and_a_new_task_are_one_file_each(tiny, tmp_path, capsys, drop):
     drop(ssl_faces.data.sets, "heads", SET, recognised.REGISTRY)
     drop(linear_probe.tasks, "tilt", TASK, task.REGISTRY)
     given = ("--encoder", tiny, "--features", "expression", "--out", tmp_path / "out")
@@ -216,9 +207,7 @@ def test_a_new_data_set_and_a_new_task_are_one_file_each(
 
 
 @pytest.mark.usefixtures("few_rendered")
-def test_a_new_probe_and_a_new_kind_of_encoder_are_one_file_each(
-    tmp_path: Path, drop: Callable[..., ModuleType]
-) -> None:
+def test_a_new_probe_and_a_new_kind_of_encoder_are_one_file_each(tmp_path, drop):
     drop(linear_probe.probes, "nearest_mean", PROBE, kinds._KINDS)
     drop(linear_probe.sources, "brightness", SOURCE, opening.KINDS)
     words = ("--no-baselines", "--data", "rendered", "--task", "expression")
@@ -231,9 +220,7 @@ def test_a_new_probe_and_a_new_kind_of_encoder_are_one_file_each(
     assert "; nearest mean: the class with the nearest mean" in one.protocol
 
 
-def test_a_new_encoder_and_a_loader_of_a_method_are_one_file_each(
-    tmp_path: Path, drop: Callable[..., ModuleType]
-) -> None:
+def test_a_new_encoder_and_a_loader_of_a_method_are_one_file_each(tmp_path, drop):
     network = drop(ssl_faces.networks, "colours", NETWORK, encoder._KINDS)
     saved = network.Colours(2)
     found = load_encoder(save_encoder(saved, tmp_path / "encoder", {}))

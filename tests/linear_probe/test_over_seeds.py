@@ -1,7 +1,5 @@
 """Means over training seeds: intervals and tests against closed forms."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -16,19 +14,19 @@ from linear_probe.stats.paired import difference
 from tests.support.records import ONE
 
 
-def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> Estimate:
+def scored(values, noise=0.0, seed=0):
     """Figures whose test rows stray by `noise`, alike for all seeds."""
     rows = noise * np.random.default_rng(seed).standard_normal(4000)
     return Estimate(np.array(values), np.array(values)[:, None] + rows)
 
 
-def test_the_interval_of_seeds_alone_is_students() -> None:
+def test_the_interval_of_seeds_alone_is_students():
     low, high = scored([40.0, 42.0, 44.0]).interval
     half = t.ppf(0.975, 2) * 2 / np.sqrt(3)
     assert (low, high) == pytest.approx((42 - half, 42 + half), rel=0.01)
 
 
-def test_the_interval_of_test_rows_alone_is_the_bootstraps() -> None:
+def test_the_interval_of_test_rows_alone_is_the_bootstraps():
     one = scored([42.0], noise=1.0)
     assert one.interval == pytest.approx(tuple(np.percentile(one.replicates, (2.5, 97.5))))
     assert one.spread is None
@@ -36,14 +34,14 @@ def test_the_interval_of_test_rows_alone_is_the_bootstraps() -> None:
     assert scored([42.0, 42.0], noise=1.0).interval == pytest.approx(one.interval)
 
 
-def test_both_add_up_as_variances() -> None:
+def test_both_add_up_as_variances():
     many = [50 + 3 * float(x) for x in np.random.default_rng(1).standard_normal(50)]
     low, high = scored(many, noise=0.5).interval
     error = np.sqrt(np.var(many, ddof=1) / 50 + 0.5**2)
     assert high - low == pytest.approx(2 * 1.98 * error, rel=0.05)
 
 
-def test_without_noise_of_test_rows_the_test_is_welchs() -> None:
+def test_without_noise_of_test_rows_the_test_is_welchs():
     a, b = [40.0, 41.0, 43.0], [44.0, 45.0, 45.5]
     found = gap(scored(a), scored(b))
     expected = ttest_ind(a, b, equal_var=False)
@@ -53,7 +51,7 @@ def test_without_noise_of_test_rows_the_test_is_welchs() -> None:
     assert (found.low, found.high) == pytest.approx((limits.low, limits.high), abs=0.1)
 
 
-def test_seeds_that_both_sides_name_are_paired() -> None:
+def test_seeds_that_both_sides_name_are_paired():
     """Without noise of test rows it is the paired t-test."""
     a, b = [40.0, 44.0, 47.0, 49.0], [40.6, 44.1, 47.9, 49.3]
     one, other = (replace(scored(values), seeds=(0, 1, 2, 3)) for values in (a, b))
@@ -69,7 +67,7 @@ def test_seeds_that_both_sides_name_are_paired() -> None:
     assert unpaired.high - unpaired.low > 5 * (found.high - found.low)
 
 
-def test_one_pair_of_runs_has_one_interval() -> None:
+def test_one_pair_of_runs_has_one_interval():
     """The comparison of two runs is the comparison of means over one seed."""
     right = np.random.default_rng(0).random((2, 300)) < [[0.6], [0.5]]
     draws = 100 * row_weights(300, 500, 0) @ right.T.astype(np.float32) / 300
@@ -94,7 +92,7 @@ def test_one_pair_of_runs_has_one_interval() -> None:
     assert not one.comparable(Estimate.of([records[1]]))
 
 
-def test_estimates_from_records_alone() -> None:
+def test_estimates_from_records_alone():
     """One seed has the record's interval; that of several needs replicates."""
     one = Estimate.of([ONE])
     assert one.interval == (ONE.low, ONE.high)
@@ -113,7 +111,7 @@ def test_estimates_from_records_alone() -> None:
     assert Estimate.of(low, {r.key: r.value + noise for r in low}).interval[0] == 0
 
 
-def test_what_is_hard_for_both_cancels_out() -> None:
+def test_what_is_hard_for_both_cancels_out():
     found = gap(scored([42.0], noise=5.0), scored([41.0], noise=5.0))
     assert (found.low, found.high) == pytest.approx((1.0, 1.0))
     assert found.p == pytest.approx(1 / 4000)
@@ -123,7 +121,7 @@ def test_what_is_hard_for_both_cancels_out() -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_as_it_was_written_down(values: list[float]) -> None:
+def test_holm_as_it_was_written_down(values):
     """Naively: the k-th smallest times the number not smaller, and never below one before it."""
     corrected = holm(values)
     order = sorted(range(len(values)), key=lambda i: values[i])
@@ -141,9 +139,7 @@ def test_holm_as_it_was_written_down(values: list[float]) -> None:
         ("dB", True, (0.1, 2.0), (-np.inf, np.inf)),
     ],
 )
-def test_intervals_stay_where_a_metric_can_be(
-    unit: str, higher: bool, values: tuple[float, ...], bounds: tuple[float, float]
-) -> None:
+def test_intervals_stay_where_a_metric_can_be(unit, higher, values, bounds):
     records = [
         replace(ONE, unit=unit, higher_is_better=higher, value=value, seed=seed)
         for seed, value in enumerate(values)

@@ -1,10 +1,7 @@
 """A user's own folders and tables: what is scored, and what stops a run."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ from linear_probe.records.record import read_records
 from linear_probe.tasks import Affect, Attributes, Classes, Expression, Pose
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.own_table import joined_tables, table_faces
-from ssl_faces.data import EXPRESSIONS, FaceSet
+from ssl_faces.data import EXPRESSIONS
 from tests.support.probing import refused, run_own
 from tests.support.refusals import message_of
 from tests.support.small_sets import noise, save_grey
@@ -22,7 +19,7 @@ from tests.support.small_sets import noise, save_grey
 # Class folders ----------------------------------------------------------------------------------
 
 
-def folders(root: Path, names: Sequence[str] = ("cat", "dog", "owl"), count: int = 12) -> list[str]:
+def folders(root, names=("cat", "dog", "owl"), count=12):
     rng = np.random.default_rng(4)
     for side, number in (("train", count), ("test", count // 3)):
         for i, name in enumerate(names):
@@ -33,9 +30,7 @@ def folders(root: Path, names: Sequence[str] = ("cat", "dog", "owl"), count: int
     return [str(root / "train"), str(root / "test")]
 
 
-def test_class_folders_end_to_end(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_class_folders_end_to_end(tiny, tmp_path, capsys):
     train, test = folders(tmp_path)
     assert run_own(tmp_path / "out", tiny, "--train", train, "--test", test) == 0
     records = read_records(tmp_path / "out" / "records.jsonl")
@@ -49,7 +44,7 @@ def test_class_folders_end_to_end(
     assert f"classes: {test}" in capsys.readouterr().out
 
 
-def test_class_folders_of_expressions_are_the_task_expression(tmp_path: Path) -> None:
+def test_class_folders_of_expressions_are_the_task_expression(tmp_path):
     train, test = folders(tmp_path, ("Anger", "happy"))
     (tmp_path / "test" / "Anger").rename(tmp_path / "test" / "angry")
     (faces,) = OwnData(train=train, test=test).face_sets(tmp_path)
@@ -59,9 +54,7 @@ def test_class_folders_of_expressions_are_the_task_expression(tmp_path: Path) ->
     assert found == {"Anger": "angry", "angry": "angry", "happy": "happy"}
 
 
-def test_leaking_pictures_stop_the_run_and_are_listed(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_leaking_pictures_stop_the_run_and_are_listed(tiny, tmp_path, capsys):
     train, test = folders(tmp_path)
     for source, target in (("cat/0.png", "cat/new.png"), ("dog/1.png", "owl/other.png")):
         (tmp_path / "test" / target).write_bytes((tmp_path / "train" / source).read_bytes())
@@ -84,7 +77,7 @@ def test_leaking_pictures_stop_the_run_and_are_listed(
     assert not (out / "leaks.csv").exists(), "the list of an earlier run"
 
 
-def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
+def test_classes_that_are_not_on_both_sides(tmp_path):
     train, test = folders(tmp_path)
     own = OwnData(train=train, test=test)
     (tmp_path / "test" / "owl").rename(tmp_path / "test" / "Owl")
@@ -107,14 +100,12 @@ def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
         (["--pairs", "no/such.csv", "--images", "."], "no/such.csv: No such file"),
     ],
 )
-def test_arguments(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_arguments(arguments, message, tmp_path, capsys):
     code = run_own(tmp_path / "out", tmp_path / "none", *arguments)
     assert message in refused(capsys, code)
 
 
-def rows_of(kind: type, faces: FaceSet) -> object:
+def rows_of(kind, faces):
     """The rows of a task, with features of nothing."""
     import torch
 
@@ -131,7 +122,7 @@ LABELS = ["expression", "yaw", "pitch", "roll", "age", "gender", "race", "valenc
 HEADER = ["image", "person", *LABELS]
 
 
-def table(root: Path, side: str, people: range, change: dict[str, str] | None = None) -> str:
+def table(root, side, people, change=None):
     """Yaw is how bright the left half is, valence the right one; four pictures a person."""
     rng = np.random.default_rng(people.start)
     rows = []
@@ -167,9 +158,7 @@ def table(root: Path, side: str, people: range, change: dict[str, str] | None = 
     return str(path)
 
 
-def test_a_table_serves_every_task_of_its_columns(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_serves_every_task_of_its_columns(tiny, tmp_path, capsys):
     train, test = table(tmp_path, "train", range(12)), table(tmp_path, "test", range(12, 18))
     (tmp_path / "images" / "test_13_2.png").unlink()
     out = tmp_path / "out"
@@ -199,7 +188,7 @@ def test_a_table_serves_every_task_of_its_columns(
     assert "named in test.csv, line " in rows[1][2]
 
 
-def test_labels_of_a_table(tmp_path: Path) -> None:
+def test_labels_of_a_table(tmp_path):
     table(tmp_path, "train", range(2))
     train, test = table_faces(tmp_path / "train.csv", table(tmp_path, "test", range(2, 4)))
     sample = train[5]
@@ -212,7 +201,7 @@ def test_labels_of_a_table(tmp_path: Path) -> None:
     assert train.people == ["p0", "p1"]
 
 
-def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
+def test_a_person_on_both_sides_stops_the_run(tmp_path):
     train, test = table(tmp_path, "train", range(4)), table(tmp_path, "test", range(3, 6))
     own = OwnData(train_csv=train, test_csv=test)
     text = message_of(lambda: own.face_sets(tmp_path / "out"))
@@ -231,9 +220,7 @@ def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
         ({"image": "a.png"}, "line 3: a.png was already given in line 2"),
     ],
 )
-def test_rows_without_a_picture_of_their_own(
-    change: dict[str, str], message: str, tmp_path: Path
-) -> None:
+def test_rows_without_a_picture_of_their_own(change, message, tmp_path):
     train = table(tmp_path, "train", range(2), change)
     test = table(tmp_path, "test", range(2, 4))
     assert f"{train}, {message}" in message_of(lambda: table_faces(train, test))
@@ -250,9 +237,7 @@ def test_rows_without_a_picture_of_their_own(
         ({"valence": "1.5"}, "valence is '1.5', not a number from -1 to 1"),
     ],
 )
-def test_rows_with_an_invalid_label_are_skipped_unless_many_are(
-    change: dict[str, str], reason: str, tmp_path: Path
-) -> None:
+def test_rows_with_an_invalid_label_are_skipped_unless_many_are(change, reason, tmp_path):
     test = table(tmp_path, "test", range(2, 4))
     whole = Path(table(tmp_path, "train", range(2)))
     good = whole.read_text().splitlines()
@@ -280,7 +265,7 @@ def test_rows_with_an_invalid_label_are_skipped_unless_many_are(
         (["image,age", "a.png,3"], "1 of its 1 pictures are missing, such as a.png"),
     ],
 )
-def test_malformed_tables(lines: list[str], message: str, tmp_path: Path) -> None:
+def test_malformed_tables(lines, message, tmp_path):
     good = tmp_path / "good.csv"
     extra = ",yaw,pitch,roll" if "yaw" in lines[0] else ""
     save_grey(tmp_path / "b.png", np.zeros((9, 9)))
@@ -288,7 +273,7 @@ def test_malformed_tables(lines: list[str], message: str, tmp_path: Path) -> Non
     bad = tmp_path / "bad.csv"
     bad.write_text("\n".join(lines) + "\n")
     for one, other in ((bad, good), (good, bad)):
-        text = message_of(lambda one=one, other=other: table_faces(one, other))  # type: ignore[misc]
+        text = message_of(lambda one=one, other=other: table_faces(one, other))
         assert message in text or "column expression is missing" in text or "column roll" in text
         assert str(bad) in text
 
@@ -316,9 +301,7 @@ def test_malformed_tables(lines: list[str], message: str, tmp_path: Path) -> Non
         (Affect, {"arousal": "0.5"}, "test", "arousal is 0.5 in all 8 test pictures"),
     ],
 )
-def test_labels_that_nothing_can_be_learnt_from(
-    kind: type, change: dict[str, str], side: str, message: str, tmp_path: Path
-) -> None:
+def test_labels_that_nothing_can_be_learnt_from(kind, change, side, message, tmp_path):
     train = table(tmp_path, "train", range(3), change if side == "both" else None)
     test = table(tmp_path, "test", range(3, 5), change)
     faces = joined_tables(*table_faces(train, test))

@@ -1,10 +1,7 @@
 """Pairs of your own images, in CSV or LFW's format."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from tests.support.refusals import message_of
 from tests.support.small_sets import save_grey
 
 
-def people(root: Path, count: int = 12) -> Path:
+def people(root, count=12):
     rng = np.random.default_rng(5)
     for person in range(count):
         face = rng.integers(0, 200, (48, 48))
@@ -29,7 +26,7 @@ def people(root: Path, count: int = 12) -> Path:
     return root / "images"
 
 
-def pairs_csv(path: Path, count: int = 12, folds: int | None = None, size: int = 4) -> Path:
+def pairs_csv(path, count=12, folds=None, size=4):
     """People in rings of `size`: each with itself, and with the next one of the ring."""
     rows = []
     for person in range(count):
@@ -44,7 +41,7 @@ def pairs_csv(path: Path, count: int = 12, folds: int | None = None, size: int =
     return path
 
 
-def test_pairs_end_to_end(tiny: Path, tmp_path: Path) -> None:
+def test_pairs_end_to_end(tiny, tmp_path):
     images, out = people(tmp_path), tmp_path / "out"
     pairs = pairs_csv(tmp_path / "mine.csv", folds=3)
     (images / "P2/P2_0002.png").unlink()  # in two of 24 pairs
@@ -59,7 +56,7 @@ def test_pairs_end_to_end(tiny: Path, tmp_path: Path) -> None:
     assert rows[1][1:] == ["P2/P2_0002.png", "named in mine.csv, missing on disk"]
 
 
-def test_pairs_listed_twice_count_once(tiny: Path, tmp_path: Path) -> None:
+def test_pairs_listed_twice_count_once(tiny, tmp_path):
     """In either order, under the name of a copy of the image, and with a missing image."""
     images = people(tmp_path)
     once = pairs_csv(tmp_path / "once.csv", folds=3)
@@ -105,7 +102,7 @@ def test_pairs_listed_twice_count_once(tiny: Path, tmp_path: Path) -> None:
         ("1\t1\nAnn\t1\t1\nAnn\t1\tBen\t1\n", "line 2: Ann/Ann_0001.jpg and Ann/Ann_0001.jpg are"),
     ],
 )
-def test_pairs_that_contradict_each_other(text: str, message: str, tmp_path: Path) -> None:
+def test_pairs_that_contradict_each_other(text, message, tmp_path):
     (tmp_path / "Ann").mkdir()
     for name in ("a", "b", "c", "Ann/Ann_0001.jpg"):
         (tmp_path / name).write_text(name)
@@ -118,19 +115,19 @@ def test_pairs_that_contradict_each_other(text: str, message: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_official_pairs_that_contradict_or_repeat(order: int, small_data: Path) -> None:
+def test_official_pairs_that_contradict_or_repeat(order, small_data):
     """In any set with pairs, whatever its file says."""
     (faces,) = (one for one in find_face_sets(small_data, "all") if one.name == "lfw")
-    pair = faces.pairs[0]  # type: ignore[attr-defined]
+    pair = faces.pairs[0]
     first, second = pair[:2][::order]
-    faces.pairs.append(pair._replace(first=first, second=second))  # type: ignore[attr-defined]
+    faces.pairs.append(pair._replace(first=first, second=second))
     task = Identity([faces], replicates=10)
-    assert (task.doubled, len(task.pairs)) == (1, len(faces.pairs) - 1)  # type: ignore[attr-defined]
-    faces.pairs.append(pair._replace(first=first, second=second, same=not pair.same))  # type: ignore[attr-defined]
+    assert (task.doubled, len(task.pairs)) == (1, len(faces.pairs) - 1)
+    faces.pairs.append(pair._replace(first=first, second=second, same=not pair.same))
     assert "listed both as one person and as two" in message_of(lambda: Identity([faces]))
 
 
-def test_pairs_without_folds_share_no_picture_between_them(tmp_path: Path) -> None:
+def test_pairs_without_folds_share_no_picture_between_them(tmp_path):
     faces = PairFaces(pairs_csv(tmp_path / "p.csv"), people(tmp_path))
     folds_of = defaultdict(set)
     for pair in faces.pairs:
@@ -143,7 +140,7 @@ def test_pairs_without_folds_share_no_picture_between_them(tmp_path: Path) -> No
     assert "give a column fold" in message_of(lambda: PairFaces(hanging, tmp_path / "images"))
 
 
-def test_pairs_in_lfws_format(tmp_path: Path) -> None:
+def test_pairs_in_lfws_format(tmp_path):
     images = people(tmp_path)
     path = tmp_path / "pairs.txt"
     blocks = [
@@ -172,7 +169,7 @@ def test_pairs_in_lfws_format(tmp_path: Path) -> None:
     assert len({pair.fold for pair in PairFaces(path, images).pairs}) == 3, "by people"
 
 
-def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path: Path) -> None:
+def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path):
     images, out = people(tmp_path), tmp_path / "out"
     crossing = pairs_csv(tmp_path / "p.csv", folds=6)  # rings of four people, folds of two
     own = OwnData(pairs=str(crossing), images=str(images))
@@ -204,7 +201,7 @@ def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path: Path) -> No
         ("1\t1\nAnn\t1\t2\nAnn\t1\tBen\n", "line 3: 'Ann\t1\tBen' is not name, number, name"),
     ],
 )
-def test_malformed_pairs(text: str, message: str, tmp_path: Path) -> None:
+def test_malformed_pairs(text, message, tmp_path):
     path = tmp_path / "pairs.txt"
     path.write_text(text)
     found = message_of(lambda: PairFaces(path, tmp_path))

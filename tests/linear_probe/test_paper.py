@@ -1,10 +1,7 @@
 """Tables in LaTeX and figures for a paper."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,7 +13,6 @@ from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.reports.latex import as_latex, latex_text
 from linear_probe.reports.text_tables import Cell, Table
 from tests.support.records import ONE
-from tests.support.types import Capsys
 
 PRINTED = {
     **{f"\\{letter}": letter for letter in "&%$#_{}"},
@@ -36,7 +32,7 @@ EVIL = [
 ]
 
 
-def printed(latex: str) -> str:
+def printed(latex):
     """An oracle: reads LaTeX from left to right as TeX does, the longest token first."""
     text = ""
     tokens = sorted(PRINTED, key=len, reverse=True)
@@ -52,11 +48,11 @@ def printed(latex: str) -> str:
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_latex_prints_a_text_as_it_is(text: str) -> None:
+def test_latex_prints_a_text_as_it_is(text):
     assert printed(latex_text(text)) == text
 
 
-def test_latex_is_ascii_in_one_line() -> None:
+def test_latex_is_ascii_in_one_line():
     text = latex_text("é ő Å ø 中\n\n\udc80 e\u0301 1–2 “a” 3 ≤ σ²")
     assert text == (r"\'{e} \H{o} \r{A} \o{} U+4E2D U+DC80 \'{e} 1--2 ``a'' 3 $\leq$ $\sigma$$^2$")
 
@@ -73,7 +69,7 @@ TABLE = Table(
 )
 
 
-def test_a_table_with_numbers_on_the_right_and_small_intervals() -> None:
+def test_a_table_with_numbers_on_the_right_and_small_intervals():
     lines = as_latex(TABLE).splitlines()
     assert r"\caption{a\_b \& 5 \%}" in lines
     assert r"\label{tab:a-b-5}" in lines
@@ -87,7 +83,7 @@ def test_a_table_with_numbers_on_the_right_and_small_intervals() -> None:
     assert [line for line in lines if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
 
 
-def test_reports_as_latex(tmp_path: Path, capsys: Capsys) -> None:
+def test_reports_as_latex(tmp_path, capsys):
     write_records(tmp_path / RECORDS_FILE, [ONE])
     assert main(["report", str(tmp_path), "--latex"]) == 0
     output = capsys.readouterr().out
@@ -99,7 +95,7 @@ def test_reports_as_latex(tmp_path: Path, capsys: Capsys) -> None:
     assert "exclude each other" in capsys.readouterr().err
 
 
-def test_a_papers_table_marks_the_best_and_what_is_tied(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_papers_table_marks_the_best_and_what_is_tied(tmp_path, capsys):
     draws = np.random.default_rng(0).normal(size=500).astype(np.float32)
     a = replace(ONE, sample="s", encoder="a")
     close = replace(a, encoder="close", value=43.9)
@@ -115,7 +111,7 @@ def test_a_papers_table_marks_the_best_and_what_is_tied(tmp_path: Path, capsys: 
     assert r"$\approx$" not in lines["far"] + lines["a"]
 
 
-def test_figures_are_files_of_their_own(tmp_path: Path, capsys: Capsys) -> None:
+def test_figures_are_files_of_their_own(tmp_path, capsys):
     blur = [
         replace(ONE, encoder=name, condition={"factor": "blur", "level": level, "unit": "px"})
         for name in ("<b> & c", "d" * 80)
@@ -153,9 +149,7 @@ def test_figures_are_files_of_their_own(tmp_path: Path, capsys: Capsys) -> None:
         (["--maps", "1"], "--maps is for an .html report or figures"),
     ],
 )
-def test_arguments_of_figures(
-    words: list[str], message: str, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_arguments_of_figures(words, message, tmp_path, capsys):
     write_records(tmp_path / RECORDS_FILE, [ONE])
     assert main(["report", str(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err

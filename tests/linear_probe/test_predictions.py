@@ -1,9 +1,5 @@
 """Predictions kept beside records: read as written, refused when broken."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,7 +7,7 @@ from linear_probe.records.predictions import Predictions, read_predictions, writ
 from ssl_faces import InputError
 
 
-def some() -> Predictions:
+def some():
     return Predictions(
         "classification",
         ["a.jpg", "b\udcff.jpg", "c.jpg"],
@@ -23,21 +19,20 @@ def some() -> Predictions:
     )
 
 
-def test_read_as_written(tmp_path: Path) -> None:
+def test_read_as_written(tmp_path):
     write_predictions(tmp_path / "p" / "x.safetensors", some())
     found = read_predictions(tmp_path / "p" / "x.safetensors")
-    assert found is not None
     for name, value in vars(some()).items():
         np.testing.assert_array_equal(getattr(found, name), value)
 
 
-def test_none_and_broken(tmp_path: Path) -> None:
+def test_none_and_broken(tmp_path):
     assert read_predictions(tmp_path / "x.safetensors") is None
     (tmp_path / "x.safetensors").write_bytes(b"broken")
     with pytest.raises(InputError, match="can't be read"):
         read_predictions(tmp_path / "x.safetensors")
 
 
-def test_columns_of_different_lengths() -> None:
+def test_columns_of_different_lengths():
     with pytest.raises(ValueError, match="different lengths"):
         Predictions("regression", ["a"], np.zeros(2), np.zeros(2), np.zeros((2, 0)))

@@ -1,12 +1,8 @@
 """`linear-probe` end to end, and what it says of input it can't use."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,12 +10,11 @@ from linear_probe.cli import main
 from linear_probe.features import frozen as features
 from linear_probe.records.record import read_records
 from tests.support.probing import refused, run
-from tests.support.types import Capsys, Patch
 
 pytestmark = pytest.mark.usefixtures("few_rendered")
 
 
-def test_rendered_end_to_end(tiny: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_rendered_end_to_end(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("--encoder", tiny, "--data", "rendered", "--out", out) == 0
     printed = capsys.readouterr().out
@@ -54,10 +49,8 @@ def test_rendered_end_to_end(tiny: Path, tmp_path: Path, capsys: Capsys) -> None
     assert "| predict the mean | - |" in capsys.readouterr().out
 
 
-def test_same_seed_same_records_and_nothing_twice(
-    small_data: Path, tiny: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
-    def without_seconds(folder: str) -> list[dict[str, object]]:
+def test_same_seed_same_records_and_nothing_twice(small_data, tiny, tmp_path, monkeypatch):
+    def without_seconds(folder):
         lines = (tmp_path / folder / "records.jsonl").read_text().splitlines()
         return [json.loads(line) | {"seconds": 0} for line in lines]
 
@@ -71,9 +64,7 @@ def test_same_seed_same_records_and_nothing_twice(
     assert without_seconds("a") == first
 
 
-def test_a_second_encoder_joins_the_records(
-    small_data: Path, tmp_path: Path, save_tiny: Callable[..., Path], capsys: Capsys
-) -> None:
+def test_a_second_encoder_joins_the_records(small_data, tmp_path, save_tiny, capsys):
     one, other = save_tiny(tmp_path / "one", 1), save_tiny(tmp_path / "other", 2)
     common = ("--data", small_data, "--out", tmp_path / "out", "--task", "pose")
     assert run("--encoder", one, "--features", "expression", *common) == 0
@@ -96,9 +87,7 @@ def test_a_second_encoder_joins_the_records(
     assert f"{other}, untrained: the same as {one}, untrained" in printed
 
 
-def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_tasks_without_data_are_skipped_aloud_unless_asked_for(small_data, tiny, tmp_path, capsys):
     shutil.rmtree(small_data / "lfw")
     arguments = ("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
     assert run(*arguments) == 0
@@ -113,9 +102,7 @@ def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
     assert "identity needs LFW" in message
 
 
-def test_skipped_pictures_are_listed(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_skipped_pictures_are_listed(small_data, tiny, tmp_path, capsys):
     (small_data / "fer2013/Training/sad/Training_0.png").write_bytes(b"")
     (small_data / "youtube_keypoints/images/One_0_0.png").unlink()
     for _ in range(2):
@@ -129,8 +116,8 @@ def test_skipped_pictures_are_listed(
 
 
 def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
-    tiny: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+    tiny, tmp_path, monkeypatch, capsys
+):
     monkeypatch.delenv("SSL_FACES_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ("--encoder", tiny, "--task", "pose", "--features", "expression", "--no-baselines")
@@ -161,9 +148,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
         ([], "--encoder"),
     ],
 )
-def test_wrong_arguments(
-    arguments: list[str], shown: str, tiny: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_wrong_arguments(arguments, shown, tiny, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     given = [argument.format(tiny=tiny, empty=empty) for argument in arguments]
@@ -174,9 +159,7 @@ def test_wrong_arguments(
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_are_no_data_set(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_pictures_that_are_no_data_set(small_data, tiny, tmp_path, capsys):
     folder = small_data / "fer2013" / "Training" / "sad"
     code = run("--encoder", tiny, "--data", folder, "--out", tmp_path / "out")
     assert "nothing to score on" in refused(capsys, code)
@@ -184,17 +167,13 @@ def test_pictures_that_are_no_data_set(
     assert "scoring on rendered faces" in capsys.readouterr().out
 
 
-def test_cuda_where_there_is_none(
-    tiny: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_cuda_where_there_is_none(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     code = run("--encoder", tiny, "--out", tmp_path / "out", "--device", "cuda")
     assert "--device cuda" in refused(capsys, code)
 
 
-def test_damaged_records_are_told_before_anything_is_computed(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_damaged_records_are_told_before_anything_is_computed(small_data, tiny, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "records.jsonl").write_text("{}\n")

@@ -1,10 +1,7 @@
 """Figures and verdicts in the prose of the pages are those of archived records."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,14 +37,14 @@ UNARCHIVED = {
 VERDICTS = "supported|no effect of interest|inconclusive|contradicted"
 
 
-def figures(text: str) -> Iterator[tuple[str, ...]]:
+def figures(text):
     for line in text.splitlines():
         if not line.lstrip().startswith("|"):  # tables are checked by `linear-probe readme`
             yield from (match.groups() for match in FIGURE.finditer(line))
 
 
 @pytest.fixture(scope="module")
-def archived() -> set[tuple[str, ...]]:
+def archived():
     """Each archived figure with 1 to 3 digits."""
     numbers = []
     for path in ROOT.glob("checkpoints/**/*.jsonl*"):
@@ -62,12 +59,12 @@ def archived() -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("page", SOURCES)
-def test_figures_in_prose_are_of_records(page: str, archived: set[tuple[str, ...]]) -> None:
+def test_figures_in_prose_are_of_records(page, archived):
     unknown = {value for value, *_ in set(figures((ROOT / page).read_text())) - archived}
     assert unknown == {*UNARCHIVED.get(page, "").split()}
 
 
-def test_verdicts_in_prose_are_those_of_the_table() -> None:
+def test_verdicts_in_prose_are_those_of_the_table():
     """`NAME, which is VERDICT`; and no page has the words of earlier verdicts."""
     table = (ROOT / "checkpoints/claims/claims.md").read_text()
     stated = []
@@ -80,12 +77,11 @@ def test_verdicts_in_prose_are_those_of_the_table() -> None:
         assert re.search(rf"^\| {name} \|[^|]*\| {verdict} \|", table, re.MULTILINE), name
 
 
-def test_counts_in_prose_are_those_of_the_table() -> None:
+def test_counts_in_prose_are_those_of_the_table():
     """Of the claims page: how many were tested, and how many are left after Holm."""
     table = (ROOT / "checkpoints/claims/claims.md").read_text()
     page = (ROOT / "configs/head/README.md").read_text()
     tested = re.search(r"(\d+) claims were tested.*?(\d+\.\d) verdicts", table)
-    assert tested is not None
     assert f"for {tested[1]} claims at once" in page
     assert f"of which {tested[2]} are expected by chance" in page
     after = re.findall(rf"^\| \w+ \|[^|]*\| [^|]+ \| ({VERDICTS}) \|", table, re.MULTILINE)

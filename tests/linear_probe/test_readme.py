@@ -1,12 +1,9 @@
 """Pages whose tables are made from kept records, and that are as those records say."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -27,12 +24,12 @@ PAGES = (
 """Outside `checkpoints`."""
 
 
-def test_the_projects_pages_are_as_their_records_say() -> None:
+def test_the_projects_pages_are_as_their_records_say():
     """Where this fails: `make readme`."""
     assert fill(TABLES, check=True) == []
 
 
-def test_every_page_of_figures_is_looked_at() -> None:
+def test_every_page_of_figures_is_looked_at():
     """Those that have tables with intervals are in the file."""
     settings = yaml.safe_load(TABLES.read_text())
     interval = re.compile(r"^\|.*\[-?\d+\.\d+, -?\d+\.\d+\]", re.MULTILINE)
@@ -54,7 +51,7 @@ def test_every_page_of_figures_is_looked_at() -> None:
         ("", "checkpoints/results_hybrid.md"),
     ],
 )
-def test_a_changed_figure_of_ours_is_found(table: str, page: str, tmp_path: Path) -> None:
+def test_a_changed_figure_of_ours_is_found(table, page, tmp_path):
     """In any row and column: here in the last figure of the table."""
     copied(tmp_path)
     path = tmp_path / page
@@ -76,11 +73,11 @@ def test_a_changed_figure_of_ours_is_found(table: str, page: str, tmp_path: Path
             fill(tmp_path / "checkpoints/tables.yaml", check=True)
 
 
-def _another(found: re.Match[str]) -> str:
+def _another(found):
     return f"{(int(found[1]) + 1) % 10}{found[2]}"
 
 
-def copied(folder: Path) -> None:
+def copied(folder):
     """The project's pages and records; the pictures of faces are left out, as drawing takes
     seconds."""
     for page in PAGES:
@@ -93,7 +90,7 @@ def copied(folder: Path) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path):
     """A project of one page with a table of two rows, one of which has a record."""
     folder = tmp_path / "kept"
     folder.mkdir()
@@ -118,20 +115,18 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def readme(project: Path, *more: str) -> int:
+def readme(project, *more):
     return main(["readme", "-c", str(project / "kept/tables.yaml"), *more])
 
 
-def changed(project: Path, **more: Any) -> None:
+def changed(project, **more):
     path = project / "kept/tables.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["tables"]["one"] |= more
     path.write_text(yaml.safe_dump(settings))
 
 
-def test_a_stale_figure_is_told_and_mended(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stale_figure_is_told_and_mended(project, capsys):
     page = project / "page.md"
     before = page.read_text()
     assert readme(project, "--check") == 1
@@ -152,7 +147,7 @@ PUBLISHED = {"label": "paper", "published": "FaceCycle (Chang et al., ICCV 2021)
 COLUMN = {"heading": "accuracy %", "metric": "accuracy"}
 
 
-def test_what_others_published_and_what_there_is_not(project: Path) -> None:
+def test_what_others_published_and_what_there_is_not(project):
     columns = [{**COLUMN, "data_set": "FER-2013"}, {"heading": "x", "metric": "none"}]
     rows = [{**row, "empty": ["x"]} for row in (ROW, PUBLISHED)]
     page = project / "page.md"
@@ -162,7 +157,7 @@ def test_what_others_published_and_what_there_is_not(project: Path) -> None:
     assert "| ours | 44.12 [42.50, 45.75] |  |\n| paper | 48.76 |  |\n" in page.read_text()
 
 
-def test_of_two_files_with_the_same_figure_the_first_counts(project: Path) -> None:
+def test_of_two_files_with_the_same_figure_the_first_counts(project):
     again = dataclasses.replace(ONE, value=44.0)
     write_records(project / "kept/again.jsonl", [again])
     for files, value in ((["some.jsonl.gz", "again.jsonl"], "44.12"), (["again.jsonl"], "44.00")):
@@ -187,9 +182,7 @@ def test_of_two_files_with_the_same_figure_the_first_counts(project: Path) -> No
         ({"rows": [{"label": "theirs", "method": "a"}]}, "of records name encoders"),
     ],
 )
-def test_tables_that_can_not_be(
-    more: dict[str, Any], expected: str, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_that_can_not_be(more, expected, project, capsys):
     (project / "kept/tables.yaml.gz").write_bytes(b"no gzip")
     before = (project / "page.md").read_text()
     changed(project, **more)
@@ -200,9 +193,7 @@ def test_tables_that_can_not_be(
     assert (project / "page.md").read_text() == before
 
 
-def test_marks_and_tables_belong_together(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_marks_and_tables_belong_together(project, capsys):
     page = project / "page.md"
     text = page.read_text()
     page.write_text(text.replace("table: one", "table: two"))
@@ -219,7 +210,7 @@ def test_marks_and_tables_belong_together(
     )
 
 
-def test_a_picture_that_is_another_is_drawn_anew(tmp_path: Path) -> None:
+def test_a_picture_that_is_another_is_drawn_anew(tmp_path):
     sheet = tmp_path / "checkpoints/figures/rendered_faces.png"
     sheet.parent.mkdir(parents=True)
     sheet.write_bytes(b"no picture")

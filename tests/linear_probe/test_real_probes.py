@@ -1,10 +1,5 @@
 """Probes of real faces: figures that others got from the same pictures."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from linear_probe.experiments.probe import run_probes
@@ -12,9 +7,7 @@ from linear_probe.tasks.identity import WHITENED
 
 
 @pytest.mark.slow
-def test_baselines_score_as_they_do_elsewhere(
-    real_data: Path, tmp_path: Path, save_tiny: Callable[..., Path]
-) -> None:
+def test_baselines_score_as_they_do_elsewhere(real_data, tmp_path, save_tiny):
     records = run_probes(
         [str(save_tiny(tmp_path / "tiny"))],
         tmp_path / "out",

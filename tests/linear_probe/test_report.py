@@ -1,17 +1,13 @@
 """Tables from records."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from linear_probe.records.collect import read_folders
-from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.command import table
 from linear_probe.reports.tables import task_figures
 from ssl_faces import InputError
@@ -24,7 +20,7 @@ LFW = replace(ACCURACY, task="identity", data_set="LFW", split="pairs in 5 folds
 RENDERED = replace(ACCURACY, data_set="rendered faces")
 
 
-def test_one_row_an_encoder_with_its_metrics_beside_each_other() -> None:
+def test_one_row_an_encoder_with_its_metrics_beside_each_other():
     text = table([PIXELS, ACCURACY, RECALL])
     (row,) = [line for line in text.splitlines() if line.strip().startswith("runs/a")]
     assert re.split(r" {2,}", row.strip()) == [
@@ -42,13 +38,13 @@ def test_one_row_an_encoder_with_its_metrics_beside_each_other() -> None:
     assert "2 left out" in text
 
 
-def test_tasks_and_data_sets_have_tables_of_their_own() -> None:
+def test_tasks_and_data_sets_have_tables_of_their_own():
     text = table([LFW, ACCURACY, RENDERED])
     assert text.count("encoder ") == 3
     assert text.index("expression: rendered faces") < text.index("identity: LFW")
 
 
-def test_published_figures_have_their_own_column_and_protocol() -> None:
+def test_published_figures_have_their_own_column_and_protocol():
     lines = table([ACCURACY]).splitlines()
     (header,) = [line for line in lines if line.strip().startswith("encoder")]
     (theirs,) = [line for line in lines if line.strip().startswith("FaceCycle")]
@@ -62,7 +58,7 @@ def test_published_figures_have_their_own_column_and_protocol() -> None:
     assert "73.72" in table([LFW])
 
 
-def test_published_figures_are_those_of_the_tables_metrics() -> None:
+def test_published_figures_are_those_of_the_tables_metrics():
     affect = replace(ACCURACY, task="affect", data_set="AffectNet", metric="CCC valence", unit="")
     text = table([affect])
     assert "CCC valence 0.59" in text
@@ -72,7 +68,7 @@ def test_published_figures_are_those_of_the_tables_metrics() -> None:
     assert "FaceCycle" not in table([RENDERED])
 
 
-def test_published_figures_are_of_the_rows_kind() -> None:
+def test_published_figures_are_of_the_rows_kind():
     head = replace(ACCURACY, hyperparameters={"epochs": 12}, encoder="inception_fer")
     probes, heads, both = (table(rows) for rows in ([ACCURACY], [head], [ACCURACY, head]))
     assert ("48.76" in probes, "66.40" in probes) == (True, False)
@@ -80,19 +76,19 @@ def test_published_figures_are_of_the_rows_kind() -> None:
     assert ("48.76" in both, "66.40" in both) == (True, True)
 
 
-def test_seed_and_hardware_are_told() -> None:
+def test_seed_and_hardware_are_told():
     text = table([replace(ACCURACY, hardware="A CPU, 2 threads")])
     assert "seed 0; A CPU, 2 threads" in text
 
 
-def test_a_choice_at_the_grids_edge_is_marked() -> None:
+def test_a_choice_at_the_grids_edge_is_marked():
     assert "*" not in table([ACCURACY])
     text = table([replace(ACCURACY, at_grid_edge=True)])
     assert "44.12* [42.50, 45.75]" in text
     assert "* the chosen value (L2, or directions) lies at the edge of its grid" in text
 
 
-def test_validation_figures_show_no_test_figure() -> None:
+def test_validation_figures_show_no_test_figure():
     chosen = {"l2": 0.1, "validation": {"accuracy": 43.21}}
     text = table([replace(ACCURACY, hyperparameters=chosen), LFW], validation=True)
     assert "43.21" in text
@@ -102,7 +98,7 @@ def test_validation_figures_show_no_test_figure() -> None:
     assert "nothing is chosen" in text
 
 
-def test_markdown() -> None:
+def test_markdown():
     lines = table([ACCURACY, replace(ACCURACY, encoder="a|b")], markdown=True).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert rows[0] == "| encoder | features | accuracy % | n | published † |"
@@ -111,7 +107,7 @@ def test_markdown() -> None:
     assert lines[0].startswith("### expression")
 
 
-def test_several_seeds_are_one_row() -> None:
+def test_several_seeds_are_one_row():
     values = [44.0, 43.0, 45.5]
     records = [replace(ACCURACY, seed=i, value=v, low=v - 1 - i) for i, v in enumerate(values)]
     (row,) = [line for line in table([*records, PIXELS]).splitlines() if "runs/a" in line]
@@ -137,7 +133,7 @@ def test_several_seeds_are_one_row() -> None:
     assert "44.17 ± 1.26" in text
 
 
-def test_probes_are_told_apart_where_a_metric_has_several() -> None:
+def test_probes_are_told_apart_where_a_metric_has_several():
     knn = replace(ACCURACY, probe="kNN", metric="kNN accuracy")
     text = table([ACCURACY, knn])
     assert text.count("runs/a") == 1
@@ -156,12 +152,12 @@ def test_probes_are_told_apart_where_a_metric_has_several() -> None:
     ]
 
 
-def point(factor: str, level: float, value: float, **more: Any) -> Record:
+def point(factor, level, value, **more):
     condition = {"factor": factor, "level": level, "unit": "px"}
     return replace(ACCURACY, condition=condition, value=value, **more)
 
 
-def test_points_of_curves_are_in_no_table_but_their_own() -> None:
+def test_points_of_curves_are_in_no_table_but_their_own():
     blur = [point("blur", 2, 30.0), point("blur", 1.5, 35.0), point("blur", 2, 20.0, encoder="b")]
     text = table([ACCURACY, *blur])
     assert text.startswith(table([ACCURACY]) + "\n\n")
@@ -177,10 +173,10 @@ def test_points_of_curves_are_in_no_table_but_their_own() -> None:
     assert "31.00 ± 1.41" in seeds
     assert "35.00" not in table([ACCURACY, *blur], validation=True)
     # A level that is no number has no place on a curve.
-    assert "blur" not in table([ACCURACY, point("blur", "much", 1.0)])  # type: ignore[arg-type]
+    assert "blur" not in table([ACCURACY, point("blur", "much", 1.0)])
 
 
-def test_the_best_is_bold_and_what_is_tied_with_it_is_marked() -> None:
+def test_the_best_is_bold_and_what_is_tied_with_it_is_marked():
     draws = np.random.default_rng(0).normal(size=500)
     a = replace(ACCURACY, sample="s")
     b = replace(a, encoder="b", value=43.0)
@@ -207,7 +203,7 @@ def test_the_best_is_bold_and_what_is_tied_with_it_is_marked() -> None:
     assert "≈ |" in table([a, b, *again], markdown=True, replicates=both)
 
 
-def test_ties_are_corrected_for_the_number_of_rows() -> None:
+def test_ties_are_corrected_for_the_number_of_rows():
     """p = 0.02 alone is significant, among five rows it is not."""
     draws = np.zeros(500)
     a = replace(ACCURACY, sample="s", value=44.0)
@@ -218,7 +214,7 @@ def test_ties_are_corrected_for_the_number_of_rows() -> None:
     assert table([a, *rows], markdown=True, replicates=replicates).count("≈ |") == 5
 
 
-def test_folders_are_joined(tmp_path: Path) -> None:
+def test_folders_are_joined(tmp_path):
     other = replace(ACCURACY, value=50.0)
     write_records(tmp_path / "a" / RECORDS_FILE, [PIXELS, ACCURACY])
     write_records(tmp_path / "b" / RECORDS_FILE, [replace(PIXELS, seconds=3.0), other])
@@ -226,7 +222,7 @@ def test_folders_are_joined(tmp_path: Path) -> None:
     assert found == [PIXELS, ACCURACY, replace(other, encoder=f"runs/a ({tmp_path / 'b'})")]
 
 
-def test_folders_without_records(tmp_path: Path) -> None:
+def test_folders_without_records(tmp_path):
     with pytest.raises(InputError, match="none"):
         read_folders([tmp_path / "none"])
     (tmp_path / RECORDS_FILE).write_text("\n")
@@ -234,7 +230,7 @@ def test_folders_without_records(tmp_path: Path) -> None:
         read_folders([tmp_path])
 
 
-def test_probes_that_columns_name_need_no_note_of_their_own() -> None:
+def test_probes_that_columns_name_need_no_note_of_their_own():
     """Two probes, each in a row of its own: nothing is left to say, and no empty line says it."""
     two = [replace(ONE, probe=probe, metric="accuracy") for probe in ("cosine", "whitened")]
     for made in task_figures(two):

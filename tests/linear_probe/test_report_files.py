@@ -1,13 +1,10 @@
 """Markdown, CSV and W&B reports, plots, and what runs leave for reports."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,19 +30,19 @@ RECORDS = [replace(ONE, hyperparameters={"l2": 0.1}), replace(ONE, seed=1, value
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     write_records(tmp_path / RECORDS_FILE, RECORDS)
     RunFolder(tmp_path).add_command(["run", "--encoder", "my run"])
     return tmp_path
 
 
-def test_csv_has_every_field_of_every_record(folder: Path) -> None:
+def test_csv_has_every_field_of_every_record(folder):
     assert main(["report", str(folder), "--out", str(folder / "r.CSV")]) == 0
     with (folder / "r.CSV").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     read = []
     for row in rows:
-        fields: dict[str, object] = dict(row)
+        fields = dict(row)
         for field in dataclasses.fields(Record):
             text = row[field.name]
             if str(field.type) in ("float", "int"):
@@ -54,11 +51,11 @@ def test_csv_has_every_field_of_every_record(folder: Path) -> None:
                 fields[field.name] = text == "True"
             elif str(field.type).startswith("dict"):
                 fields[field.name] = json.loads(text)
-        read.append(Record(**fields))  # type: ignore[arg-type]
+        read.append(Record(**fields))
     assert read == RECORDS
 
 
-def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
+def test_markdown_has_tables_curves_and_commands(folder):
     assert main(["report", str(folder), "--out", str(folder / "r.md")]) == 0
     text = (folder / "r.md").read_text()
     assert re.search(r"\| a \| expression_map \| 45.06 ± 1.33 \| 0, 1 \| 3,589 \|", text)
@@ -66,9 +63,7 @@ def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
     assert "linear-probe run --encoder 'my run'" in text
 
 
-def test_wandb_offline_needs_no_account(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wandb_offline_needs_no_account(folder, monkeypatch, capsys):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
     assert main(["report", str(folder), "--wandb", "probes/first"]) == 0
@@ -85,12 +80,10 @@ def test_wandb_offline_needs_no_account(
     ]
 
 
-def test_wandb_never_fails_a_report(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wandb_never_fails_a_report(folder, monkeypatch, capsys):
     tried = []
 
-    def unreachable(*given: object) -> str:
+    def unreachable(*given):
         tried.append(given[-1])
         raise ConnectionError("no route\nto the server")
 
@@ -107,7 +100,7 @@ def test_wandb_never_fails_a_report(
     assert "WANDB_MODE=disabled" in log_to_wandb(RECORDS, "probes")
 
 
-def test_wandb_targets() -> None:
+def test_wandb_targets():
     assert parse_target("a") == ("a", None)
     assert parse_target("a/b") == ("a", "b")
     for wrong in ("", "/", "a/", "a/b/c", " "):
@@ -115,7 +108,7 @@ def test_wandb_targets() -> None:
             parse_target(wrong)
 
 
-def test_ticks_are_round_and_within() -> None:
+def test_ticks_are_round_and_within():
     rng = np.random.default_rng(0)
     for low, width in zip(rng.normal(0, 50, 200), 10 ** rng.uniform(-3, 4, 200), strict=True):
         found = plots.ticks(low, low + width)
@@ -126,7 +119,7 @@ def test_ticks_are_round_and_within() -> None:
         assert f"{steps[0]:.0e}"[0] in "125"
 
 
-def test_intervals_are_drawn_in_proportion() -> None:
+def test_intervals_are_drawn_in_proportion():
     bars = [plots.Bar("a", 10, 5, 20), plots.Bar("<b>", 15, 12.5, 17.5)]
     svg = plots.interval_plot("t", [(bar.name, [bar]) for bar in bars], "%")
     ends = [
@@ -140,7 +133,7 @@ def test_intervals_are_drawn_in_proportion() -> None:
     assert "&lt;b&gt;" in svg
 
 
-def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
+def test_groups_of_intervals_share_an_axis_and_have_their_colours():
     rows = [
         [plots.Bar("<old>", 10, 5, 20), plots.Bar("young", 15, 12.5, 17.5)],
         [plots.Bar("<old>", 11, 6, 21), plots.Bar("young", 16, 13.5, 18.5)],
@@ -156,7 +149,7 @@ def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
     assert "<old>" not in svg
 
 
-def test_single_points_have_bars_and_are_hollow_where_colours_come_again() -> None:
+def test_single_points_have_bars_and_are_hollow_where_colours_come_again():
     count = len(plots.COLOURS) + 2
     lines = [
         plots.Line(f"p{i}", [i + 1], [10 * i], [10 * i - 5], [10 * i + 10]) for i in range(count)
@@ -176,7 +169,7 @@ def test_single_points_have_bars_and_are_hollow_where_colours_come_again() -> No
     assert len({*drawn}) == count
 
 
-def test_the_map_keeps_clusters_together_and_is_the_same_each_time() -> None:
+def test_the_map_keeps_clusters_together_and_is_the_same_each_time():
     rng = np.random.default_rng(0)
     of = np.arange(150) % 3
     features = (8 * np.eye(3)[of] @ rng.normal(size=(3, 40)) + rng.normal(size=(150, 40))).astype(
@@ -196,7 +189,7 @@ def test_the_map_keeps_clusters_together_and_is_the_same_each_time() -> None:
             feature_map(wrong)
 
 
-def test_values_are_coloured_by_equal_parts_and_large_sets_sampled() -> None:
+def test_values_are_coloured_by_equal_parts_and_large_sets_sampled():
     values = np.random.default_rng(0).normal(0, 20, 5000)
     keys = list(map(str, range(5000)))
     found = Predictions("regression", keys, values, values, np.zeros((5000, 0)))
@@ -213,16 +206,16 @@ class _Mean:
 
     name, input_size, fingerprint = "mean", 8, "f" * 64
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.dims = {"colour": 3}
 
-    def to(self, device: str) -> None: ...
+    def to(self, device): ...
 
-    def __call__(self, images):  # type: ignore[no-untyped-def]
+    def __call__(self, images):
         return {"colour": images.mean(dim=(2, 3))}
 
 
-def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path) -> None:
+def test_features_are_found_from_records_alone(small_data, tmp_path):
     faces = Fer2013(small_data / "fer2013", "all")
     pictures = Pictures(faces, np.arange(20, 60))
     cache = FeatureCache(tmp_path)
@@ -230,7 +223,6 @@ def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path)
     record = ("f" * 16, "colour")
     keys = [faces.records[i].key for i in (50, 21, 33)]
     found = find_features(tmp_path, *record, keys)
-    assert found is not None
     expected = [faces.read(i).reshape(-1, 3).mean(axis=0) / 255 for i in (50, 21, 33)]
     assert found == pytest.approx(np.array(expected), abs=0.02)
     assert find_features(tmp_path, *record, [faces.records[1].key]) is None

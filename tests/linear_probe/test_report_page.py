@@ -1,14 +1,10 @@
 """The page: by a parser always, and in headless Chromium where there is one."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +22,7 @@ from tests.support.small_sets import write_fer2013
 EVIL = '<img src=x onerror=console.error("evil")>"\'&'
 
 
-def predictions(n: int = 40, seed: int = 0) -> Predictions:
+def predictions(n=40, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.dirichlet(np.ones(2), n)
     keys = [f"PublicTest/angry/PublicTest_{i % 4}.png" for i in range(4)] + [
@@ -40,7 +36,7 @@ def predictions(n: int = 40, seed: int = 0) -> Predictions:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """Three encoders on two tasks, with curves, predictions and replicates."""
     a = replace(ONE, n=40, sample="s", hardware="A CPU", versions={"python": "3.11.2"})
     records = [
@@ -70,17 +66,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def written(folder: Path, *more: str) -> str:
+def written(folder, *more):
     page = folder / "report.html"
     assert main(["report", str(folder), "--out", str(page), "--overwrite", *more]) == 0
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_tables_hold_the_records_numbers(folder: Path) -> None:
+def test_tables_hold_the_records_numbers(folder):
     found = Page(written(folder))
     rows = found.tables["expression: FER-2013, Training -> PublicTest"]
     assert [re.sub(" [↕↑↓]", "", head) for head in rows[0]] == [
-        *("encoder", "features", "accuracy %", "n", "published †"),
+        *("encoder", "features", "accuracy %", "n", "published †")
     ]
     assert [row[:4] for row in rows[1:4]] == [
         ["pixels", "expression_map", "38.25 [42.50, 45.75]", "40"],
@@ -113,8 +109,8 @@ def test_tables_hold_the_records_numbers(folder: Path) -> None:
     assert "PublicTest/angry/" in found.text or "k1" in found.text
 
 
-def test_best_is_bold_and_what_is_tied_is_marked(folder: Path) -> None:
-    def bold(html: str) -> list[str]:
+def test_best_is_bold_and_what_is_tied_is_marked(folder):
+    def bold(html):
         return re.findall(r'<td class="number best"[^>]*>([\d.]+)', html)
 
     html = written(folder)
@@ -133,7 +129,7 @@ def test_best_is_bold_and_what_is_tied_is_marked(folder: Path) -> None:
     assert "nothing is set in bold" in html
 
 
-def test_nothing_comes_from_elsewhere_and_nothing_from_outside_is_run(folder: Path) -> None:
+def test_nothing_comes_from_elsewhere_and_nothing_from_outside_is_run(folder):
     html = written(folder)
     found = Page(html)
     assert [tag for tag, _ in found.tags].count("script") == 1
@@ -152,11 +148,11 @@ def test_nothing_comes_from_elsewhere_and_nothing_from_outside_is_run(folder: Pa
     assert EVIL in found.text
 
 
-def test_the_same_records_give_the_same_page(folder: Path) -> None:
+def test_the_same_records_give_the_same_page(folder):
     assert page(find_records([folder])) == page(find_records([folder]))
 
 
-def test_pictures_of_galleries(folder: Path, tmp_path: Path) -> None:
+def test_pictures_of_galleries(folder, tmp_path):
     records = read_records(folder / RECORDS_FILE)
     write_fer2013(tmp_path / "data", train=2)
     one = predictions(4)
@@ -174,7 +170,7 @@ def test_pictures_of_galleries(folder: Path, tmp_path: Path) -> None:
     assert "does not have the images" in html
 
 
-def test_wrong_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     (tmp_path / "none").mkdir()
     for arguments, expected in (
@@ -196,7 +192,7 @@ def test_wrong_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "r.html").exists()
 
 
-def test_broken_predictions_are_told_on_the_page(folder: Path) -> None:
+def test_broken_predictions_are_told_on_the_page(folder):
     record = read_records(folder / RECORDS_FILE)[1]
     path = predictions_path(folder, record)
     path.write_bytes(b"broken")
@@ -209,12 +205,7 @@ def test_broken_predictions_are_told_on_the_page(folder: Path) -> None:
     assert "predictions left out" not in Page(written(folder)).text
 
 
-def test_a_run_and_its_page(
-    small_data: Path,
-    tmp_path: Path,
-    save_tiny: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_and_its_page(small_data, tmp_path, save_tiny, monkeypatch):
     """Cards, commands and the map come from what a run leaves."""
     out, tiny = tmp_path / "out", save_tiny(tmp_path / "tiny")
     # fmt: off
@@ -257,7 +248,7 @@ def test_a_run_and_its_page(
     monkeypatch.undo()
 
 
-def browsed(path: Path, profile: Path, fragment: str = "") -> tuple[str, list[str]]:
+def browsed(path, profile, fragment=""):
     """The page's DOM after its scripts ran, and the console's lines."""
     assert CHROMIUM is not None
     # fmt: off
@@ -295,7 +286,7 @@ document.body.dataset.result = JSON.stringify(result);
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian's package is `chromium`)")
-def test_in_a_browser(folder: Path) -> None:
+def test_in_a_browser(folder):
     html = written(folder)
     path = folder / "clicked.html"
     path.write_text(html.replace("</body>", CLICKS), encoding="utf-8")

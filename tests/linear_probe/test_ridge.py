@@ -1,19 +1,16 @@
 """The ridge probe against scikit-learn, for every L2 of its grid."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from linear_probe.probes.linear import Standardiser
 from linear_probe.probes.ridge import L2_GRID, fit_ridge, ridge_path
 
 
-def data(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def data(n, d, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3
     y = x @ rng.normal(size=(d, 3)) / d + rng.normal(size=(n, 3)) + 20
@@ -21,7 +18,7 @@ def data(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("n", "d"), [(80, 10), (20, 20), (15, 40)])
-def test_every_l2_is_scikit_learns(n: int, d: int) -> None:
+def test_every_l2_is_scikit_learns(n, d):
     features, targets = data(n, d)
     x = Standardiser.of(features)(features)
     y = targets - targets.mean(dim=0)
@@ -30,7 +27,7 @@ def test_every_l2_is_scikit_learns(n: int, d: int) -> None:
         torch.testing.assert_close(weight, torch.from_numpy(oracle.coef_.T), rtol=1e-5, atol=1e-7)
 
 
-def test_predictor_is_scikit_learns_on_other_rows() -> None:
+def test_predictor_is_scikit_learns_on_other_rows():
     features, targets = data(90, 12)
     validation = np.arange(90) % 5 == 0
     predictor = fit_ridge(features, targets, validation)
@@ -40,7 +37,7 @@ def test_predictor_is_scikit_learns_on_other_rows() -> None:
     np.testing.assert_allclose(predictor(others), oracle.predict(scaler.transform(others)))
 
 
-def test_choice_is_the_grids_best_on_validation_rows() -> None:
+def test_choice_is_the_grids_best_on_validation_rows():
     features, targets = data(60, 50)
     validation = np.arange(60) % 5 == 0
     predictor = fit_ridge(features, targets, validation)
@@ -56,7 +53,7 @@ def test_choice_is_the_grids_best_on_validation_rows() -> None:
     assert not predictor.at_grid_edge
 
 
-def test_tells_when_the_choice_is_at_the_edge() -> None:
+def test_tells_when_the_choice_is_at_the_edge():
     features, targets = data(60, 5)
     noise = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 3)))
     validation = np.arange(60) % 5 == 0

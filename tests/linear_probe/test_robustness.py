@@ -1,10 +1,7 @@
 """Degraded pictures against naive loops, and the figures on them."""
 
-from __future__ import annotations
-
 import io
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from PIL import Image
 
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
-from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.sources.changed_images import ChangedFaces
 from linear_probe.sources.robustness import DEGRADATIONS, degradations
 from linear_probe.tasks import Expression, Identity
 from linear_probe.tasks.task import rows_of
@@ -23,7 +20,7 @@ from ssl_faces.data.sets.discover import find_face_sets
 SIDE = 48
 
 
-def faces(count: int = 5) -> FaceSet:
+def faces(count=5):
     """Smooth coloured pictures: a degradation that destroys detail shows."""
     rng = np.random.default_rng(0)
     records = []
@@ -34,17 +31,17 @@ def faces(count: int = 5) -> FaceSet:
     return FaceSet("some", "all", records)
 
 
-def changed(change: Change, seed: int = 0, picked: list[int] | None = None) -> np.ndarray:
+def changed(change, seed=0, picked=None):
     found = ChangedFaces(faces(), change, seed).read_many(picked or [0, 1, 2, 3, 4])
     return np.stack(found).astype(np.float64)
 
 
-def clean() -> np.ndarray:
+def clean():
     return np.stack(faces().read_many([0, 1, 2, 3, 4])).astype(np.float64)
 
 
 @pytest.mark.parametrize("factor", DEGRADATIONS)
-def test_the_stronger_the_farther_from_the_picture(factor: str) -> None:
+def test_the_stronger_the_farther_from_the_picture(factor):
     away = [np.abs(changed(change) - clean()).mean() for change in DEGRADATIONS[factor]]
     if factor == "resolution":
         away.reverse()
@@ -53,7 +50,7 @@ def test_the_stronger_the_farther_from_the_picture(factor: str) -> None:
 
 
 @pytest.mark.parametrize("change", [c[1] for c in DEGRADATIONS.values()], ids=DEGRADATIONS)
-def test_a_picture_is_changed_alike_in_any_batch(change: Change) -> None:
+def test_a_picture_is_changed_alike_in_any_batch(change):
     together = changed(change)
     torch.rand(3)  # nor by what else was drawn
     alone = np.concatenate([changed(change, picked=[i]) for i in (3, 0)])
@@ -62,7 +59,7 @@ def test_a_picture_is_changed_alike_in_any_batch(change: Change) -> None:
     assert (np.abs(other - together).max() > 1) == change.drawn
 
 
-def test_known_cases() -> None:
+def test_known_cases():
     x = clean()
     (dark,) = [c for c in DEGRADATIONS["darkness"] if c.level == 2]
     np.testing.assert_allclose(changed(dark), 255 * (x / 255) ** 2, atol=0.51)
@@ -79,7 +76,7 @@ def test_known_cases() -> None:
     assert np.abs(grey_noise[inside]).max() <= 1
 
 
-def test_blur_by_a_loop() -> None:
+def test_blur_by_a_loop():
     change = DEGRADATIONS["blur"][0]
     sigma = change.level / 100 * SIDE
     reach = int(np.ceil(3 * sigma))
@@ -93,7 +90,7 @@ def test_blur_by_a_loop() -> None:
     np.testing.assert_allclose(changed(change)[0, 24, 20], expected, atol=0.6)
 
 
-def test_jpeg_is_near_a_real_codec() -> None:
+def test_jpeg_is_near_a_real_codec():
     change = DEGRADATIONS["JPEG"][2]
     buffer = io.BytesIO()
     Image.fromarray(clean()[0].astype(np.uint8)).save(buffer, "JPEG", quality=int(change.level))
@@ -102,7 +99,7 @@ def test_jpeg_is_near_a_real_codec() -> None:
     assert np.abs(ours - real).mean() < 0.6 * np.abs(real - clean()[0]).mean()
 
 
-def test_content_tells_changes_apart() -> None:
+def test_content_tells_changes_apart():
     changes = degradations(["all"])
     hashes = {ChangedFaces(faces(), change, 0).content_hash(0) for change in changes}
     assert len(hashes | {faces().content_hash(0)}) == len(changes) + 1
@@ -110,14 +107,13 @@ def test_content_tells_changes_apart() -> None:
     assert known.content_hash(0) in hashes
 
 
-def test_expression_is_fitted_clean_and_scored_degraded(small_data: Path, tmp_path: Path) -> None:
+def test_expression_is_fitted_clean_and_scored_degraded(small_data, tmp_path):
     task = Expression(find_face_sets(small_data, "all"), replicates=20)
     cache, source = FeatureCache(tmp_path / "f"), PixelSource(12)
     pictures = Pictures(task.faces, task.indices)
     cache.fill([source], pictures)
     features = cache.read(source, pictures, source.space)
     tested = task.tested()
-    assert tested is not None
     rows = task.rows(features, pictures)
     assert set(tested) == set(features.records[rows.test])
     # In another order, and one picture not degraded at all but of another test picture.
@@ -134,9 +130,7 @@ def test_expression_is_fitted_clean_and_scored_degraded(small_data: Path, tmp_pa
     assert moved[0].sample == as_it_is[0].sample
 
 
-def test_identity_on_pictures_as_they_are_is_the_plain_figure(
-    small_data: Path, tmp_path: Path
-) -> None:
+def test_identity_on_pictures_as_they_are_is_the_plain_figure(small_data, tmp_path):
     task = Identity(find_face_sets(small_data, "all"), replicates=20)
     cache, source = FeatureCache(tmp_path / "f"), PixelSource(12)
     pictures = Pictures(task.faces, task.indices)

@@ -1,16 +1,12 @@
 """One folder filled by several processes at once: nothing that one has written is lost."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
 from ssl_faces.data import Skipped, read_skipped
 from ssl_faces.encoders.encoder import CARD_FILE, update_card
@@ -19,11 +15,11 @@ from tests.support.records import ONE
 PROCESSES, EACH = 4, 6
 
 
-def made(process: int) -> list[Record]:
+def made(process):
     return [replace(ONE, encoder=f"{process}", seed=seed) for seed in range(EACH)]
 
 
-def fill(folder: Path, process: int) -> None:
+def fill(folder, process):
     """What each process adds, in as many changes as it can make."""
     run = RunFolder(folder)
     for record in made(process):
@@ -34,7 +30,7 @@ def fill(folder: Path, process: int) -> None:
         update_card(folder, **{f"{process} {record.seed}": True})
 
 
-def test_nothing_is_lost_that_several_processes_write_at_once(tmp_path: Path) -> None:
+def test_nothing_is_lost_that_several_processes_write_at_once(tmp_path):
     (tmp_path / CARD_FILE).write_text("{}")
     # Forked: they begin at once.
     context = multiprocessing.get_context("fork")
@@ -53,7 +49,7 @@ def test_nothing_is_lost_that_several_processes_write_at_once(tmp_path: Path) ->
     assert len(json.loads((tmp_path / CARD_FILE).read_text())) == PROCESSES * EACH
 
 
-def test_a_new_record_replaces_the_one_of_its_key_and_others_stay(tmp_path: Path) -> None:
+def test_a_new_record_replaces_the_one_of_its_key_and_others_stay(tmp_path):
     first, second = RunFolder(tmp_path), RunFolder(tmp_path)  # both began before either wrote
     other = replace(ONE, seed=1)
     first.add([(ONE, np.zeros(2), None)])
@@ -62,7 +58,7 @@ def test_a_new_record_replaces_the_one_of_its_key_and_others_stay(tmp_path: Path
     assert first.replicates()[ONE.name].tolist() == [1.0, 1.0]
 
 
-def test_the_list_of_what_was_skipped_is_that_of_the_latest_look(tmp_path: Path) -> None:
+def test_the_list_of_what_was_skipped_is_that_of_the_latest_look(tmp_path):
     run = RunFolder(tmp_path)
     run.skip("a", ["1", "2", "\udcff"], [Skipped("1", "torn"), Skipped("\udcff", "torn")])
     run.skip("b", ["1"], [Skipped("1", "missing")])
@@ -75,7 +71,7 @@ def test_the_list_of_what_was_skipped_is_that_of_the_latest_look(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"set,picture\n\x00"])
-def test_a_broken_list_is_written_anew(content: bytes, tmp_path: Path) -> None:
+def test_a_broken_list_is_written_anew(content, tmp_path):
     (tmp_path / "skipped.csv").write_bytes(content)
     path = RunFolder(tmp_path).skip("a", [], [Skipped("1", "torn")])
     assert read_skipped(path) == [("a", Skipped("1", "torn"))]

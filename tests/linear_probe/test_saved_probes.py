@@ -1,9 +1,6 @@
 """Probes kept beside their encoders: fitted as scored, calibrated on validation pictures alone."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +29,7 @@ from tests.support.probing import own_images
 # Temperature and calibration ----------------------------------------------------------------------
 
 
-def test_the_temperature_is_that_of_the_draws() -> None:
+def test_the_temperature_is_that_of_the_draws():
     draw = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(20_000, 4, generator=draw)
     targets = torch.multinomial((logits / 2.5).softmax(1), 1, generator=draw)[:, 0]
@@ -44,7 +41,7 @@ def test_the_temperature_is_that_of_the_draws() -> None:
     assert fit_temperature(10 * logits, targets) == pytest.approx(10 * found, rel=1e-3)
 
 
-def test_calibration_error_by_a_loop() -> None:
+def test_calibration_error_by_a_loop():
     draw = torch.Generator().manual_seed(1)
     probabilities = (2 * torch.randn(500, 3, generator=draw)).softmax(1)
     targets = torch.randint(0, 3, (500,), generator=draw)
@@ -62,15 +59,13 @@ def test_calibration_error_by_a_loop() -> None:
 
 
 @pytest.fixture
-def saved(tiny: Path, tmp_path: Path) -> Path:
+def saved(tiny, tmp_path):
     words = ["--encoder", str(tiny), "--data", "rendered:280", "--out", str(tmp_path / "out")]
     assert main(["save-probe", *words]) == 0
     return tiny
 
 
-def test_it_is_the_probe_that_run_scores(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_the_probe_that_run_scores(tmp_path, capsys):
     torch.manual_seed(5)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8, "identity": 6})
     saved = save_encoder(encoder, tmp_path / "encoder", {})
@@ -87,7 +82,6 @@ def test_it_is_the_probe_that_run_scores(
         if r.metric == "accuracy"
     }
     probe = load_probe(saved)
-    assert probe is not None
     assert validated[probe.space] == max(validated.values())
     for space, accuracy in validated.items():
         assert f"{space}: validation accuracy {accuracy:.2f} %" in shown
@@ -106,7 +100,7 @@ def test_it_is_the_probe_that_run_scores(
     pictures = Pictures(faces, task.indices)
     source = EncoderSource("any name", load_encoder(saved))
     features = FeatureCache(out / "features").read(source, pictures, probe.space)
-    tested = features.records[task.is_test[features.records]]  # type: ignore[attr-defined]
+    tested = features.records[task.is_test[features.records]]
     shares = probe(features.values[rows_of(features, tested)])
     assert torch.allclose(shares.sum(1), torch.ones(len(tested)))
     targets = torch.tensor([int(faces.records[i].labels["expression"]) for i in tested])
@@ -116,12 +110,10 @@ def test_it_is_the_probe_that_run_scores(
     assert calibration_error(shares, targets) == pytest.approx(error["value"], abs=0.05)
 
 
-def test_the_temperature_is_of_pictures_not_fitted_on(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+def test_the_temperature_is_of_pictures_not_fitted_on(tiny, tmp_path, monkeypatch):
+    seen = []
 
-    def watched(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    def watched(logits, targets):
         seen.append((logits, targets))
         return 2.0
 
@@ -130,7 +122,6 @@ def test_the_temperature_is_of_pictures_not_fitted_on(
     assert main(["save-probe", "--encoder", str(tiny), *words]) == 0
     ((logits, targets),) = seen
     probe = load_probe(tiny)
-    assert probe is not None
     assert probe.temperature == 2.0
     assert probe.space == "expression"
     accuracy = 100 * float((logits.argmax(1) == targets).double().mean())
@@ -138,7 +129,7 @@ def test_the_temperature_is_of_pictures_not_fitted_on(
     assert accuracy == pytest.approx(probe.about["validation_accuracy"], abs=1e-3)
 
 
-def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments(tiny, tmp_path, capsys):
     for words, shown in (
         (["--task", "pose"], "--task pose: give one of classes: expression, classes"),
         (["--space", "nose"], "--space nose"),
@@ -155,9 +146,7 @@ def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 # The file -----------------------------------------------------------------------------------------
 
 
-def test_files_that_are_no_probe_of_the_encoder(
-    saved: Path, tmp_path: Path, save_tiny: Callable[..., Path]
-) -> None:
+def test_files_that_are_no_probe_of_the_encoder(saved, tmp_path, save_tiny):
     path = saved / probe_file("expression")
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["probe"])
@@ -183,9 +172,8 @@ def test_files_that_are_no_probe_of_the_encoder(
     assert load_probe(saved) is None
 
 
-def test_the_released_one() -> None:
+def test_the_released_one():
     probe = load_probe("hybrid")
-    assert probe is not None
     assert probe.classes == tuple(EXPRESSIONS)
     encoder = load_encoder("hybrid")
     task = TASKS["expression"]
@@ -204,11 +192,11 @@ def test_the_released_one() -> None:
     assert (RELEASED / "hybrid" / probe_file("expression")).stat().st_size < 100_000
 
 
-def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
+def test_the_space_is_the_cards_best_on_validation_pictures():
     class Asked:
         name, data_set, probe = "expression", "FER-2013", "logistic regression"
 
-    def record(space: str, accuracy: float, value: float, **more: object) -> dict[str, object]:
+    def record(space, accuracy, value, **more):
         return {
             **{"task": "expression", "data_set": "FER-2013", "metric": "accuracy"},
             **{"probe": "logistic regression", "feature_space": space, "value": value},
@@ -223,17 +211,15 @@ def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
         record("e", 99, 99, metric="mean class recall"),
         {"task": "expression"},
     ]
-    assert best_by_card({"records": records}, Asked()) == "b"  # type: ignore[arg-type]
-    assert best_by_card({}, Asked()) is None  # type: ignore[arg-type]
+    assert best_by_card({"records": records}, Asked()) == "b"
+    assert best_by_card({}, Asked()) is None
 
 
 # Own classes --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tables", [False, True])
-def test_own_classes(
-    tables: bool, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_own_classes(tables, tiny, tmp_path, capsys):
     names = ("hat", "no hat", "étoile")
     paths = own_images(tmp_path / "own", names)
     sides = {side: str(tmp_path / "own" / side) for side in paths}
@@ -248,7 +234,6 @@ def test_own_classes(
     assert not (tiny / probe_file("classes")).exists()
     place = tmp_path / "out/probe"
     probe = load_probe(place, "classes")
-    assert probe is not None
     assert probe.classes == names
     accuracy = probe.about["accuracy"]
     assert accuracy["n"] == 12
@@ -259,7 +244,6 @@ def test_own_classes(
     assert main(["predict", str(place), str(paths["test"][0]), "--out", str(table)]) == 0
     assert "class_no hat" in table.read_text(encoding="utf-8")
     shown = FaceComparison(place).probe
-    assert shown is not None
     assert shown.classes == names
     capsys.readouterr()
     assert main(own) == 2
@@ -267,9 +251,7 @@ def test_own_classes(
     assert main([*own, "--overwrite"]) == 0
 
 
-def test_own_classes_that_can_not_be_used(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_own_classes_that_can_not_be_used(tiny, tmp_path, capsys):
     own_images(tmp_path, ("a", "b"))
     train, test = str(tmp_path / "train"), str(tmp_path / "test")
     words = ["save-probe", "--encoder", str(tiny), "--out", str(tmp_path / "out"), "--train", train]

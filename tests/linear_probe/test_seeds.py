@@ -1,10 +1,6 @@
 """Several seeds in one run: the figures of as many runs, features of trained encoders once."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,34 +9,27 @@ import torch
 from linear_probe.cli import main
 from linear_probe.features.frozen import EncoderSource, Features, Pictures
 from linear_probe.records.predictions import predictions_path, read_predictions
-from linear_probe.records.record import Record, read_records
+from linear_probe.records.record import read_records
 from linear_probe.tasks import Expression
 from ssl_faces.data.sets.discover import find_face_sets
-from tests.support.types import Capsys, Patch
 
 
-def run(out: Path, *arguments: str | Path) -> list[Record]:
+def run(out, *arguments):
     given = ["run", "--bootstrap", "20", "--device", "cpu", "--out", out, *arguments]
     assert main([*map(str, given)]) == 0
     return read_records(out / "records.jsonl")
 
 
-def alike(records: list[Record]) -> dict[str, Record]:
+def alike(records):
     return {record.name: replace(record, seconds=0.0) for record in records}
 
 
-def test_seeds_are_as_many_runs(
-    small_data: Path,
-    tmp_path: Path,
-    save_tiny: Callable[..., Path],
-    monkeypatch: Patch,
-    capsys: Capsys,
-) -> None:
+def test_seeds_are_as_many_runs(small_data, tmp_path, save_tiny, monkeypatch, capsys):
     tiny = save_tiny(tmp_path / "tiny", seed=5)  # untrained weights of no seed asked for
-    seen: dict[str, int] = {}
+    seen = {}
     call = EncoderSource.__call__
 
-    def counting(self: EncoderSource, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def counting(self, images):
         seen[self.name] = seen.get(self.name, 0) + len(images)
         return call(self, images)
 
@@ -66,7 +55,7 @@ def test_seeds_are_as_many_runs(
             assert 100 * np.mean(kept.targets == kept.predicted) == pytest.approx(record.value)
 
 
-def test_expression_fits_seeds_as_one_problem(small_data: Path) -> None:
+def test_expression_fits_seeds_as_one_problem(small_data):
     sets = find_face_sets(small_data, "all")
     tasks = [Expression(sets, seed=seed, replicates=20) for seed in (0, 1, 2)]
     noise = torch.randn(len(tasks[0].labels), 7, generator=torch.Generator().manual_seed(0))
@@ -81,8 +70,6 @@ def test_expression_fits_seeds_as_one_problem(small_data: Path) -> None:
         for ours, theirs in zip(figures, alone, strict=True):
             assert ours.value == pytest.approx(theirs.value)
             assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
-        assert figures[0].predictions is not None
-        assert alone[0].predictions is not None
         np.testing.assert_allclose(
             figures[0].predictions.scores, alone[0].predictions.scores, atol=1e-3
         )
@@ -90,7 +77,7 @@ def test_expression_fits_seeds_as_one_problem(small_data: Path) -> None:
     assert len(validation) == 3
 
 
-def test_conditions_of_a_run(small_data: Path, tmp_path: Path, tiny: Path) -> None:
+def test_conditions_of_a_run(small_data, tmp_path, tiny):
     records = run(
         tmp_path / "out",
         *("--encoder", tiny, "--features", "expression", "--no-baselines", "--data", small_data),
@@ -114,9 +101,7 @@ def test_conditions_of_a_run(small_data: Path, tmp_path: Path, tiny: Path) -> No
     assert len({record.name for record in records}) == len(records)
 
 
-def test_facecycles_protocol_stands_beside_ours(
-    small_data: Path, tmp_path: Path, tiny: Path, capsys: Capsys
-) -> None:
+def test_facecycles_protocol_stands_beside_ours(small_data, tmp_path, tiny, capsys):
     common = ("--encoder", tiny, "--features", "expression", "--no-baselines", "--data", small_data)
     out = tmp_path / "out"
     run(out, *common, "--task", "pose")

@@ -1,7 +1,5 @@
 """The split that L2 is chosen on: stratified, groups whole."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +9,7 @@ from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces import InputError
 
 
-def test_classes_are_taken_in_proportion() -> None:
+def test_classes_are_taken_in_proportion():
     labels = np.repeat(np.arange(3), (500, 200, 20))
     chosen = stratified_group_split(labels, np.arange(720), 0.1, seed=0)
     assert np.bincount(labels[chosen]).tolist() == [50, 20, 2]
@@ -21,7 +19,7 @@ def test_classes_are_taken_in_proportion() -> None:
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), min_size=1, max_size=80),
     st.integers(0, 5),
 )
-def test_groups_stay_whole(rows: list[tuple[int, int]], seed: int) -> None:
+def test_groups_stay_whole(rows, seed):
     labels, groups = map(np.array, zip(*rows, strict=True))
     try:
         chosen = stratified_group_split(labels, groups, 0.3, seed)
@@ -33,12 +31,12 @@ def test_groups_stay_whole(rows: list[tuple[int, int]], seed: int) -> None:
         assert len(np.unique(chosen[groups == group])) == 1
 
 
-def test_one_group_can_not_be_split() -> None:
+def test_one_group_can_not_be_split():
     with pytest.raises(InputError, match="too few"):
         stratified_group_split(np.zeros(5, dtype=int), np.zeros(5), 0.1, seed=0)
 
 
-def test_few_large_groups_give_the_one_that_strays_the_least() -> None:
+def test_few_large_groups_give_the_one_that_strays_the_least():
     labels = np.array([0, 1] * 6 + [0] * 4)
     groups = np.array([0] * 6 + [1] * 6 + [2] * 4)
     # A tenth is 1 of class 0 and 0.6 of class 1: no group comes closer than none at all.

@@ -1,13 +1,10 @@
 """The small table of all tasks."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
 import numpy as np
 
-from linear_probe.records.record import Record
 from linear_probe.reports.summary import BETTER, WORSE, summary
 from linear_probe.stats.intervals import few_people_note
 from tests.support.records import ONE
@@ -25,12 +22,12 @@ RECORDS = [
 ]
 
 
-def cells(text: str) -> dict[str, list[str]]:
+def cells(text):
     rows = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
     return {row[0]: row[1:] for row in rows}
 
 
-def replicates(**means: float) -> dict[tuple[str | int, ...], np.ndarray]:
+def replicates(**means):
     """Of each record in `RECORDS`: 100 draws around the mean that its encoder and task have."""
     noise = np.random.default_rng(0).normal(0, 1, 100)
     found = {}
@@ -40,7 +37,7 @@ def replicates(**means: float) -> dict[tuple[str | int, ...], np.ndarray]:
     return found
 
 
-def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task() -> None:
+def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task():
     found = cells(summary(RECORDS, {}))
     assert found["encoder, features"] == ["expression: accuracy %", "pose: MAE yaw degrees"]
     figure = "[42.50, 45.75]"
@@ -53,8 +50,8 @@ def test_a_row_is_an_encoder_and_a_column_the_main_figure_of_a_task() -> None:
     assert not any("1.00" in cell for row in found.values() for cell in row), "a second metric"
 
 
-def test_marks_show_what_differs_significantly_from_the_untrained_network() -> None:
-    def marks(**means: float) -> list[str]:
+def test_marks_show_what_differs_significantly_from_the_untrained_network():
+    def marks(**means):
         row = cells(summary(RECORDS, replicates(**means)))["a, expression_map"]
         return [cell.rpartition("]")[2].strip() for cell in row]
 
@@ -63,10 +60,8 @@ def test_marks_show_what_differs_significantly_from_the_untrained_network() -> N
     assert marks(expression_untrained=9, pose_trained=9) == [WORSE, WORSE]
 
 
-def test_no_mark_without_the_same_test_rows() -> None:
-    other: list[Record] = [
-        replace(r, sample="others") if "untrained" in r.encoder else r for r in RECORDS
-    ]
+def test_no_mark_without_the_same_test_rows():
+    other = [replace(r, sample="others") if "untrained" in r.encoder else r for r in RECORDS]
     draws = replicates(expression_trained=9)
     assert BETTER in cells(summary(RECORDS, draws))["a, expression_map"][0]
     assert BETTER not in cells(summary(other, draws))["a, expression_map"][0]

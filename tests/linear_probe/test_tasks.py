@@ -1,9 +1,6 @@
 """Tasks: their splits, that the test part stays unseen, and figures that are right."""
 
-from __future__ import annotations
-
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +9,13 @@ from sklearn.metrics import recall_score
 
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
-from linear_probe.tasks import TASKS, Expression, Identity, MissingData, Pose, Task
+from linear_probe.tasks import TASKS, Expression, Identity, MissingData, Pose
 from ssl_faces import InputError
 from ssl_faces.data import in_test_share
 from ssl_faces.data.sets.discover import find_face_sets
 
 
-def prepared(kind: type[Task], root: Path, cache: Path) -> tuple[Task, Features, Pictures]:
+def prepared(kind, root, cache):
     """The task on a data folder, with small grey pictures as features."""
     task = kind(find_face_sets(root, "all"), replicates=50)
     pictures = Pictures(task.faces, task.indices)
@@ -27,11 +24,8 @@ def prepared(kind: type[Task], root: Path, cache: Path) -> tuple[Task, Features,
     return task, features.read(source, pictures, source.space), pictures
 
 
-def test_expression_learns_and_its_figures_are_scikit_learns(
-    small_data: Path, tmp_path: Path
-) -> None:
+def test_expression_learns_and_its_figures_are_scikit_learns(small_data, tmp_path):
     task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
-    assert isinstance(task, Expression)
     accuracy, recall, knn = task.score(features, pictures)
     assert (knn.metric, knn.probe, knn.n) == ("kNN accuracy", "kNN", 28)
     assert accuracy.n == recall.n == 28
@@ -48,9 +42,7 @@ def test_expression_learns_and_its_figures_are_scikit_learns(
     assert all(key.startswith("Training") for key in keys)
 
 
-def test_training_copies_of_test_pictures_are_left_out_and_told(
-    small_data: Path, tmp_path: Path
-) -> None:
+def test_training_copies_of_test_pictures_are_left_out_and_told(small_data, tmp_path):
     fer = small_data / "fer2013"
     # Under another label even: what counts is the picture.
     shutil.copy(fer / "PublicTest/sad/PublicTest_0.png", fer / "Training/happy/Training_3.png")
@@ -59,7 +51,6 @@ def test_training_copies_of_test_pictures_are_left_out_and_told(
         original = fer / f"Training/angry/Training_{i % 3}.png"
         shutil.copy(original, original.with_name(f"copy_{i}.png"))
     task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
-    assert isinstance(task, Expression)
     rows = task.rows(features, pictures)
     keys = [task.faces.records[i].key for i in features.records[rows.train]]
     assert len(keys) == 83 + 30
@@ -71,9 +62,8 @@ def test_training_copies_of_test_pictures_are_left_out_and_told(
     assert "2 training pictures left out" in task.score(features, pictures)[0].note
 
 
-def test_expression_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None:
+def test_expression_never_sees_the_test_part(small_data, tmp_path):
     task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
-    assert isinstance(task, Expression)
     rows = task.rows(features, pictures)
     before = task.fit(features, rows)
     task.labels[features.records[rows.test]] = 0
@@ -90,9 +80,8 @@ def test_expression_never_sees_the_test_part(small_data: Path, tmp_path: Path) -
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_pose_learns_and_splits_by_person(small_data: Path, tmp_path: Path) -> None:
+def test_pose_learns_and_splits_by_person(small_data, tmp_path):
     task, features, pictures = prepared(Pose, small_data, tmp_path / "f")
-    assert isinstance(task, Pose)
     yaw, pitch, roll = task.score(features, pictures)
     (reference,) = task.references(features, pictures)
     assert [f.metric for f in (yaw, pitch, roll)] == ["MAE yaw", "MAE pitch", "MAE roll"]
@@ -109,9 +98,8 @@ def test_pose_learns_and_splits_by_person(small_data: Path, tmp_path: Path) -> N
     assert [f.value for f in reference.figures] == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_pose_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None:
+def test_pose_never_sees_the_test_part(small_data, tmp_path):
     task, features, pictures = prepared(Pose, small_data, tmp_path / "f")
-    assert isinstance(task, Pose)
     rows = task.rows(features, pictures)
     before = task.fit(features, rows)
     reference = task.references(features, pictures)[0].figures[0].value
@@ -124,7 +112,7 @@ def test_pose_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None
     assert task.references(features, pictures)[0].figures[0].value > reference + 5
 
 
-def test_identity_tells_people_apart(small_data: Path, tmp_path: Path) -> None:
+def test_identity_tells_people_apart(small_data, tmp_path):
     task, features, pictures = prepared(Identity, small_data, tmp_path / "f")
     accuracy, area, *_ = task.score(features, pictures)
     assert accuracy.n == 24
@@ -134,7 +122,7 @@ def test_identity_tells_people_apart(small_data: Path, tmp_path: Path) -> None:
     assert "0 pairs skipped" in accuracy.note
 
 
-def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_path: Path) -> None:
+def test_pairs_without_a_picture_are_left_out_and_counted(small_data, tmp_path):
     lfw = small_data / "lfw"
     (lfw / "Fold0_Person0/Fold0_Person0_0001.png").write_bytes(b"broken")  # in two pairs
     (lfw / "Fold1_Person2/Fold1_Person2_0002.png").unlink()  # in two others
@@ -148,9 +136,7 @@ def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_
 
 
 @pytest.mark.parametrize("name", ["expression", "pose", "identity"])
-def test_same_seed_same_figures_and_all_seeds_share_the_draws(
-    name: str, small_data: Path, tmp_path: Path
-) -> None:
+def test_same_seed_same_figures_and_all_seeds_share_the_draws(name, small_data, tmp_path):
     task, features, pictures = prepared(TASKS[name], small_data, tmp_path / "f")
     again, *_ = prepared(TASKS[name], small_data, tmp_path / "f")
     # Worse features: a figure of 100 % has an interval of no width.
@@ -165,7 +151,7 @@ def test_same_seed_same_figures_and_all_seeds_share_the_draws(
             np.testing.assert_array_equal(one.replicates, its.replicates)
 
 
-def test_identity_without_pairs_or_with_one_fold(small_data: Path) -> None:
+def test_identity_without_pairs_or_with_one_fold(small_data):
     pairs = small_data / "lfw" / "pairs.txt"
     lines = pairs.read_text().splitlines()
     pairs.write_text("\n".join(["4", *lines[1:9]]))
@@ -176,13 +162,13 @@ def test_identity_without_pairs_or_with_one_fold(small_data: Path) -> None:
         Identity(find_face_sets(small_data / "lfw", "all"))
 
 
-def test_expression_with_one_part_only(small_data: Path) -> None:
+def test_expression_with_one_part_only(small_data):
     shutil.rmtree(small_data / "fer2013" / "PublicTest")
     with pytest.raises(InputError, match="PublicTest"):
         Expression(find_face_sets(small_data, "all"))
 
 
-def test_test_part_corrupt_throughout(small_data: Path, tmp_path: Path) -> None:
+def test_test_part_corrupt_throughout(small_data, tmp_path):
     for path in (small_data / "fer2013" / "PublicTest").rglob("*.png"):
         path.write_bytes(b"broken")
     task, features, pictures = prepared(Expression, small_data, tmp_path / "f")

@@ -1,7 +1,5 @@
 """One table in all its forms, and the frame of records that tables are made from."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from dataclasses import replace
@@ -21,7 +19,7 @@ TABLE = Table(
 )
 
 
-def test_text_and_markdown() -> None:
+def test_text_and_markdown():
     assert as_text(TABLE).splitlines() == [
         *("a_b & 5 %", ""),
         "  encoder  accuracy %",
@@ -33,7 +31,7 @@ def test_text_and_markdown() -> None:
     assert "| x\\|y | **44.12* ± 1.00 [42.50, 45.75] ≈** |" in as_text(TABLE, markdown=True)
 
 
-def test_csv_is_no_formula() -> None:
+def test_csv_is_no_formula():
     assert as_csv(["a"], [["=1+1"], [-2.5], ["x,y"]]) == 'a\n\'=1+1\n-2.5\n"x,y"\n'
 
 
@@ -45,11 +43,11 @@ def test_csv_is_no_formula() -> None:
         ("[1, 2]", ("[1, 2]", "")),
     ],
 )
-def test_the_interval_of_a_cell(text: str, parts: tuple[str, str]) -> None:
+def test_the_interval_of_a_cell(text, parts):
     assert Cell(text).parts == parts
 
 
-def test_the_frame_has_a_column_for_each_field() -> None:
+def test_the_frame_has_a_column_for_each_field():
     blur = {"factor": "blur", "level": 2, "unit": "px"}
     records = [ONE, replace(ONE, condition=blur), replace(ONE, condition={"level": "much"})]
     table = frame(records)

@@ -1,12 +1,8 @@
 """`linear-probe threshold`: the mean and the threshold of all of LFW's pairs, in a card."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
@@ -17,9 +13,7 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.small_sets import write_lfw
 
 
-def test_no_other_threshold_is_more_accurate(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_other_threshold_is_more_accurate(tmp_path, capsys):
     torch.manual_seed(0)
     made = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
     folder = save_encoder(made, tmp_path / "encoder", {"records": [], "limits": ["a"]})
@@ -53,7 +47,7 @@ def test_no_other_threshold_is_more_accurate(
     assert reached > 0.6
 
 
-def test_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused(tmp_path, capsys):
     bare = save_encoder(BackboneEncoder("resnet18", 32, 0.125), tmp_path / "bare", {})
     assert main(["threshold", str(bare), "--data", str(tmp_path)]) == 2
     assert "has no space 'identity'" in capsys.readouterr().err

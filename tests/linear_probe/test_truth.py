@@ -1,16 +1,11 @@
 """Scores against rendered truth: what is exactly right, what is trivial, and naive loops."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import Delaunay
-from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from linear_probe.cli import main
@@ -38,24 +33,23 @@ from linear_probe.experiments.truth.run import (
     errors,
     score,
 )
-from linear_probe.records.measured import Measured, records_of
+from linear_probe.records.measured import records_of
 from linear_probe.reports.command import table
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
 from tests.support.refusals import error_of
-from tests.support.types import Capsys, Patch
 
 COUNT, SIZE = 24, 32
 
 
 @pytest.fixture(scope="module")
-def faces() -> TruthFaces:
+def faces():
     return TruthFaces(COUNT, SIZE)
 
 
 @pytest.fixture(autouse=True)
-def few_training_faces(monkeypatch: Patch) -> None:
+def few_training_faces(monkeypatch):
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
 
 
@@ -64,23 +58,23 @@ class Fake:
 
     picture_size = SIZE
 
-    def __init__(self, edits: Mapping[str, Callable[..., Tensor]]) -> None:
+    def __init__(self, edits):
         self._edits = edits
 
-    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
+    def edits(self):
         return self._edits
 
-    def state_dict(self) -> Mapping[str, Tensor]:
+    def state_dict(self):
         return {}
 
 
-def all_knowing(faces: TruthFaces) -> Fake:
+def all_knowing(faces):
     """Knows the truths of the test faces by their pixels."""
     batch = faces.batch(np.arange(len(faces)))
     place = {picture.numpy().tobytes(): i for i, picture in enumerate(batch.images)}
     assert len(place) == len(faces)
 
-    def right(task: str, images: Tensor, second: Tensor | None = None) -> Tensor:
+    def right(task, images, second=None):
         rows = [place[picture.numpy().tobytes()] for picture in images]
         if task == MOTION and second is not None and torch.equal(second, batch.second[AGAIN][rows]):
             task = AGAIN
@@ -91,7 +85,7 @@ def all_knowing(faces: TruthFaces) -> Fake:
     return Fake({task: partial(right, task) for task in TASKS if task != AGAIN})
 
 
-def figures_of(rows: list[Measured]) -> dict[tuple[str, str], dict[str, tuple[float, ...]]]:
+def figures_of(rows):
     return {
         (row.task.name, row.encoder): {
             f.metric: (f.value, *f.replicates.tolist()) for f in row.figures
@@ -100,7 +94,7 @@ def figures_of(rows: list[Measured]) -> dict[tuple[str, str], dict[str, tuple[fl
     }
 
 
-def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(faces: TruthFaces) -> None:
+def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(faces):
     methods = {
         "right": all_knowing(faces),
         "lazy": Fake(
@@ -145,7 +139,7 @@ def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(faces: 
     assert all(of.shape == (8, 3, SIZE, SIZE) for of in pictures.values())
 
 
-def test_figures_are_means_of_naive_loops(faces: TruthFaces) -> None:
+def test_figures_are_means_of_naive_loops(faces):
     rows, _ = score({"dark": Fake({FRONTAL: lambda x: x * 0.9})}, faces, 5, batch_size=10)
     found = figures_of(rows)[FRONTAL, "dark"]
     batch = faces.batch(np.arange(COUNT))
@@ -168,7 +162,7 @@ def test_figures_are_means_of_naive_loops(faces: TruthFaces) -> None:
     assert found["face L1"][0] == pytest.approx(100 * np.mean(inside), rel=1e-3)
 
 
-def test_intervals_draw_people(faces: TruthFaces) -> None:
+def test_intervals_draw_people(faces):
     """A metric that is the same for all pictures of a person can only take means over people."""
     from linear_probe.experiments.truth.run import figures
 
@@ -181,7 +175,7 @@ def test_intervals_draw_people(faces: TruthFaces) -> None:
     np.testing.assert_allclose(found.replicates, 100 * by_hand, rtol=1e-5)
 
 
-def test_ssim_is_torchmetrics() -> None:
+def test_ssim_is_torchmetrics():
     torch.manual_seed(0)
     coarse = torch.rand(6, 3, 8, 8)
     one, other = torch.nn.functional.interpolate(coarse, (32, 32)).view(2, 3, 3, 32, 32)
@@ -196,7 +190,7 @@ def test_ssim_is_torchmetrics() -> None:
     torch.testing.assert_close(found["face SSIM"], part, rtol=0, atol=1e-4)
 
 
-def test_faces_are_of_test_people_and_swaps_of_others(faces: TruthFaces) -> None:
+def test_faces_are_of_test_people_and_swaps_of_others(faces):
     people = {key.partition("/")[0] for key in faces.keys}
     assert all(in_test_share(name) for name in people)
     assert not people & set(RenderedFaces(COUNT * 10, 200, "train", SIZE).people)
@@ -209,7 +203,7 @@ def test_faces_are_of_test_people_and_swaps_of_others(faces: TruthFaces) -> None
     assert [record.key for record in records] == faces.keys
 
 
-def test_truths_change_what_they_should_and_nothing_else(faces: TruthFaces) -> None:
+def test_truths_change_what_they_should_and_nothing_else(faces):
     of = faces.faces.factors(faces._indices)
     other = faces.faces.factors(faces._indices[faces._partners])
     true = truths(of, other)
@@ -235,7 +229,7 @@ def test_truths_change_what_they_should_and_nothing_else(faces: TruthFaces) -> N
     assert not same.all()
 
 
-def test_motion_moves_and_the_rest_stays(faces: TruthFaces) -> None:
+def test_motion_moves_and_the_rest_stays(faces):
     """The second image of re-expression is the same picture, but for what the face does."""
     assert (faces.people[faces._following] == faces.people).all()
     batch = faces.batch(np.arange(COUNT))
@@ -246,10 +240,9 @@ def test_motion_moves_and_the_rest_stays(faces: TruthFaces) -> None:
     assert {"yaw", "pitch", "roll"} <= set(MOVES)
 
 
-def test_pairs_are_of_one_person_and_of_two_and_folds_share_nobody() -> None:
+def test_pairs_are_of_one_person_and_of_two_and_folds_share_nobody():
     people = np.array([5, 5, 5, 1, 1, 2, 2, 7, 7, 7, 9, 3, 3])
     found = pairs_of(people)
-    assert found is not None
     first, second, same, folds = found
     assert ((people[first] == people[second]) == same).all()
     assert same.sum() == (~same).sum()
@@ -264,7 +257,7 @@ def test_pairs_are_of_one_person_and_of_two_and_folds_share_nobody() -> None:
     assert pairs_of(np.array([0, 0, 1, 1, 2])) is None
 
 
-def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
+def test_batches_are_parts_of_the_whole(faces):
     whole, part = faces.batch(np.arange(COUNT)), faces.batch(np.array([3, 20]))
     assert torch.equal(part.images, whole.images[[3, 20]])
     assert torch.equal(part.truths[SWAP], whole.truths[SWAP][[3, 20]])
@@ -272,7 +265,7 @@ def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
     assert torch.equal(part.regions[NEUTRAL], whole.regions[NEUTRAL][[3, 20]])
 
 
-def test_mean_faces_are_means_over_training_people(faces: TruthFaces, monkeypatch: Patch) -> None:
+def test_mean_faces_are_means_over_training_people(faces, monkeypatch):
     monkeypatch.setattr("linear_probe.experiments.truth.faces._BATCH", 16)
     mean, of_truths = faces.means()
     train = RenderedFaces(70, 10, "train", SIZE)
@@ -285,7 +278,7 @@ def test_mean_faces_are_means_over_training_people(faces: TruthFaces, monkeypatc
     )
 
 
-def test_the_region_is_the_face() -> None:
+def test_the_region_is_the_face():
     """Skin within, background without: a face before a black and before a white background."""
     factors = {"background_value": torch.tensor([0.0, 1.0]), "yaw": torch.tensor([30.0, 30.0])}
     first, second = render_faces(factors, 64).float()
@@ -296,14 +289,14 @@ def test_the_region_is_the_face() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 8, 15])
-def test_few_faces(count: int) -> None:
+def test_few_faces(count):
     few = TruthFaces(count, 16)
     assert len(few) == count
     assert len(np.unique(few.people)) >= 2
     assert (few.people[few._partners] != few.people).all()
 
 
-def test_blurred_is_an_average_of_neighbours() -> None:
+def test_blurred_is_an_average_of_neighbours():
     point = torch.zeros(1, 3, 48, 48)
     point[..., 24, 24] = 1
     found = blurred(point)
@@ -313,7 +306,7 @@ def test_blurred_is_an_average_of_neighbours() -> None:
     assert spread == pytest.approx(48 / 24, rel=0.03)  # cut off at three standard deviations
 
 
-def test_the_panel_takes_images_of_several_sizes() -> None:
+def test_the_panel_takes_images_of_several_sizes():
     rows = of_one_size({"a": torch.zeros(2, 3, 32, 32), "b": torch.ones(2, 3, 64, 64)})
     assert panel(rows).size == (96 + 2 * (96 + 2) + 2, 2 * (96 + 4))
 
@@ -328,9 +321,7 @@ def test_the_panel_takes_images_of_several_sizes() -> None:
         ("--run {tmp}/bare.ckpt --out {tmp}/o", "its settings are not those of a facecycle_motion"),
     ],
 )
-def test_what_can_not_be_scored_is_told_in_a_sentence(
-    arguments: str, message: str, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_what_can_not_be_scored_is_told_in_a_sentence(arguments, message, tmp_path, capsys):
     torch.save({"state_dict": {}, "method": "simclr"}, tmp_path / "other.ckpt")
     torch.save({"state_dict": {}, "method": "facecycle_motion"}, tmp_path / "bare.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")

@@ -1,7 +1,5 @@
 """Verification against naive loops."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from linear_probe.probes.verification import (
 )
 
 
-def naive_accuracy(scores: list[float], same: list[bool], threshold: float) -> float:
+def naive_accuracy(scores, same, threshold):
     right = 0
     for score, is_same in zip(scores, same, strict=True):
         right += (score >= threshold) == is_same
@@ -30,7 +28,7 @@ SCORED = st.lists(
 
 
 @given(SCORED)
-def test_no_threshold_is_better(scored: list[tuple[float, bool]]) -> None:
+def test_no_threshold_is_better(scored):
     scores, same = map(list, zip(*scored, strict=True))
     found = best_threshold(np.array(scores), np.array(same))
     candidates = [-2.0, 2.0, *scores, *(score + 0.01 for score in scores)]
@@ -38,14 +36,14 @@ def test_no_threshold_is_better(scored: list[tuple[float, bool]]) -> None:
     assert naive_accuracy(scores, same, found) == best
 
 
-def test_threshold_of_a_known_case() -> None:
+def test_threshold_of_a_known_case():
     scores, same = np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, True])
     assert best_threshold(scores, same) == pytest.approx(0.4)
     assert best_threshold(scores, ~same | True) < 0.1
     assert best_threshold(scores, same & False) > 0.8
 
 
-def test_each_fold_is_decided_by_the_others() -> None:
+def test_each_fold_is_decided_by_the_others():
     rng = np.random.default_rng(0)
     folds = np.arange(120) % 4
     same = rng.random(120) < 0.5
@@ -63,7 +61,7 @@ def test_each_fold_is_decided_by_the_others() -> None:
     assert verify(scores, poisoned, folds).thresholds[2] == found.thresholds[2]
 
 
-def test_similarities_by_a_loop() -> None:
+def test_similarities_by_a_loop():
     features = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)) + 3
     first, second = np.array([0, 1, 4, 5, 8, 9]), np.array([2, 3, 6, 7, 10, 11])
     folds = np.array([0, 0, 1, 1, 2, 2])
@@ -76,7 +74,7 @@ def test_similarities_by_a_loop() -> None:
         assert found[i] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_the_mean_does_not_come_from_the_fold_itself() -> None:
+def test_the_mean_does_not_come_from_the_fold_itself():
     features = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
     first, second, folds = np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]), np.array([0, 0, 1, 1])
     before = pair_similarities(features, first, second, folds)
@@ -86,7 +84,7 @@ def test_the_mean_does_not_come_from_the_fold_itself() -> None:
     assert after[2] != before[2]
 
 
-def test_areas_are_scikit_learns() -> None:
+def test_areas_are_scikit_learns():
     rng = np.random.default_rng(0)
     same = rng.random(90) < 0.4
     scores = np.round(rng.normal(size=90) + same, 1)  # with ties
@@ -96,7 +94,7 @@ def test_areas_are_scikit_learns() -> None:
     np.testing.assert_allclose(found, expected)
 
 
-def naive_rates(scores: np.ndarray, same: np.ndarray, threshold: float) -> tuple[float, float]:
+def naive_rates(scores, same, threshold):
     """False-accept and true-accept rate of one threshold."""
     accepted = scores >= threshold
     return float(accepted[~same].mean()), float(accepted[same].mean())
@@ -106,7 +104,7 @@ BOTH_KINDS = SCORED.filter(lambda pairs: len({kind for _, kind in pairs}) == 2)
 
 
 @given(BOTH_KINDS, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
-def test_true_accepts_by_a_loop(scored: list[tuple[float, bool]], rate: float) -> None:
+def test_true_accepts_by_a_loop(scored, rate):
     scores, same = (np.array(x) for x in zip(*scored, strict=True))
     found = weighted_rates(scores, same, np.ones((1, len(same))), [rate]).accepted[rate]
     tried = [naive_rates(scores, same, t) for t in [*scores, np.inf]]
@@ -114,9 +112,7 @@ def test_true_accepts_by_a_loop(scored: list[tuple[float, bool]], rate: float) -
 
 
 @given(BOTH_KINDS)
-def test_equal_error_is_where_the_roc_curve_meets_the_diagonal(
-    scored: list[tuple[float, bool]],
-) -> None:
+def test_equal_error_is_where_the_roc_curve_meets_the_diagonal(scored):
     scores, same = (np.array(x) for x in zip(*scored, strict=True))
     found = weighted_rates(scores, same, np.ones((1, len(same)))).equal_error.item()
     far, tar, _ = roc_curve(same, scores, drop_intermediate=False)
@@ -127,7 +123,7 @@ def test_equal_error_is_where_the_roc_curve_meets_the_diagonal(
     assert found == pytest.approx(accepted[np.abs(accepted - refused).argmin()], abs=0.01)
 
 
-def test_rates_of_known_cases() -> None:
+def test_rates_of_known_cases():
     apart, same = np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False])
     found = weighted_rates(apart, same, np.ones((1, 4)), [0.0, 0.5])
     assert (found.area, found.equal_error) == (1, 0)
@@ -138,7 +134,7 @@ def test_rates_of_known_cases() -> None:
     assert (blind.area, blind.equal_error, blind.accepted[0.5]) == (0.5, 0.5, 0)
 
 
-def test_drawing_a_pair_twice_is_having_it_twice() -> None:
+def test_drawing_a_pair_twice_is_having_it_twice():
     rng = np.random.default_rng(3)
     same, scores = rng.random(40) < 0.5, np.round(rng.normal(size=40), 1)
     weights = rng.multinomial(40, np.full(40, 1 / 40), size=10)
@@ -151,7 +147,7 @@ def test_drawing_a_pair_twice_is_having_it_twice() -> None:
         assert found.accepted[0.2][i] == pytest.approx(alone.accepted[0.2].item())
 
 
-def test_rates_of_a_draw_with_one_kind_are_nan() -> None:
+def test_rates_of_a_draw_with_one_kind_are_nan():
     same = np.array([True, False])
     found = weighted_rates(np.array([0.1, 0.2]), same, np.array([[2, 0]]), [0.5])
     assert np.isnan([found.area, found.equal_error, found.accepted[0.5]]).all()

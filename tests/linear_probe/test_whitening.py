@@ -1,13 +1,10 @@
 """Verification by distance and after whitening, against naive loops and scikit-learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
 from linear_probe.probes.verification import (
     pair_distances,
@@ -20,7 +17,7 @@ FOLDS = 3
 GRID = (2, 4, 8)
 
 
-def some_pairs(people: int = 60) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def some_pairs(people=60):
     """Two pictures of each person; identity is in quiet directions, noise in loud ones."""
     rng = np.random.default_rng(0)
     dim, count = 12, 2 * people
@@ -39,11 +36,11 @@ def some_pairs(people: int = 60) -> tuple[Tensor, np.ndarray, np.ndarray, np.nda
     return features, np.array(first), np.array(second), np.array(same), np.array(folds)
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
+def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_whitened_by_a_loop() -> None:
+def test_whitened_by_a_loop():
     features, first, second, same, folds = some_pairs()
     found = whitened_similarities(features, first, second, same, folds, GRID)
     x = features.double().numpy()
@@ -62,7 +59,7 @@ def test_whitened_by_a_loop() -> None:
         np.testing.assert_allclose(found.similarities[here], scored[best][1][here], atol=1e-4)
 
 
-def test_whitening_hears_quiet_directions() -> None:
+def test_whitening_hears_quiet_directions():
     features, first, second, same, folds = some_pairs(people=240)
     plain = pair_similarities(features, first, second, folds)
     found = whitened_similarities(features, first, second, same, folds, (4, 12))
@@ -73,7 +70,7 @@ def test_whitening_hears_quiet_directions() -> None:
     assert whitened_similarities(features, first, second, same, folds, (4, 11)).at_grid_edge
 
 
-def test_a_fold_teaches_itself_nothing() -> None:
+def test_a_fold_teaches_itself_nothing():
     features, first, second, same, folds = some_pairs()
     before = whitened_similarities(features, first, second, same, folds, GRID)
     here = folds == 1
@@ -89,7 +86,7 @@ def test_a_fold_teaches_itself_nothing() -> None:
     assert after.similarities[own] != before.similarities[own]
 
 
-def test_many_features_are_whitened_the_same_each_time() -> None:
+def test_many_features_are_whitened_the_same_each_time():
     rng = np.random.default_rng(0)
     features = torch.from_numpy(rng.normal(size=(1200, 600)) * np.linspace(3, 0.1, 600)).float()
     first, second = np.arange(0, 1200, 2), np.arange(1, 1200, 2)
@@ -100,7 +97,7 @@ def test_many_features_are_whitened_the_same_each_time() -> None:
     assert (one.similarities == other.similarities).all()
 
 
-def test_distances_by_a_loop() -> None:
+def test_distances_by_a_loop():
     features, first, second, _, _ = some_pairs()
     x = features.double().numpy()
     expected = [
@@ -110,7 +107,7 @@ def test_distances_by_a_loop() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1234.567])
-def test_of_constant_features_nothing_is_told(value: float) -> None:
+def test_of_constant_features_nothing_is_told(value):
     _, first, second, same, folds = some_pairs()
     features = torch.full((120, 12), value)
     assert (pair_similarities(features, first, second, folds) == 0).all()
@@ -120,7 +117,7 @@ def test_of_constant_features_nothing_is_told(value: float) -> None:
     assert verify(found.similarities, same, folds).correct.mean() == pytest.approx(0.5)
 
 
-def test_degraded_pairs_are_decided_by_clean_thresholds_and_means() -> None:
+def test_degraded_pairs_are_decided_by_clean_thresholds_and_means():
     features, first, second, same, folds = some_pairs()
     clean = pair_similarities(features, first, second, folds)
     degraded = features + torch.randn(features.shape, generator=torch.Generator().manual_seed(0))

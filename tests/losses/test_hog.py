@@ -1,18 +1,15 @@
 """HOG against loops over pixels, and what it does not see."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.losses.hog import HOG
 
 
-def slowly(image: np.ndarray, cell: int, bins: int) -> np.ndarray:
+def slowly(image, cell, bins):
     """Descriptor [bins, rows, columns] of one image [3, S, S], pixel by pixel."""
     luma = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
     side = len(luma)
@@ -33,7 +30,7 @@ def slowly(image: np.ndarray, cell: int, bins: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("side", "cell", "bins"), [(16, 4, 9), (18, 8, 6)])
-def test_as_a_loop_over_pixels(side: int, cell: int, bins: int) -> None:
+def test_as_a_loop_over_pixels(side, cell, bins):
     images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
     hog = HOG(cell, bins)
     result = hog(images)
@@ -43,16 +40,16 @@ def test_as_a_loop_over_pixels(side: int, cell: int, bins: int) -> None:
         np.testing.assert_allclose(one.numpy(), expected.ravel(), atol=1e-5)
 
 
-def test_light_changes_nothing() -> None:
+def test_light_changes_nothing():
     images = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(HOG(4)(0.5 * images + 0.2), HOG(4)(images), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("degrees", "bin_"), [(0, 0), (45, 3), (90, 6), (135, 9)])
-def test_a_ramp_fills_the_bin_of_its_direction(degrees: int, bin_: int) -> None:
+def test_a_ramp_fills_the_bin_of_its_direction(degrees, bin_):
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     angle = math.radians(degrees)
-    ramp: Tensor = (x * math.cos(angle) + y * math.sin(angle)) / 64
+    ramp = (x * math.cos(angle) + y * math.sin(angle)) / 64
     result = HOG(4, 12)(ramp.expand(1, 3, 16, 16)).unflatten(1, (12, 4, 4))
     inner = result[0, :, 1:3, 1:3]
     expected = torch.zeros_like(inner)

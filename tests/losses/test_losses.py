@@ -1,11 +1,9 @@
 """Losses against naive loops, and their values in simple cases."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
@@ -16,7 +14,7 @@ from ssl_faces.losses.symmetry import SymmetryLoss
 from tests.support.by_heart import minimise
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -24,7 +22,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize(("count", "first", "second"), [(12, 5, 7), (6, 9, 8)])
-def test_correlation_equals_numpys(count: int, first: int, second: int) -> None:
+def test_correlation_equals_numpys(count, first, second):
     a = draw(count, first)
     b = a @ draw(first, second, seed=1) + draw(count, second, seed=2) + 3
     squares = [
@@ -35,7 +33,7 @@ def test_correlation_equals_numpys(count: int, first: int, second: int) -> None:
     assert CrossCorrelationLoss()(a, b).item() == pytest.approx(np.mean(squares), rel=1e-4)
 
 
-def test_a_constant_code_has_no_correlation_and_a_finite_gradient() -> None:
+def test_a_constant_code_has_no_correlation_and_a_finite_gradient():
     constant = nn.Parameter(torch.ones(8, 2))
     loss = CrossCorrelationLoss()(draw(8, 3), constant)
     loss.backward()
@@ -44,7 +42,7 @@ def test_a_constant_code_has_no_correlation_and_a_finite_gradient() -> None:
     assert torch.isfinite(constant.grad).all()
 
 
-def test_orthogonality_is_pcls_mean_over_column_products_rescaled() -> None:
+def test_orthogonality_is_pcls_mean_over_column_products_rescaled():
     first, second = draw(6, 4), draw(6, 3, seed=1) + 5
     a, b = first - first.mean(0), second - second.mean(0)
     total = 0.0
@@ -62,18 +60,18 @@ def test_orthogonality_is_pcls_mean_over_column_products_rescaled() -> None:
 @pytest.mark.parametrize(
     "loss", [CrossCorrelationLoss(), OrthogonalityLoss()], ids=["corr", "orth"]
 )
-def test_training_removes_what_two_codes_share(loss: nn.Module) -> None:
+def test_training_removes_what_two_codes_share(loss):
     data, first = draw(64, 6), draw(6, 3, seed=1)
     second = (first + 0.1 * draw(6, 3, seed=2)).requires_grad_()
     first.requires_grad_()
-    losses = minimise([first, second], lambda: loss(data @ first, data @ second), 100, 0.05)  # type: ignore[list-item]
+    losses = minimise([first, second], lambda: loss(data @ first, data @ second), 100, 0.05)
     assert losses[-1] < 0.2 * losses[0]
 
 
 # Fold -------------------------------------------------------------------------------------------
 
 
-def naive_fold(flow: Tensor, least: float) -> float:
+def naive_fold(flow, least):
     count, _, height, width = flow.shape
     step_x, step_y = 2 / (width - 1), 2 / (height - 1)
     shortfalls = []
@@ -92,13 +90,13 @@ def naive_fold(flow: Tensor, least: float) -> float:
 
 
 @pytest.mark.parametrize("least", [0.0, 0.25, 1.0])
-def test_fold_equals_a_loop(least: float) -> None:
+def test_fold_equals_a_loop(least):
     flow = 0.4 * draw(3, 2, 5, 7)
     assert FoldLoss(least)(flow).item() == pytest.approx(naive_fold(flow, least), rel=1e-5)
     assert FoldLoss()(flow.bfloat16()).dtype == torch.float32
 
 
-def test_only_folds_cost() -> None:
+def test_only_folds_cost():
     """Not translations and stretches; a mirror image has distances of -1 in one of two axes."""
     line = torch.linspace(-1, 1, 16)
     flow = torch.zeros(1, 2, 16, 16)
@@ -112,12 +110,12 @@ def test_only_folds_cost() -> None:
 # Gram matrices ----------------------------------------------------------------------------------
 
 
-def naive_gram(features: Tensor) -> Tensor:
+def naive_gram(features):
     x = features.double()
     return torch.einsum("bihw,bjhw->bij", x, x) / (x.shape[-2] * x.shape[-1])
 
 
-def naive_gram_loss(prediction: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+def naive_gram_loss(prediction, target):
     """Rendering r of image b is at r·B + b of the prediction."""
     total = torch.zeros((), dtype=torch.float64)
     for layer, features in prediction.items():
@@ -127,21 +125,21 @@ def naive_gram_loss(prediction: dict[str, Tensor], target: dict[str, Tensor]) ->
     return total
 
 
-def features_of(images: int, seed: int) -> dict[str, Tensor]:
+def features_of(images, seed):
     return {
         "relu2_1": draw(images, 2, 4, 3, seed=seed),
         "relu3_1": draw(images, 3, 2, 2, seed=seed),
     }
 
 
-def test_gram_matrices_equal_a_loop_in_float32() -> None:
+def test_gram_matrices_equal_a_loop_in_float32():
     features = features_of(2, 0)["relu2_1"]
     torch.testing.assert_close(gram_matrix(features).double(), naive_gram(features))
     assert gram_matrix(features.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("renderings", [1, 3])
-def test_gram_loss_and_its_gradient_equal_a_loop(renderings: int) -> None:
+def test_gram_loss_and_its_gradient_equal_a_loop(renderings):
     """The target has no gradient."""
     target = {k: v.requires_grad_() for k, v in features_of(2, 0).items()}
     ours = {k: v.requires_grad_() for k, v in features_of(2 * renderings, 1).items()}
@@ -153,14 +151,14 @@ def test_gram_loss_and_its_gradient_equal_a_loop(renderings: int) -> None:
     expected.backward()
     for layer in ours:
         assert ours[layer].grad is not None
-        torch.testing.assert_close(ours[layer].grad.double(), theirs[layer].grad)  # type: ignore[union-attr]
+        torch.testing.assert_close(ours[layer].grad.double(), theirs[layer].grad)
         assert target[layer].grad is None
 
 
 # Margin and symmetry ----------------------------------------------------------------------------
 
 
-def test_margin_averages_over_pixels_without_clipping() -> None:
+def test_margin_averages_over_pixels_without_clipping():
     """Distances 0, 0.05, 0.3 and 1 with a margin of 0.1: −0.1, −0.05, 0.2 and 0.9."""
     mean_face = torch.tensor([0.0, 0.05, -0.3, 1.0]).view(1, 1, 2, 2)
     loss = MarginLoss()(mean_face, torch.zeros(3, 1, 2, 2))
@@ -168,7 +166,7 @@ def test_margin_averages_over_pixels_without_clipping() -> None:
 
 
 @pytest.mark.parametrize("width", [2, 3, 8, 9, 64])
-def test_symmetry_equals_a_loop_over_columns(width: int) -> None:
+def test_symmetry_equals_a_loop_over_columns(width):
     x = draw(2, 3, 5, width)
     columns = [(x[..., i] - x[..., width - 1 - i]).abs() for i in range(width // 2)]
     torch.testing.assert_close(SymmetryLoss()(x), torch.stack(columns).mean())

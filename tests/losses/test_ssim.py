@@ -1,19 +1,16 @@
 """SSIM against a loop over windows, and against kornia and torchmetrics."""
 
-from __future__ import annotations
-
 import math
 
 import kornia.metrics
 import pytest
 import torch
-from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ssl_faces.losses.ssim import SSIMLoss
 
 
-def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+def naive_ssim(x, y, window=11, sigma=1.5):
     """Mean SSIM of [B, C, H, W] in float64, window by window, zeros outside the images."""
     x, y = x.double(), y.double()
     reach = window // 2
@@ -34,7 +31,7 @@ def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Te
                 left - column + reach : right - column + reach,
             ]
 
-            def mean(v: Tensor, w: Tensor = w) -> Tensor:
+            def mean(v, w=w):
                 return (v * w).sum((-2, -1))
 
             a, b = x[..., top:bottom, left:right], y[..., top:bottom, left:right]
@@ -49,14 +46,14 @@ def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Te
     return torch.stack(values).mean()
 
 
-def draw(*shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
+def draw(*shape, seed=0, low=0.0, high=1.0):
     generator = torch.Generator().manual_seed(seed)
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
 @pytest.mark.parametrize(("window", "sigma"), [(11, 1.5), (5, 0.8)])
 @pytest.mark.parametrize("size", [(12, 17), (16, 16), (4, 7)])
-def test_equals_a_loop_over_windows(size: tuple[int, int], window: int, sigma: float) -> None:
+def test_equals_a_loop_over_windows(size, window, sigma):
     y = draw(2, 3, *size, low=-2, high=2)
     x = torch.stack((y + 0.3 * draw(2, 3, *size, seed=1), draw(2, 3, *size, seed=2)))
     loss = SSIMLoss(window, sigma)(x, y)
@@ -67,7 +64,7 @@ def test_equals_a_loop_over_windows(size: tuple[int, int], window: int, sigma: f
         )
 
 
-def test_gradient_equals_the_loops() -> None:
+def test_gradient_equals_the_loops():
     """Of the rendering and of the target."""
     ours = [draw(2, 2, 9, 8, seed=seed).requires_grad_() for seed in (0, 1)]
     theirs = [x.detach().double().requires_grad_() for x in ours]
@@ -78,12 +75,12 @@ def test_gradient_equals_the_loops() -> None:
         torch.testing.assert_close(our.grad.double(), their.grad, rtol=1e-3, atol=1e-6)
 
 
-def framed(image: Tensor, frame: int = 10) -> Tensor:
+def framed(image, frame=10):
     """A black frame, in which padding by zeros and by reflection are the same."""
     return torch.nn.functional.pad(image, (frame,) * 4)
 
 
-def test_equals_libraries_where_padding_does_not_matter() -> None:
+def test_equals_libraries_where_padding_does_not_matter():
     x, y = framed(draw(2, 3, 20, 24)), framed(draw(2, 3, 20, 24, seed=1))
     kornias = kornia.metrics.ssim(x, y, 11, max_val=1.0).mean().item()
     torchmetrics = structural_similarity_index_measure(x, y, sigma=1.5, data_range=1.0).item()
@@ -92,7 +89,7 @@ def test_equals_libraries_where_padding_does_not_matter() -> None:
         assert SSIMLoss()(x[None], y).item() == pytest.approx(1 - theirs, abs=1e-5)
 
 
-def test_is_computed_in_float32_under_autocast() -> None:
+def test_is_computed_in_float32_under_autocast():
     x, y = draw(1, 2, 3, 16, 16), draw(2, 3, 16, 16, seed=1)
     plain = SSIMLoss()(x, y)
     with torch.autocast("cpu", torch.bfloat16):
@@ -101,7 +98,7 @@ def test_is_computed_in_float32_under_autocast() -> None:
     torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
 
 
-def test_trains_after_a_first_use_in_inference_mode() -> None:
+def test_trains_after_a_first_use_in_inference_mode():
     x, y = draw(1, 1, 1, 13, 19), draw(1, 1, 13, 19, seed=1)
     with torch.inference_mode():
         SSIMLoss()(x, y)

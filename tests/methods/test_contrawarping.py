@@ -1,28 +1,24 @@
 """ContraWarping: which images are whose negatives, and what it learns."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces.methods.contrawarping import ContraWarping
 from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps
 from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
-from tests.support.types import Patch
 
 STILL = AffineMaps(turn=0, scale=0, shear=0, move=0)
 
 
-def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch: Patch) -> None:
+def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch):
     net = ContraWarping(SMALL, temperature=0.5, negatives=2)
     # Pixels as embeddings show which images are compared.
     monkeypatch.setattr(net, "represent", lambda x: x.flatten(1))
-    net.projector = torch.nn.Identity()  # type: ignore[assignment]
+    net.projector = torch.nn.Identity()
     x = net.views({"pairs": random_pairs(3)})
     torch.manual_seed(7)
     loss = net.losses(x)["contrastive"].item()
@@ -39,11 +35,11 @@ def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch: Patch) -> 
     assert loss == pytest.approx(sum(expected) / 6, abs=1e-4)
 
 
-def _exp(a: Tensor, b: Tensor) -> float:
+def _exp(a, b):
     return math.exp(F.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() / 0.5)
 
 
-def test_without_maps_views_are_the_pictures_and_negatives_are_not() -> None:
+def test_without_maps_views_are_the_pictures_and_negatives_are_not():
     torch.manual_seed(0)
     net = ContraWarping(SMALL, affine=STILL)
     x = net.views({"pairs": rendered_faces(4)[:, None].expand(-1, 2, -1, -1, -1)})
@@ -58,7 +54,7 @@ def test_without_maps_views_are_the_pictures_and_negatives_are_not() -> None:
     assert difference.max() < 0.1
 
 
-def test_learns_to_tell_warps_from_maps() -> None:
+def test_learns_to_tell_warps_from_maps():
     torch.manual_seed(0)
     local = LocalWarps(3, 0.5, (0.2, 0.3), (0.2, 0.35))
     net = ContraWarping(SMALL, projection_dim=16, other_faces=False, local=local, affine=STILL)

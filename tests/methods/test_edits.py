@@ -1,9 +1,6 @@
 """What FaceCycle does to pictures: the same formulas as in training, made repeatable."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,13 +12,13 @@ from tests.support.facecycle import SIDE, motion, same_weights, save, smooth_ima
 
 
 @pytest.fixture
-def identity(tmp_path: Path) -> FaceCycleIdentity:
+def identity(tmp_path):
     stage1 = save(motion(noise_std=0.0), tmp_path / "motion.ckpt")
     torch.manual_seed(1)
     return FaceCycleIdentity(stage1)
 
 
-def test_the_neutral_face_is_that_of_the_cycle() -> None:
+def test_the_neutral_face_is_that_of_the_cycle():
     method = motion(noise_std=0.0)
     images = smooth_images(4)
     with torch.no_grad():
@@ -31,7 +28,7 @@ def test_the_neutral_face_is_that_of_the_cycle() -> None:
     torch.testing.assert_close(method.neutral_face(images), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed() -> None:
+def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed():
     method = motion().train()
     images = smooth_images(5)
     torch.manual_seed(7)
@@ -51,7 +48,7 @@ def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed() -> None
     assert not torch.allclose(neutral[0], neutral[1], atol=1e-3)
 
 
-def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
+def test_a_swap_is_the_steps_one_by_one(identity):
     images, others = smooth_images(3), smooth_images(3, seed=9)
     result = identity.edits()["identity swap"](images, others)
     stage1, normalise = identity.motion, identity.encoder.normalise
@@ -70,7 +67,7 @@ def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
     assert torch.equal(identity.neutral_face(images), stage1.neutral_face(images))
 
 
-def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> None:
+def test_pictures_of_another_side_are_refused(identity):
     small = torch.zeros(1, 3, 16, 16)
     for edit in (identity.neutral_face, lambda x: identity.swap_identity(x, x)):
         with pytest.raises(
@@ -79,7 +76,7 @@ def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> No
             edit(small)
 
 
-def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
+def test_stage_1_is_loaded_from_its_run(tmp_path):
     method = motion(noise_std=0.5)
     save(method, tmp_path / "run/checkpoints/last.ckpt")
     state = torch.get_rng_state()
@@ -93,7 +90,7 @@ def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
     assert torch.equal(result.neutral_face(smooth_images(2)), method.neutral_face(smooth_images(2)))
 
 
-def test_stage_2_is_loaded_without_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
+def test_stage_2_is_loaded_without_stage_1(identity, tmp_path):
     path = save(identity, tmp_path / "identity.ckpt")
     (tmp_path / "motion.ckpt").unlink()
     result = load_method(path)
@@ -105,9 +102,7 @@ def test_stage_2_is_loaded_without_stage_1(identity: FaceCycleIdentity, tmp_path
 
 
 @pytest.mark.parametrize("stage", ["motion", "identity"])
-def test_untrained_is_another_start_from_the_same_trunk(
-    stage: str, identity: FaceCycleIdentity, tmp_path: Path
-) -> None:
+def test_untrained_is_another_start_from_the_same_trunk(stage, identity, tmp_path):
     method = motion() if stage == "motion" else identity
     stage1 = method if isinstance(method, FaceCycleMotion) else method.motion
     with torch.no_grad():
@@ -126,7 +121,7 @@ def test_untrained_is_another_start_from_the_same_trunk(
     assert same_weights(result.generator_trunk, stage1.trunk)
 
 
-def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_shape_are_refused(tmp_path):
     path = save(motion(), tmp_path / "a.ckpt")
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint["state_dict"]["generator.to_rgb.weight"]

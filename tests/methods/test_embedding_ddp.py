@@ -1,14 +1,10 @@
 """Two processes with b pairs each have the gradient of one process with 2b pairs."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_faces.methods.barlow_twins import BarlowTwins
 from ssl_faces.methods.byol import BYOL
@@ -26,7 +22,7 @@ from tests.support.fits import random_pairs
 from tests.support.processes import gradients, one_thread, results_of_two
 
 PAIRS = 3  # of each process
-METHODS: dict[str, tuple[type[Any], dict[str, int]]] = {
+METHODS = {
     "simclr": (SimCLR, {"projection_dim": 8}),
     "moco_v3": (MoCoV3, {"projection_dim": 8, "hidden_dim": 16}),
     "byol": (BYOL, {"projection_dim": 8, "hidden_dim": 16}),
@@ -44,7 +40,7 @@ METHODS: dict[str, tuple[type[Any], dict[str, int]]] = {
 class Loss(nn.Module):
     """A method's total loss as a forward pass, for DistributedDataParallel."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name):
         super().__init__()
         torch.manual_seed(0)
         kind, heads = METHODS[name]
@@ -58,16 +54,16 @@ class Loss(nn.Module):
             # Each process masks other patches.
             self.method.draw = lambda count: torch.eye(2).bool().expand(count, 2, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         torch.manual_seed(0)  # LeJEPA's directions
         return torch.stack(list(self.method.losses(x).values())).sum()
 
 
-def images(pairs: slice) -> Tensor:
+def images(pairs):
     return (random_pairs(2 * PAIRS)[pairs].transpose(0, 1).flatten(0, 1) - 0.45) / 0.225
 
 
-def of_one_process(rank: int) -> dict[str, dict[str, Tensor]]:
+def of_one_process(rank):
     results = {}
     for name in METHODS:
         model = nn.parallel.DistributedDataParallel(Loss(name))
@@ -77,12 +73,12 @@ def of_one_process(rank: int) -> dict[str, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def of_two_processes(tmp_path_factory):
     return results_of_two(of_one_process, tmp_path_factory.mktemp("ddp"))[0]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_gradient_equals_one_process(name: str, of_two_processes: Any, tmp_path: Path) -> None:
+def test_gradient_equals_one_process(name, of_two_processes, tmp_path):
     with one_thread():
         whole = Loss(name)
         whole(images(slice(None))).backward()

@@ -1,16 +1,11 @@
 """Methods that compare embeddings: short runs, resume, settings, and falling losses."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import load_encoder
@@ -19,7 +14,7 @@ from ssl_faces.methods.byol import BYOL
 from ssl_faces.methods.dino import DINO
 from ssl_faces.methods.dinov2 import DINOv2
 from ssl_faces.methods.ijepa import IJEPA
-from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
+from ssl_faces.methods.joint_embedding import Teacher
 from ssl_faces.methods.lejepa import LeJEPA
 from ssl_faces.methods.moco_v3 import MoCoV3
 from ssl_faces.methods.nnclr import NNCLR
@@ -43,9 +38,8 @@ from tests.support.fits import (
 )
 from tests.support.noise_sets import lfw
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
-METHODS: dict[str, type[Any]] = {
+METHODS = {
     kind.name: kind
     for kind in (
         *(SimCLR, MoCoV3, BYOL, SimSiam, VICReg, BarlowTwins, DINO),
@@ -66,7 +60,7 @@ TEACHERS = ("dino", "dinov2", "ijepa")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("packed")
 
 
@@ -82,9 +76,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("lejepa", "timm:test_convnext"),
     ],
 )
-def test_trains_from_its_config_and_saves_an_encoder(
-    method: str, encoder: str, cache: Path, tmp_path: Path
-) -> None:
+def test_trains_from_its_config_and_saves_an_encoder(method, encoder, cache, tmp_path):
     fit(*method_run(method, encoder, cache, tmp_path, *NARROW.get(method, ())))
     (log,) = tmp_path.glob("csv/*/metrics.csv")
     with log.open() as rows:
@@ -109,9 +101,7 @@ def test_trains_from_its_config_and_saves_an_encoder(
 
 
 @pytest.mark.parametrize("method", ["dino", "swav", "lejepa", "nnclr", "dinov2", "ijepa"])
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    method: str, cache: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
-) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(method, cache, tmp_path, monkeypatch, capsys):
     """The fourth step fails, mid-epoch, right after a checkpoint."""
     longer = ("--trainer.max_steps", "6", "--checkpoint_every", "3", *NARROW.get(method, ()))
     encoder = "timm:test_vit" if method in VITS else "resnet18"
@@ -120,7 +110,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     kind = METHODS[method]
     losses = kind.losses
 
-    def fails(self: JointEmbedding, x: Tensor) -> dict[str, Tensor]:
+    def fails(self, x):
         if self.trainer.global_step == 3:
             raise InputError("stopped")
         return losses(self, x)
@@ -137,7 +127,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_the_card_says_whether_pairs_are_of_people(real: bool, cache: Path, tmp_path: Path) -> None:
+def test_the_card_says_whether_pairs_are_of_people(real, cache, tmp_path):
     """Rendered people are known without identity labels."""
     more = ["--data.positives", "person"]
     if real:
@@ -160,15 +150,13 @@ def test_the_card_says_whether_pairs_are_of_people(real: bool, cache: Path, tmp_
         (("--model.init_args.encoder.input_size", "48"), 8, "set --data.size 48, or --model.enc"),
     ],
 )
-def test_data_that_do_not_fit_the_method(
-    more: tuple[str, ...], people: int, message: str, cache: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_data_that_do_not_fit_the_method(more, people, message, cache, tmp_path, capsys):
     words = method_run("simclr", "facecycle", cache, tmp_path, *more, people=people)
     assert message in refused(capsys, *words)
     assert not (tmp_path / "encoder").exists()
 
 
-def test_settings_are_checked_by_the_constructor_too() -> None:
+def test_settings_are_checked_by_the_constructor_too():
     assert "model.momentum: 1.5; give a number" in message_of(BYOL, SMALL, momentum=1.5)
     text = message_of(DINO, SMALL, local_scale=(0.5, 0.2))
     assert "model.local_scale: 0.5 to 0.2; give" in text
@@ -177,13 +165,13 @@ def test_settings_are_checked_by_the_constructor_too() -> None:
     )
 
 
-def test_groups_of_w_mse_fill_the_batch(cache: Path, tmp_path: Path, capsys: Any) -> None:
+def test_groups_of_w_mse_fill_the_batch(cache, tmp_path, capsys):
     arguments = method_run("w_mse", "resnet18", cache, tmp_path, *NARROW["w_mse"])
     error = refused(capsys, *arguments, "--data.batch_size", "12")
     assert "data.batch_size: 12; w_mse whitens groups of 8 pairs" in error
 
 
-def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:
+def train(method, steps, rate):
     """Losses on eight faces, and then the spread of their L2-normalised codes: 0 where they are
     all equal, 1 where they fill the sphere."""
     method._trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=1000)
@@ -202,7 +190,7 @@ def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:
     return totals, float(codes.std(0).mean()) * codes.shape[1] ** 0.5
 
 
-FEW: dict[str, dict[str, int]] = {
+FEW = {
     "swav": {"prototypes": 16, "local_crops": 0},
     "lejepa": {"local_crops": 0},
     "w_mse": {"projection_dim": 4, "group_size": 8},
@@ -210,7 +198,7 @@ FEW: dict[str, dict[str, int]] = {
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in TEACHERS])
-def test_the_loss_falls_on_a_few_faces(name: str) -> None:
+def test_the_loss_falls_on_a_few_faces(name):
     """By a tenth of the way to the loss's lower bound, and the codes stay apart."""
     torch.manual_seed(0)
     method = METHODS[name](SMALL, **{"projection_dim": 64, **FEW.get(name, {})})
@@ -221,13 +209,13 @@ def test_the_loss_falls_on_a_few_faces(name: str) -> None:
     assert spread > 0.05
 
 
-def test_dinos_loss_falls_once_the_centre_has_caught_up() -> None:
+def test_dinos_loss_falls_once_the_centre_has_caught_up():
     """At first one prototype takes all images, and the loss is low. The centre then lifts the
     others until all are equal; from there each face gets its own."""
     torch.manual_seed(0)
     settings = {"prototypes": 32, "hidden_dim": 64, "local_crops": 0, "momentum": 0.95}
     settings |= {"frozen_share": 0}
-    method = DINO(EncoderSettings("resnet18", 32, 0.0625), **settings)  # type: ignore[arg-type]
+    method = DINO(EncoderSettings("resnet18", 32, 0.0625), **settings)
     totals, spread = train(method, steps=150, rate=2e-3)
     top = max(range(5, 150), key=totals.__getitem__)
     assert totals[top] > 0.7 * torch.tensor(32.0).log()
@@ -236,12 +224,11 @@ def test_dinos_loss_falls_once_the_centre_has_caught_up() -> None:
     assert spread > 0.3
 
 
-def test_the_teacher_is_an_average_of_the_student() -> None:
+def test_the_teacher_is_an_average_of_the_student():
     """The sum of all the student's states, each weighted by the momenta since."""
     torch.manual_seed(0)
     method = BYOL(EncoderSettings("facecycle", 32, 0.0625), hidden_dim=16, projection_dim=8)
     teacher, student = method.teacher, method.projector
-    assert isinstance(teacher, Teacher)
     assert not any(p.requires_grad for p in teacher.parameters())
     expected = student.layers[0].weight.detach().clone()
     momenta = []
@@ -262,7 +249,7 @@ def test_the_teacher_is_an_average_of_the_student() -> None:
     ("momentum", "steps", "start"),
     [(0.99, 2, 0.9), (0.99, 1000, 0.95), (0.99, 5000, 0.99), (0.996, 10_000, 0.995), (0.5, 2, 0.5)],
 )
-def test_teachers_of_short_runs_look_back_less(momentum: float, steps: int, start: float) -> None:
+def test_teachers_of_short_runs_look_back_less(momentum, steps, start):
     """Over at most 2 % of the run; still to a momentum of 1 at its end."""
     student = BYOL(EncoderSettings("facecycle", 32, 0.0625), hidden_dim=16, projection_dim=8)
     teacher = Teacher(student.encoder, student.projector, momentum)
@@ -271,7 +258,7 @@ def test_teachers_of_short_runs_look_back_less(momentum: float, steps: int, star
     assert teacher.follow(*networks, steps - 1, steps) == pytest.approx(1.0)
 
 
-def test_vits_of_moco_v3_have_random_patch_projections() -> None:
+def test_vits_of_moco_v3_have_random_patch_projections():
     torch.manual_seed(0)
     method = MoCoV3(EncoderSettings("timm:test_vit", 32), hidden_dim=16, projection_dim=8)
     frozen = {name for name, p in method.encoder.named_parameters() if not p.requires_grad}

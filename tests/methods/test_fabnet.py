@@ -1,7 +1,5 @@
 """FAb-Net: its loss against a loop, and known warps that it learns."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -12,12 +10,12 @@ from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 
 
-def method() -> FAbNet:
+def method():
     torch.manual_seed(0)
     return FAbNet(SMALL, embedding_dim=16, decoder_width=8)
 
 
-def test_each_frame_is_warped_to_the_other_by_both_embeddings() -> None:
+def test_each_frame_is_warped_to_the_other_by_both_embeddings():
     net = method().eval()
     x = net.views({"pairs": random_pairs(2)})
     with torch.no_grad():
@@ -32,7 +30,7 @@ def test_each_frame_is_warped_to_the_other_by_both_embeddings() -> None:
     assert losses["fold"].item() == 0  # new flows are small
 
 
-def test_known_warps_are_found() -> None:
+def test_known_warps_are_found():
     torch.manual_seed(0)
     sources = rendered_faces(6)
     flows = LocalWarps(4, 0.6, (0.15, 0.25), (0.2, 0.35)).draw(6, SIZE)
@@ -44,7 +42,7 @@ def test_known_warps_are_found() -> None:
     assert losses[-1] < 0.6 * still
 
 
-def test_a_flow_that_mirrors_costs_more_than_it_gains() -> None:
+def test_a_flow_that_mirrors_costs_more_than_it_gains():
     net = method()
     mirrors = -torch.linspace(-1, 1, 16).expand(1, 16, 16)  # halfway to the mirrored place
     flow = torch.stack((2 * mirrors, torch.zeros_like(mirrors)), 1).clamp(-1, 1)

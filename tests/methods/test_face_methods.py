@@ -1,11 +1,5 @@
 """What all methods for faces do: run by their configs, resume, and show panels."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
@@ -16,7 +10,7 @@ from ssl_faces.methods.pcl import PCL
 from ssl_faces.methods.tcae import TCAE
 from tests.support.fits import SMALL, check_panels, random_pairs, rendered_faces, trained
 
-RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
+RUNS = {
     "contrawarping": ((), {"pooled", "map_2x2"}),
     "fabnet": ((), {"pooled", "map_2x2", "embedding"}),
     "pcl": (("--model.decoder_width", "4", "--model.projection_dim", "32"), {"pooled", "map_2x2"}),
@@ -29,7 +23,7 @@ RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_runs_by_its_config_in_half_precision_and_resumes(name: str, tmp_path: Path) -> None:
+def test_runs_by_its_config_in_half_precision_and_resumes(name, tmp_path):
     more, spaces = RUNS[name]
     more = (*more, "--trainer.precision", "bf16-mixed")
     encoder, panel = trained(name, tmp_path, *more)
@@ -44,11 +38,11 @@ def test_runs_by_its_config_in_half_precision_and_resumes(name: str, tmp_path: P
     assert trained(name, tmp_path, *more, *again)[0].card["steps"] == 3
 
 
-def contrast() -> FaceCycleContrast:
+def contrast():
     return FaceCycleContrast(SMALL, code_dim=16, decoder_width=4)
 
 
-METHODS: dict[str, tuple[Callable[[], Any], int]] = {
+METHODS = {
     "contrawarping": (lambda: ContraWarping(SMALL, negatives=2), 3),
     "fabnet": (lambda: FAbNet(SMALL, embedding_dim=16, decoder_width=8), 6),
     "pcl": (lambda: PCL(SMALL, projection_dim=16, decoder_width=4), 3),
@@ -58,7 +52,7 @@ METHODS: dict[str, tuple[Callable[[], Any], int]] = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_panels_show_every_face_and_change_nothing(name: str) -> None:
+def test_panels_show_every_face_and_change_nothing(name):
     """They are made during training: modes and batch statistics stay the same."""
     torch.manual_seed(0)
     build, count = METHODS[name]

@@ -1,14 +1,8 @@
 """The hybrid: its terms against loops, its codes under mirroring, its cycles, its encoder."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces import load_encoder
 from ssl_faces.common.errors import InputError
@@ -24,14 +18,14 @@ SIZE = 32
 SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
 
 
-def method(**settings: Any) -> FaceCycleContrast:
+def method(**settings):
     torch.manual_seed(0)
     return FaceCycleContrast(
         SMALL, code_dim=16, projection_dim=8, decoder_width=4, **settings
     ).train()
 
 
-def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
+def batch(count=6, mirrored=True):
     faces = RenderedFaces(64, 8, "all", size=SIZE).render_batch(range(2 * count)).float() / 255
     first, second = faces[:count], faces[count:]
     if mirrored:
@@ -39,7 +33,7 @@ def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
     return {"pairs": torch.stack((first, second), 1), "mirrored": torch.full((count,), mirrored)}
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+def nt_xent(first, second, temperature):
     """Each embedding against all others of both halves, one by one."""
     z = F.normalize(torch.cat((first, second)), dim=1).double()
     count, terms = len(z), []
@@ -47,13 +41,13 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
         partner = (i + count // 2) % count
         scores = {j: torch.exp(z[i] @ z[j] / temperature) for j in range(count) if j != i}
         terms.append(-torch.log(scores[partner] / sum(scores.values())))
-    return float(sum(terms).detach() / count)  # type: ignore[union-attr]
+    return float(sum(terms).detach() / count)
 
 
-def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
+def test_identity_contrast_is_of_both_pictures_of_a_pair():
     one, given = method(cycle_weight=0.0), batch()
     # Without any change of pictures, views are the pairs.
-    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    one.strong = torch.nn.Identity()
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
     torch.manual_seed(1)
@@ -79,9 +73,9 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
     assert result["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 
-def test_another_picture_of_the_person_is_no_positive_for_the_expression() -> None:
+def test_another_picture_of_the_person_is_no_positive_for_the_expression():
     one = method(cycle_weight=0.0, independence_weight=0.0, identity_weight=0.0)
-    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    one.strong = torch.nn.Identity()
     given = batch(mirrored=False)
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
@@ -94,7 +88,7 @@ def test_another_picture_of_the_person_is_no_positive_for_the_expression() -> No
     assert result == pytest.approx(nt_xent(first, first, 0.1), rel=1e-4)
 
 
-def test_mirroring_a_code_twice_changes_nothing() -> None:
+def test_mirroring_a_code_twice_changes_nothing():
     one = method()
     code = torch.randn(4, 16)
     which = torch.tensor([True, False, True, True])
@@ -106,13 +100,13 @@ def test_mirroring_a_code_twice_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("term", ["cycle", "identity", "expression", "independence", "descriptor"])
-def test_a_term_of_weight_0_is_left_out(term: str) -> None:
+def test_a_term_of_weight_0_is_left_out(term):
     result = method(**{f"{term}_weight": 0.0}).terms(batch())
     gone = {"cycle", "symmetry", "fold"} if term == "cycle" else {term}
     assert set(result) == set(method().weights) - gone
 
 
-def test_the_total_weighs_each_term() -> None:
+def test_the_total_weighs_each_term():
     one = method(cycle_weight=2.0, identity_weight=0.5, symmetry_weight=0.25, fold_weight=3.0)
     terms = {k: torch.tensor(float(i + 1)) for i, k in enumerate(one.weights)}
     weights = {
@@ -123,7 +117,7 @@ def test_the_total_weighs_each_term() -> None:
     assert one.total(terms).item() == pytest.approx(expected)
 
 
-def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
+def test_without_motion_the_cycles_give_the_other_pictures_faces():
     one, given = method(), batch(3)
     torch.nn.init.zeros_(one.motion.flow.weight)
     x = given["pairs"].transpose(0, 1).flatten(0, 1)
@@ -139,7 +133,7 @@ def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
     )
 
 
-def judged(one: FaceCycleContrast, given: dict[str, Tensor]) -> tuple[float, float]:
+def judged(one, given):
     """The loss but for independence, over the same 10 draws of views each time, and how dependent
     the codes of the views are."""
     loss, dependence = 0.0, 0.0
@@ -153,7 +147,7 @@ def judged(one: FaceCycleContrast, given: dict[str, Tensor]) -> tuple[float, flo
     return loss, dependence
 
 
-def test_it_learns_and_its_codes_grow_independent() -> None:
+def test_it_learns_and_its_codes_grow_independent():
     given = batch(16)
     dependence = {}
     for weight in (0.0, 10.0):
@@ -171,7 +165,7 @@ def test_it_learns_and_its_codes_grow_independent() -> None:
     assert dependence[10.0] < 0.8 * dependence[0.0]
 
 
-def test_edits_return_images() -> None:
+def test_edits_return_images():
     one = method().eval()
     x = batch(2)["pairs"].flatten(0, 1)
     edits = one.edits()
@@ -183,7 +177,7 @@ def test_edits_return_images() -> None:
     torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
 
 
-def test_it_is_loaded_from_its_run(tmp_path: Path) -> None:
+def test_it_is_loaded_from_its_run(tmp_path):
     codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
     fit(*method_run("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run", *codes))
     result, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)

@@ -1,9 +1,5 @@
 """Stage 2 on a stage 1 of the design `repair`, and its contrast's views."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -12,7 +8,7 @@ from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
 
 @pytest.fixture
-def stage2(tmp_path: Path) -> FaceCycleIdentity:
+def stage2(tmp_path):
     torch.manual_seed(0)
     stage1 = FaceCycleMotion(
         "small", 16, "random", "joint", "repair", perceptual_weight=0.0, descriptor_weight=1.0
@@ -28,9 +24,7 @@ def stage2(tmp_path: Path) -> FaceCycleIdentity:
     )
 
 
-def test_mean_and_reidentified_faces_start_as_the_mean_of_neutral_faces(
-    stage2: FaceCycleIdentity,
-) -> None:
+def test_mean_and_reidentified_faces_start_as_the_mean_of_neutral_faces(stage2):
     x = torch.randn(6, 3, 16, 16)
     cycle, losses = stage2.cycle(x)
     mean = cycle.neutral.mean(0, keepdim=True)
@@ -39,9 +33,7 @@ def test_mean_and_reidentified_faces_start_as_the_mean_of_neutral_faces(
     assert losses["agreement"].item() < 0.05
 
 
-def test_the_average_face_is_the_mean_of_batches_and_then_forgets(
-    stage2: FaceCycleIdentity,
-) -> None:
+def test_the_average_face_is_the_mean_of_batches_and_then_forgets(stage2):
     faces = torch.randn(103, 2, 3, 16, 16)
     average = stage2.average
     for batch in faces[:100]:
@@ -54,7 +46,7 @@ def test_the_average_face_is_the_mean_of_batches_and_then_forgets(
     torch.testing.assert_close(average.face[0], mean, atol=1e-5, rtol=0)
 
 
-def test_only_training_moves_the_average_face(stage2: FaceCycleIdentity) -> None:
+def test_only_training_moves_the_average_face(stage2):
     x = torch.randn(6, 3, 16, 16)
     stage2.train()
     stage2.cycle(x)
@@ -66,10 +58,8 @@ def test_only_training_moves_the_average_face(stage2: FaceCycleIdentity) -> None
     assert {"renormaliser", "average"} <= set(stage2.edit_networks())
 
 
-def test_every_weight_has_a_gradient(
-    stage2: FaceCycleIdentity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logged: dict[str, torch.Tensor] = {}
+def test_every_weight_has_a_gradient(stage2, monkeypatch):
+    logged = {}
     monkeypatch.setattr(stage2, "log", lambda *_, **__: None)
     monkeypatch.setattr(stage2, "log_dict", logged.update)
     stage2.train()
@@ -80,7 +70,7 @@ def test_every_weight_has_a_gradient(
     assert "loss/perceptual" not in logged
 
 
-def test_views_have_one_colour_at_the_border_and_the_face_in_the_middle() -> None:
+def test_views_have_one_colour_at_the_border_and_the_face_in_the_middle():
     torch.manual_seed(0)
     pairs = torch.rand(8, 2, 3, 48, 48)
     views = CentredViews(48)(pairs)

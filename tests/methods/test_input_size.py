@@ -1,7 +1,5 @@
 """FaceCycle at picture sizes other than the paper's."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
 
 @pytest.mark.parametrize(("size", "side"), [(36, 3), (64, 4), (100, 7)])
-def test_a_step_at_this_size(size: int, side: int) -> None:
+def test_a_step_at_this_size(size, side):
     torch.manual_seed(0)
     method = FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")
     x = method.frames({"pairs": torch.rand(1, 2, 3, size, size)})
@@ -23,7 +21,7 @@ def test_a_step_at_this_size(size: int, side: int) -> None:
     assert features["expression_map"].shape == (1, 128 * side**2)
 
 
-def test_the_map_is_of_larger_pictures_where_asked() -> None:
+def test_the_map_is_of_larger_pictures_where_asked():
     method = FaceCycleMotion(
         "small", 48, map_size=96, trunk_weights="random", trunk_training="joint"
     )
@@ -33,6 +31,6 @@ def test_the_map_is_of_larger_pictures_where_asked() -> None:
 
 
 @pytest.mark.parametrize(("size", "message"), [(0, "whole number from 8"), (62, "multiple of 4")])
-def test_a_size_the_generator_cannot_render_is_refused(size: int, message: str) -> None:
+def test_a_size_the_generator_cannot_render_is_refused(size, message):
     with pytest.raises(InputError, match=f"model.input_size: {size}; give a {message}"):
         FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")

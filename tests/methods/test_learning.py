@@ -1,8 +1,6 @@
 """Stage 1 learns: on a few faces its loss falls and its neutral faces become symmetric; what it
 renders comes from the other of the pair, or from itself."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -11,7 +9,7 @@ from ssl_faces.networks.warp import warp
 from ssl_faces.rendered import RenderedFaces
 
 
-def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
+def test_the_loss_falls_and_neutral_faces_become_symmetric():
     torch.manual_seed(0)
     faces = RenderedFaces(64, 8, "all", size=32).render_batch(range(0, 64, 8)).float() / 255
     method = FaceCycleMotion(
@@ -40,9 +38,7 @@ def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(
-    exchange: bool,
-) -> None:
+def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(exchange):
     torch.manual_seed(0)
     method = FaceCycleMotion("small", 16, "random", noise_std=0, exchange=exchange)
     x = torch.randn(4, 3, 16, 16)
@@ -55,6 +51,6 @@ def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(
     torch.testing.assert_close(cycle.r1, rendered, atol=1e-4, rtol=1e-4)
 
 
-def _asymmetry(x: torch.Tensor) -> float:
+def _asymmetry(x):
     """Against the contrast: a grey picture is not called symmetric for being grey."""
     return ((x - x.flip(-1)).abs().mean() / x.std()).item()

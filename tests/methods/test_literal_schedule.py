@@ -1,19 +1,12 @@
 """FaceCycle's stage 1 computes the losses and gradients of its authors' schedule of calls."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor
 
-from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from tests.support import literal
-from tests.support.types import Patch
 
 
-def frames() -> Tensor:
+def frames():
     """Smooth images, like faces; frames of a pair are similar."""
     draw = torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, 6, 6, generator=draw)
@@ -22,16 +15,16 @@ def frames() -> Tensor:
     return (smooth.clamp(0, 1) - 0.45) / 0.225
 
 
-def method(training: str = "frozen", scale: str = "normalised") -> FaceCycleMotion:
+def method(training="frozen", scale="normalised"):
     settings = {"trunk_training": training, "ssim_scale": scale, "linear_std": 0.04}
     return literal.stage1("small", 48, fold_weight=1.0, **settings)
 
 
-def difference(method: FaceCycleMotion, x: Tensor) -> tuple[float, float]:
+def difference(method, x):
     """Relative differences from the literal schedule on frames `x` [2b, 3, S, S]: the largest of
     a loss term, and that of the gradients of the total loss (norms)."""
 
-    def run(losses: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, float], dict[str, Tensor]]:
+    def run(losses):
         torch.manual_seed(1)
         method.zero_grad()
         terms = losses()
@@ -49,17 +42,17 @@ def difference(method: FaceCycleMotion, x: Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("training", "scale"), [("frozen", "normalised"), ("joint", "unit")])
-def test_ours_is_the_literal_schedule(training: str, scale: str) -> None:
+def test_ours_is_the_literal_schedule(training, scale):
     ours = method(training, scale).to(memory_format=torch.channels_last)
     losses, gradients = difference(ours, frames())
     assert losses < 1e-5
     assert gradients < 1e-4
 
 
-def test_a_schedule_that_differs_is_detected(monkeypatch: Patch) -> None:
+def test_a_schedule_that_differs_is_detected(monkeypatch):
     plain = literal.losses
 
-    def changed(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:
+    def changed(method, x):
         terms = plain(method, x)
         return {**terms, "ssim": 1.001 * terms["ssim"]}
 

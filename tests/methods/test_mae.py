@@ -1,13 +1,7 @@
 """MAE: masks, its loss against a loop, learning, and unsupported encoders."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.mae import MAE
@@ -20,16 +14,16 @@ SIDE, PATCH = 64, 16  # sixteen patches
 TINY = EncoderSettings("timm:test_vit", SIDE)
 
 
-def built(name: str = "timm:test_vit", **settings: Any) -> MAE:
+def built(name="timm:test_vit", **settings):
     torch.manual_seed(0)
     return MAE(EncoderSettings(name, SIDE), decoder_dim=32, decoder_depth=1, **settings)
 
 
-def pictures(method: MAE, count: int = 2) -> Tensor:
+def pictures(method, count=2):
     return method.views({"pairs": mirrored_pairs(count, SIDE)})
 
 
-def patch_of(x: Tensor, number: int) -> Tensor:
+def patch_of(x, number):
     """[patch, patch, 3] of a picture [3, S, S]."""
     row, column = divmod(number, SIDE // PATCH)
     part = x[:, PATCH * row : PATCH * (row + 1), PATCH * column : PATCH * (column + 1)]
@@ -37,7 +31,7 @@ def patch_of(x: Tensor, number: int) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.75, 0.5, 0.9])
-def test_the_share_of_masked_patches(share: float) -> None:
+def test_the_share_of_masked_patches(share):
     method = built(mask_share=share)
     kept, masked = method.draw(200)
     number = int(16 * (1 - share))
@@ -51,7 +45,7 @@ def test_the_share_of_masked_patches(share: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit2"])
-def test_the_loss_is_of_hidden_patches_alone(name: str) -> None:
+def test_the_loss_is_of_hidden_patches_alone(name):
     """Squared error of each hidden patch, made to have mean 0 and variance 1, in a loop."""
     method = built(name)
     x = pictures(method)
@@ -70,7 +64,7 @@ def test_the_loss_is_of_hidden_patches_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit2"])
-def test_nothing_of_hidden_patches_is_seen(name: str) -> None:
+def test_nothing_of_hidden_patches_is_seen(name):
     method = built(name).eval()
     x = pictures(method)
     kept, masked = method.draw(len(x))
@@ -85,7 +79,7 @@ def test_nothing_of_hidden_patches_is_seen(name: str) -> None:
     assert (before - moved).abs().max() > 1e-4
 
 
-def test_with_nothing_hidden_the_encoder_is_itself() -> None:
+def test_with_nothing_hidden_the_encoder_is_itself():
     """Tokens in any order: what is trained is what `load_encoder` gives."""
     method = built().eval()
     x = pictures(method)
@@ -96,7 +90,7 @@ def test_with_nothing_hidden_the_encoder_is_itself() -> None:
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_all_that_is_trained_gets_a_gradient_and_is_listed_once() -> None:
+def test_all_that_is_trained_gets_a_gradient_and_is_listed_once():
     method = built()
     method.losses(pictures(method))["reconstruction"].backward()
     still = {name for name, p in method.named_parameters() if not p.requires_grad}
@@ -106,12 +100,12 @@ def test_all_that_is_trained_gets_a_gradient_and_is_listed_once() -> None:
     assert not any(name.startswith("masked") for name in method.state_dict())
 
 
-def test_the_loss_falls_on_a_few_faces() -> None:
+def test_the_loss_falls_on_a_few_faces():
     """Eight pictures, always the same patches hidden."""
     method = built()
     x = pictures(method, 4)
 
-    def loss() -> Tensor:
+    def loss():
         torch.manual_seed(1)
         return method.losses(x)["reconstruction"]
 
@@ -119,7 +113,7 @@ def test_the_loss_falls_on_a_few_faces() -> None:
     assert sum(totals[-3:]) < 0.6 * sum(totals[:3])
 
 
-def test_panels_show_source_mask_and_reconstruction() -> None:
+def test_panels_show_source_mask_and_reconstruction():
     method = built()
     pairs = mirrored_pairs(2, SIDE)
     panels = method.panels({"pairs": pairs})
@@ -142,24 +136,24 @@ def test_panels_show_source_mask_and_reconstruction() -> None:
                 torch.testing.assert_close(patch_of(restored[i], number), seen)
 
 
-def test_a_reconstruction_without_error_is_the_source() -> None:
+def test_a_reconstruction_without_error_is_the_source():
     """Normalised patches in the prediction's place come out as the pictures they were made of."""
     method = built()
     pairs = mirrored_pairs(2, SIDE)
 
-    def exact(x: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
+    def exact(x, kept, masked):
         rows = []
         for i in range(len(x)):
             patches = [patch_of(x[i], number).flatten() for number in masked[i].tolist()]
             rows.append(torch.stack([(p - p.mean()) / (p.var() + 1e-6).sqrt() for p in patches]))
         return torch.stack(rows)
 
-    method.predicted = exact  # type: ignore[method-assign]
+    method.predicted = exact
     panels = method.panels({"pairs": pairs})
     torch.testing.assert_close(panels["reconstruction"], panels["source"], rtol=0, atol=1e-5)
 
 
-def test_trains_from_its_config_and_resumes(tmp_path: Path) -> None:
+def test_trains_from_its_config_and_resumes(tmp_path):
     given = method_run("mae", "vit_tiny", tmp_path, tmp_path / "run", "--panels_every", "2")
     fit(*given)
     assert [x.name for x in (tmp_path / "run/panels").iterdir()] == ["step_0000002.png"]
@@ -172,12 +166,12 @@ def test_trains_from_its_config_and_resumes(tmp_path: Path) -> None:
     assert shapes == {"class_token": (2, 192), "pooled": (2, 192)}
 
 
-def test_settings_that_depend_on_each_other() -> None:
+def test_settings_that_depend_on_each_other():
     text = "model.mask_share: 0.99 leaves none of 16 patches; lower it"
     assert text in message_of(MAE(TINY, mask_share=0.99).draw, 2)
     assert "model.decoder_dim: 40; give a multiple of 32" in message_of(MAE, TINY, decoder_dim=40)
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit_relpos", "timm:test_convnext", "resnet18"])
-def test_other_encoders_that_are_no_plain_vit(name: str) -> None:
+def test_other_encoders_that_are_no_plain_vit(name):
     assert f"{name}, but mae needs a ViT; set" in message_of(MAE, EncoderSettings(name, SIDE))

@@ -1,15 +1,11 @@
 """DINOv2 and I-JEPA: masked blocks, losses against loops, learning, and unsupported encoders."""
 
-from __future__ import annotations
-
 import itertools
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ssl_faces.methods.dinov2 import DINOv2
 from ssl_faces.methods.ijepa import IJEPA
@@ -23,7 +19,7 @@ SIDE, PATCH, GRID = 64, 16, 4
 PAIRS = 2
 
 
-def built(kind: type[Any], **settings: Any) -> Any:
+def built(kind, **settings):
     torch.manual_seed(0)
     narrow = {"prototypes": 6, "hidden_dim": 8, "local_size": 32} if kind is DINOv2 else {}
     narrow |= {"predictor_dim": 32, "predictor_depth": 1} if kind is IJEPA else {}
@@ -35,13 +31,13 @@ def built(kind: type[Any], **settings: Any) -> Any:
     return method
 
 
-def pictures(method: Any, pairs: int = PAIRS) -> Tensor:
-    x: Tensor = method.views({"pairs": mirrored_pairs(pairs, SIDE)})
+def pictures(method, pairs=PAIRS):
+    x = method.views({"pairs": mirrored_pairs(pairs, SIDE)})
     return x
 
 
 @pytest.mark.parametrize("same_size", [True, False])
-def test_blocks(same_size: bool) -> None:
+def test_blocks(same_size):
     torch.manual_seed(0)
     blocks = draw_blocks(400, 12, (0.1, 0.5), (0.5, 2.0), same_size)
     height, width = blocks.any(2).sum(1), blocks.any(1).sum(1)
@@ -56,7 +52,7 @@ def test_blocks(same_size: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [DINOv2, IJEPA])
-def test_only_vits_with_a_class_token(kind: type[Any]) -> None:
+def test_only_vits_with_a_class_token(kind):
     message = f"model.encoder.name: resnet18, but {kind.name} needs a ViT with a class token"
     assert message in message_of(kind, SMALL)
 
@@ -64,14 +60,14 @@ def test_only_vits_with_a_class_token(kind: type[Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "setting"), [(DINOv2, "mask_area"), (IJEPA, "target_area"), (IJEPA, "context_area")]
 )
-def test_ranges_rise(kind: type[Any], setting: str) -> None:
-    settings: Any = {setting: (0.5, 0.2)}
+def test_ranges_rise(kind, setting):
+    settings = {setting: (0.5, 0.2)}
     encoder = EncoderSettings("timm:test_vit", SIDE)
     assert f"model.{setting}: 0.5 to 0.2; give" in message_of(kind, encoder, **settings)
 
 
 @pytest.mark.parametrize("kind", [DINOv2, IJEPA])
-def test_all_that_is_trained_gets_a_gradient_and_is_listed_once(kind: type[Any]) -> None:
+def test_all_that_is_trained_gets_a_gradient_and_is_listed_once(kind):
     method = built(kind)
     sum(method.losses(pictures(method)).values()).backward()
     for name, p in method.named_parameters():
@@ -81,12 +77,12 @@ def test_all_that_is_trained_gets_a_gradient_and_is_listed_once(kind: type[Any])
 
 
 @pytest.mark.parametrize("kind", [DINOv2, IJEPA])
-def test_the_loss_falls_on_a_few_faces(kind: type[Any]) -> None:
+def test_the_loss_falls_on_a_few_faces(kind):
     """Eight images, always the same patches masked and the same local crops."""
     method = built(kind, **({"koleo_weight": 0.0, "local_crops": 0} if kind is DINOv2 else {}))
     x = pictures(method, 4)
 
-    def loss() -> Tensor:
+    def loss():
         torch.manual_seed(1)
         if kind is DINOv2:  # of targets that don't move
             method.of_images.center.zero_()
@@ -97,7 +93,7 @@ def test_the_loss_falls_on_a_few_faces(kind: type[Any]) -> None:
     assert sum(totals[-3:]) < 0.8 * sum(totals[:3])
 
 
-def test_dinov2() -> None:
+def test_dinov2():
     """Every crop against the teacher's of both images but its own; the masked patches against the
     teacher's, each image alike; minus the logarithm of distances to the nearest of the view."""
     method = built(
@@ -149,7 +145,7 @@ def test_dinov2() -> None:
     assert result == pytest.approx(expected, rel=1e-3)
 
 
-def test_dinov2s_student_does_not_see_masked_patches() -> None:
+def test_dinov2s_student_does_not_see_masked_patches():
     method = built(DINOv2).eval()
     x = pictures(method)
     mask = method.draw(len(x))
@@ -169,7 +165,7 @@ def test_dinov2s_student_does_not_see_masked_patches() -> None:
 
 
 @pytest.mark.parametrize("targets", [1, 4])
-def test_what_ijepa_sees_and_predicts(targets: int) -> None:
+def test_what_ijepa_sees_and_predicts(targets):
     """Blocks of equal size; no target is seen; as many patches of each image are seen."""
     method = built(IJEPA, targets=targets)
     for _ in range(20):
@@ -184,12 +180,12 @@ def test_what_ijepa_sees_and_predicts(targets: int) -> None:
             assert seen | hidden <= set(range(GRID**2))
 
 
-def test_images_too_small_for_ijepa() -> None:
+def test_images_too_small_for_ijepa():
     method = built(IJEPA, target_area=(1.0, 1.0), context_area=(0.06, 0.06))
     assert "model.target_area: targets leave none of 16" in message_of(method.draw, 50)
 
 
-def test_ijepa() -> None:
+def test_ijepa():
     """Smooth L1 distance of each target's tokens to the teacher's, normalised, in a loop; nothing
     of the targets is seen."""
     method = built(IJEPA)
@@ -219,7 +215,7 @@ def test_ijepa() -> None:
     torch.testing.assert_close(again, predicted, rtol=0, atol=0)
 
 
-def test_panels_of_ijepa() -> None:
+def test_panels_of_ijepa():
     torch.manual_seed(0)
     method = IJEPA(EncoderSettings("timm:test_vit", 32), predictor_dim=32, predictor_depth=1)
     panels = method.panels({"pairs": mirrored_pairs(2)})

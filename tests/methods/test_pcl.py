@@ -1,7 +1,5 @@
 """PCL: its loss terms by hand, and which layers are trained."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,15 +12,14 @@ from ssl_faces.methods.pcl import PCL
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.by_heart import minimise
 from tests.support.fits import SMALL, random_pairs, rendered_faces
-from tests.support.types import Patch
 
 
-def method(encoder: EncoderSettings = SMALL) -> PCL:
+def method(encoder=SMALL):
     torch.manual_seed(0)
     return PCL(encoder, projection_dim=16, decoder_width=4)
 
 
-def test_terms_by_hand(monkeypatch: Patch) -> None:
+def test_terms_by_hand(monkeypatch):
     net = method().eval()
     monkeypatch.setattr(net, "recoloured", lambda x: 0.7 * x)
     x = net.views({"pairs": random_pairs(3)})
@@ -52,7 +49,7 @@ def test_terms_by_hand(monkeypatch: Patch) -> None:
     torch.testing.assert_close(losses["pose"], poses, rtol=1e-3, atol=1e-4)
 
 
-def test_other_colours_leave_every_pixel_where_it_is() -> None:
+def test_other_colours_leave_every_pixel_where_it_is():
     torch.manual_seed(0)
     net = method()
     values = torch.full((16, 3, 32, 32), 0.5)
@@ -65,7 +62,7 @@ def test_other_colours_leave_every_pixel_where_it_is() -> None:
     assert changed.mean((-2, -1)).std(0).max() > 0.05
 
 
-def test_learns_to_render_faces() -> None:
+def test_learns_to_render_faces():
     net = method()
     x = net.views({"pairs": rendered_faces(6)[:, None].expand(-1, 2, -1, -1, -1)})
     first = net.losses(x)["pose"].item()
@@ -78,7 +75,7 @@ def test_learns_to_render_faces() -> None:
 
 
 @pytest.mark.parametrize(("width", "size"), [(0.25, 48), (1.0, 64)])
-def test_the_decoder_takes_less_than_a_third_of_a_step(width: float, size: int) -> None:
+def test_the_decoder_takes_less_than_a_third_of_a_step(width, size):
     """Of the encoders of `configs/compare/small.yaml` and of `configs/method/pcl.yaml`."""
     net = PCL(EncoderSettings("resnet18", size, width))
     features = torch.randn(4, net.decoder.first.in_features, requires_grad=True)
@@ -94,7 +91,7 @@ def test_the_decoder_takes_less_than_a_third_of_a_step(width: float, size: int) 
     assert flops[1] < flops[0] / 3
 
 
-def test_layers_behind_the_map_are_left_out() -> None:
+def test_layers_behind_the_map_are_left_out():
     net = method(EncoderSettings("facecycle", 32, 0.125))
     for name, parameter in net.encoder.named_parameters():
         assert parameter.requires_grad == (".code." not in name), name
@@ -104,12 +101,12 @@ def test_layers_behind_the_map_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny"])
-def test_all_of_encoders_that_end_in_the_map_is_trained(name: str) -> None:
+def test_all_of_encoders_that_end_in_the_map_is_trained(name):
     net = method(EncoderSettings(name, 32, 1.0 if name == "vit_tiny" else 0.125))
     assert all(p.requires_grad for p in net.encoder.parameters())
 
 
-def test_bad_input() -> None:
+def test_bad_input():
     with pytest.raises(InputError, match="pcl compares the pairs of a batch: give at least 2"):
         method().views({"pairs": random_pairs(1)})
     with pytest.raises(InputError, match=r"model.encoder.name: timm:\S+ gives no map"):

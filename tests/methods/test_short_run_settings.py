@@ -1,9 +1,6 @@
 """The settings by which short runs leave the paper's: what each does, and that it is off."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,21 +10,20 @@ import yaml
 from ssl_faces.common.errors import InputError
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.networks.trunk import VggTrunk
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "method"
 
 
-def small(**settings: Any) -> FaceCycleMotion:
+def small(**settings):
     return FaceCycleMotion(**{"size": "small", "trunk_weights": "random", **settings})
 
 
-def optimizer_of(method: FaceCycleMotion) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = method.configure_optimizers()["optimizer"]
+def optimizer_of(method):
+    optimizer = method.configure_optimizers()["optimizer"]
     return optimizer
 
 
-def test_rate_factors_scale_the_named_networks_only() -> None:
+def test_rate_factors_scale_the_named_networks_only():
     """`generator` is not `generator_trunk`; every trained parameter is in the optimiser once."""
     factors = {"encoder": 0.05, "generator": 0.5}
     method = small(trunk_training="joint", rate_factors=factors)
@@ -44,12 +40,12 @@ def test_rate_factors_scale_the_named_networks_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["encodr", "trunk", "ssim"])
-def test_a_factor_for_nothing_that_trains_is_refused(name: str) -> None:
+def test_a_factor_for_nothing_that_trains_is_refused(name):
     with pytest.raises(InputError, match=f"'{name}' has no parameters to train; name some of enc"):
         optimizer_of(small(rate_factors={name: 0.5}))
 
 
-def test_the_unit_scale_compares_pictures_in_0_to_1() -> None:
+def test_the_unit_scale_compares_pictures_in_0_to_1():
     draw = torch.Generator().manual_seed(0)
     pictures = torch.rand(2, 3, 3, 64, 64, generator=draw)
     method = small(ssim_scale="unit")
@@ -58,14 +54,14 @@ def test_the_unit_scale_compares_pictures_in_0_to_1() -> None:
     torch.testing.assert_close(result, SSIMLoss()(pictures[:1], pictures[1]))
 
 
-def test_the_papers_scale_is_that_of_the_networks() -> None:
+def test_the_papers_scale_is_that_of_the_networks():
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 3, 64, 64, generator=draw)
     torch.testing.assert_close(small().ssim_loss(x[:1], x[1]), SSIMLoss()(x[:1], x[1]))
 
 
 @pytest.mark.parametrize("std", [0.01, 0.04])
-def test_the_codes_first_weights_have_the_standard_deviation_asked_for(std: float) -> None:
+def test_the_codes_first_weights_have_the_standard_deviation_asked_for(std):
     torch.manual_seed(0)
     encoder = small(linear_std=std).encoder
     linear = [m for m in encoder.motion.code if isinstance(m, torch.nn.Linear)]
@@ -76,19 +72,19 @@ def test_the_codes_first_weights_have_the_standard_deviation_asked_for(std: floa
     assert encoder.config["linear_std"] == std
 
 
-def repair(**settings: Any) -> FaceCycleMotion:
+def repair(**settings):
     torch.manual_seed(0)
     return small(
         input_size=16, design="repair", perceptual_weight=0.0, consistency_weight=1.0, **settings
     )
 
 
-def test_consistency_and_coarse_terms_equal_loops() -> None:
+def test_consistency_and_coarse_terms_equal_loops():
     method = repair(coarse_weight=0.3, flow_weight=2.0)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     cycle, losses = method.cycle(x)
 
-    def l1(a: torch.Tensor, b: torch.Tensor) -> float:
+    def l1(a, b):
         total = 0.0
         for factor, weight in ((1, 1.0), (2, 0.3), (4, 0.3), (8, 0.3)):
             side, distances = 16 // factor, []
@@ -104,7 +100,7 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
             total += weight * sum(distances) / len(distances)
         return total
 
-    def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    def difference(a, b):
         return l1(a, b) + 2.5 * method.ssim_loss(a[None], b)[0].item()
 
     direct, neutral = cycle.direct.detach(), cycle.neutral.detach()
@@ -121,7 +117,7 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
     )
 
 
-def test_what_painting_must_reach_moves_no_warp() -> None:
+def test_what_painting_must_reach_moves_no_warp():
     method = repair()
     torch.nn.init.zeros_(method.generator.repairs.weight)  # so that nothing is painted yet
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -133,7 +129,7 @@ def test_what_painting_must_reach_moves_no_warp() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_flows_are_centred_over_the_batch_and_by_its_running_mean() -> None:
+def test_flows_are_centred_over_the_batch_and_by_its_running_mean():
     method = repair()
     code = torch.randn(6, method.encoder.motion.code_dim)
     raw = method.decoder(code)
@@ -145,7 +141,7 @@ def test_flows_are_centred_over_the_batch_and_by_its_running_mean() -> None:
     torch.testing.assert_close(paper.flow(code), paper.decoder(code))
 
 
-def test_faces_with_a_known_truth_are_compared_with_it() -> None:
+def test_faces_with_a_known_truth_are_compared_with_it():
     """Each term is its share of the batch: faces without a truth count as equal to it."""
     method = repair(neutral_weight=2.0, flow_weight=1.0)
     assert method.centre is None
@@ -157,15 +153,15 @@ def test_faces_with_a_known_truth_are_compared_with_it() -> None:
         "mirrored": torch.tensor([False, True]),
         "has_neutral": torch.tensor([True, True]),
     }
-    logged: dict[str, torch.Tensor] = {}
-    method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
-    method.log_dict = lambda losses: logged.update(losses)  # type: ignore[assignment, misc]
+    logged = {}
+    method.log = lambda *args, **kwargs: None
+    method.log_dict = lambda losses: logged.update(losses)
 
-    def neutral_loss() -> float:
+    def neutral_loss():
         method.training_step(batch, 0)
         return logged["loss/neutral"].item()
 
-    def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    def difference(a, b):
         return (a - b).abs().mean().item() + 2.5 * method.ssim_loss(a[None], b)[0].item()
 
     true = method.encoder.normalise(images[[4, 5, 4, 5]])
@@ -186,7 +182,7 @@ def test_faces_with_a_known_truth_are_compared_with_it() -> None:
         method.training_step(batch, 0)
 
 
-def test_repairs_of_faces_without_a_truth_are_kept_small() -> None:
+def test_repairs_of_faces_without_a_truth_are_kept_small():
     """In place of the losses of neutral faces that painting pleases by two faces in one."""
     method, without = repair(repair_weight=3.0), repair()
     without.load_state_dict(method.state_dict())
@@ -203,7 +199,7 @@ def test_repairs_of_faces_without_a_truth_are_kept_small() -> None:
     torch.testing.assert_close(losses["symmetry"], expected)
 
 
-def test_decorrelation_and_descriptor_terms_equal_loops() -> None:
+def test_decorrelation_and_descriptor_terms_equal_loops():
     method = repair(decorrelation_weight=0.5, descriptor_weight=2.0)
     x = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     conv_map, code = method.encoder.motion(x)
@@ -217,7 +213,7 @@ def test_decorrelation_and_descriptor_terms_equal_loops() -> None:
     assert losses["descriptor"].item() == pytest.approx(error.square().mean().item(), rel=1e-4)
 
 
-def test_the_repair_design_gives_every_weight_a_gradient() -> None:
+def test_the_repair_design_gives_every_weight_a_gradient():
     """DDP expects one of each."""
     method = repair(trunk_training="joint", descriptor_weight=1.0)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -226,7 +222,7 @@ def test_the_repair_design_gives_every_weight_a_gradient() -> None:
     assert not without
 
 
-def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path: Path) -> None:
+def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path):
     from safetensors.torch import save_file
 
     method = small(trunk_training="joint")
@@ -234,7 +230,6 @@ def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path: Path) 
         for parameter in method.generator_trunk.parameters():
             parameter.add_(0.01)
     (trunk,) = method.extra_networks().values()
-    assert isinstance(trunk, VggTrunk)
     path = tmp_path / "trunk.safetensors"
     save_file(trunk.state_dict(), path)
     other = small(trunk_weights=str(path))
@@ -243,17 +238,17 @@ def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path: Path) 
         torch.testing.assert_close(value, method.generator_trunk(x)[layer])
 
 
-def test_a_frozen_trunk_is_no_by_product() -> None:
+def test_a_frozen_trunk_is_no_by_product():
     assert small().extra_networks() == {}
 
 
-def test_what_the_generator_does_not_see_of_its_trunk_is_not_trained() -> None:
+def test_what_the_generator_does_not_see_of_its_trunk_is_not_trained():
     trunk = small(trunk_training="joint").generator_trunk
     trained = [name for name, conv in trunk.convs.items() if conv.weight.requires_grad]
     assert trained == ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
 
 
-def test_the_papers_config_has_the_papers_settings() -> None:
+def test_the_papers_config_has_the_papers_settings():
     with (CONFIGS / "facecycle_motion.yaml").open() as stream:
         config = yaml.safe_load(stream)
     given = config["model"]["init_args"]

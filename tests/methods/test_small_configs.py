@@ -1,9 +1,6 @@
 """The list of methods, and their configs for CPUs: each takes a step on rendered faces."""
 
-from __future__ import annotations
-
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,9 +10,8 @@ from ssl_faces.common.config_files import CONFIGS
 from ssl_faces.common.registries import import_modules
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.method import Method
-from ssl_faces.training.catalogue import MethodEntry, method_entries
+from ssl_faces.training.catalogue import method_entries
 from tests.support.fits import fit
-from tests.support.types import Capsys, Patch
 
 ENTRIES = {entry.name: entry for entry in method_entries()}
 MORE = {
@@ -26,11 +22,11 @@ MORE = {
 """What a step of a few pairs needs beside a config."""
 
 
-def subclasses(kind: type[Method]) -> set[type[Method]]:
+def subclasses(kind):
     return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
 
 
-def test_the_list_has_every_method() -> None:
+def test_the_list_has_every_method():
     import_modules("ssl_faces.methods")
     ours = {
         k.name
@@ -45,7 +41,7 @@ def test_the_list_has_every_method() -> None:
         assert entry.configs == (entry.name, f"{entry.name}_small")
 
 
-def test_what_they_need() -> None:
+def test_what_they_need():
     """Says which pairs a config asks for, and what it downloads."""
     for entry in ENTRIES.values():
         config = yaml.safe_load((CONFIGS / f"method/{entry.name}.yaml").read_text())
@@ -56,7 +52,7 @@ def test_what_they_need() -> None:
     assert "(facecycle_motion_small: clips, or several" in ENTRIES["facecycle_motion"].needs
 
 
-def test_the_command(capsys: Capsys) -> None:
+def test_the_command(capsys):
     assert main(["methods"]) == 0
     printed = capsys.readouterr().out
     assert "simclr: SimCLR (Chen et al. 2020): two views of an image attract" in printed
@@ -64,14 +60,14 @@ def test_the_command(capsys: Capsys) -> None:
 
 
 @pytest.fixture(scope="module")
-def stage_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stage_1(tmp_path_factory):
     """A folder for runs, with one of the first stage."""
     folder = tmp_path_factory.mktemp("small")
     one_step("facecycle_motion_small", folder)
     return folder
 
 
-def one_step(config: str, folder: Path, *more: str) -> None:
+def one_step(config, folder, *more):
     clips = folder / "clips.yaml"
     clips.write_text(
         "data:\n  sets:\n    - class_path: ssl_faces.rendered.RenderedClips\n"
@@ -90,9 +86,7 @@ def one_step(config: str, folder: Path, *more: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
-def test_a_step_of_every_small_config(
-    entry: MethodEntry, stage_1: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_step_of_every_small_config(entry, stage_1, tmp_path, monkeypatch):
     """From any folder, by its name."""
     monkeypatch.chdir(tmp_path)
     if not (stage_1 / entry.small).exists():
@@ -104,7 +98,7 @@ def test_a_step_of_every_small_config(
         assert encoder.card["parameters"] < 6_000_000
 
 
-def test_a_guided_step(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_guided_step(tmp_path, monkeypatch):
     """The overlay's settings replace those of the config before it, and no others."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     one_step("facecycle_motion_small", tmp_path, "-c", "guided")

@@ -1,10 +1,7 @@
 """TCAE: its loss terms by hand, what depends on which code, and known warps that it learns."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.methods.tcae import KINDS, TCAE
 from ssl_faces.networks.warp import warp
@@ -13,12 +10,12 @@ from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 
 
-def method() -> TCAE:
+def method():
     torch.manual_seed(0)
     return TCAE(SMALL, code_dim=16, decoder_width=8)
 
 
-def test_terms_by_hand() -> None:
+def test_terms_by_hand():
     net = method().eval()
     x = net.views({"pairs": random_pairs(2)})
     with torch.no_grad():
@@ -29,17 +26,17 @@ def test_terms_by_hand() -> None:
         assert losses[name].item() == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
-def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
+def by_hand(net, source, target):
     decoders = {"action": net.action_decoder, "pose": net.pose_decoder}
 
-    def codes(pictures: Tensor) -> dict[str, Tensor]:
+    def codes(pictures):
         return net.encoder.features(pictures, KINDS)
 
-    def square(a: Tensor, b: Tensor) -> float:
+    def square(a, b):
         spread = ((b - b.mean(0)) ** 2).mean().item()
         return ((a - b) ** 2).mean().item() / spread
 
-    def moved(pictures: Tensor, flow: Tensor) -> Tensor:
+    def moved(pictures, flow):
         return warp(pictures, flow, padding="border")
 
     of, to = codes(source), codes(target)
@@ -65,7 +62,7 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
     }
 
 
-def test_action_alone_leaves_the_pose_and_the_other_way_round() -> None:
+def test_action_alone_leaves_the_pose_and_the_other_way_round():
     net = method().eval()
     x = net.views({"pairs": random_pairs(2)})
     source = x[:2]
@@ -81,7 +78,7 @@ def test_action_alone_leaves_the_pose_and_the_other_way_round() -> None:
             assert not torch.equal(after.both, before.both)
 
 
-def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
+def test_the_way_back_gives_no_gradient_to_the_picture_it_warps():
     net = method().eval()
     # Without flows, gradients come by the warped pictures alone.
     for decoder in (net.action_decoder, net.pose_decoder):
@@ -97,7 +94,7 @@ def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
         assert back.abs().max() == 0
 
 
-def test_known_warps_are_found() -> None:
+def test_known_warps_are_found():
     torch.manual_seed(0)
     sources = rendered_faces(6)
     flows = LocalWarps(4, 0.6, (0.15, 0.25), (0.2, 0.35)).draw(6, SIZE)

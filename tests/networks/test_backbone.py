@@ -1,12 +1,7 @@
 """Encoders by name: feature spaces, maps, files and errors."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import load_encoder, save_encoder
@@ -15,7 +10,7 @@ from tests.support.refusals import message_of
 
 # Of the name: width, then the length of each feature space, and of the last map its channels and
 # by how much its side is less than the picture's.
-KNOWN: dict[str, tuple[float, dict[str, int], int, int]] = {
+KNOWN = {
     "facecycle": (0.25, {"pooled": 256, "map_2x2": 128}, 32, 16),
     "resnet18": (0.25, {"pooled": 128, "map_2x2": 512}, 128, 16),
     "resnet50": (0.125, {"pooled": 256, "map_2x2": 1024}, 256, 16),
@@ -28,18 +23,18 @@ KNOWN: dict[str, tuple[float, dict[str, int], int, int]] = {
 }
 
 
-def encoder(name: str, size: int = 48, seed: int = 0) -> BackboneEncoder:
+def encoder(name, size=48, seed=0):
     torch.manual_seed(seed)
     return BackboneEncoder(name, size, KNOWN[name][0]).eval()
 
 
-def pictures(count: int = 3, size: int = 48) -> Tensor:
+def pictures(count=3, size=48):
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("size", [48, 64])
 @pytest.mark.parametrize("name", KNOWN)
-def test_feature_spaces_and_the_last_map(name: str, size: int) -> None:
+def test_feature_spaces_and_the_last_map(name, size):
     _, dims, channels, less = KNOWN[name]
     result = encoder(name, size)
     assert result.feature_dims == dims
@@ -54,7 +49,7 @@ def test_feature_spaces_and_the_last_map(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "timm:test_convnext", "vit_tiny"])
-def test_features_are_means_of_the_last_map(name: str) -> None:
+def test_features_are_means_of_the_last_map(name):
     """`pooled` of all its places, `map_2x2` of each quarter, channel-first."""
     result = encoder(name, 64)
     x = result.normalise(pictures(size=64))
@@ -78,7 +73,7 @@ def test_features_are_means_of_the_last_map(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_picture_has_the_same_features_in_any_batch_and_again(name: str) -> None:
+def test_a_picture_has_the_same_features_in_any_batch_and_again(name):
     result, given = encoder(name), pictures(5)
     with torch.no_grad():
         whole, again = result(given), result(given)
@@ -89,7 +84,7 @@ def test_a_picture_has_the_same_features_in_any_batch_and_again(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["facecycle", "resnet18", "vit_tiny", "timm:test_vit2"])
-def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
+def test_saved_and_loaded(name, tmp_path):
     saved = encoder(name)
     save_encoder(saved, tmp_path / "run/encoder", {"method": "none"})
     with torch.no_grad():
@@ -105,7 +100,7 @@ def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     assert not torch.allclose(fresh[0]["pooled"], expected["pooled"])
 
 
-def test_building_one_draws_from_the_seed_alone_and_leaves_training_mode() -> None:
+def test_building_one_draws_from_the_seed_alone_and_leaves_training_mode():
     first, second = (encoder("vit_tiny").state_dict() for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     built = BackboneEncoder("resnet18", 32, 0.125)
@@ -125,12 +120,12 @@ def test_building_one_draws_from_the_seed_alone_and_leaves_training_mode() -> No
         ("timm:test_convnext", 32, True),
     ],
 )
-def test_pictures_of_another_side(name: str, side: int, taken: bool) -> None:
+def test_pictures_of_another_side(name, side, taken):
     assert encoder(name).takes(side) == taken
 
 
 @pytest.mark.parametrize("name", ["vit_tiny", "timm:test_vit"])
-def test_fixed_positions(name: str) -> None:
+def test_fixed_positions(name):
     """Of each patch sines and cosines of its column and row; none two alike."""
     result = encoder(name)
     result.fix_positions()
@@ -159,13 +154,13 @@ def test_fixed_positions(name: str) -> None:
         (EncoderSettings("vit_tiny", 64, 0.5), "width: 0.5, but vit_tiny has no other width than"),
     ],
 )
-def test_unsupported_encoders(settings: EncoderSettings, message: str) -> None:
+def test_unsupported_encoders(settings, message):
     text = message_of(new_encoder, settings)
     assert text.startswith("model.encoder")
     assert message in text
 
 
-def test_an_architecture_without_a_map() -> None:
+def test_an_architecture_without_a_map():
     """Its map is channel-last."""
     result = new_encoder(EncoderSettings("timm:test_mambaout", 48))
     assert result.feature_dims == {"pooled": 256}

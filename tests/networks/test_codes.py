@@ -1,9 +1,5 @@
 """Codes beside an encoder's own feature spaces."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -17,7 +13,7 @@ SMALL = EncoderSettings("resnet18", 32, 0.125)
 @pytest.mark.parametrize(
     ("name", "of"), [("resnet18", "pooled"), ("facecycle", "pooled"), ("vit_tiny", "class_token")]
 )
-def test_codes_are_linear_layers_on_the_representation(name: str, of: str) -> None:
+def test_codes_are_linear_layers_on_the_representation(name, of):
     torch.manual_seed(0)
     width = 1.0 if name == "vit_tiny" else 0.125
     encoder = BackboneEncoder(name, 32, width, {"action": 5, "pose": 3}).eval()
@@ -31,7 +27,7 @@ def test_codes_are_linear_layers_on_the_representation(name: str, of: str) -> No
         torch.testing.assert_close(encoder.codes_of(result[of])[code], result[code])
 
 
-def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path: Path) -> None:
+def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path):
     torch.manual_seed(0)
     pictures = torch.rand(2, 3, 32, 32)
     encoder = new_encoder(SMALL, {"identity": 6}).eval()
@@ -45,6 +41,6 @@ def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("codes", [{"pooled": 4}, {"a b": 4}, {"action": 0}, {"keys": 4}])
-def test_unsupported_codes(codes: dict[str, int]) -> None:
+def test_unsupported_codes(codes):
     with pytest.raises(InputError, match=r"model.encoder: codes: .* give names beside pooled"):
         new_encoder(SMALL, codes)

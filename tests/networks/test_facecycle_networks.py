@@ -1,27 +1,25 @@
 """FaceCycle's encoder, decoder, generator and re-normaliser: shapes, sizes, initial weights."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator, MapNoise
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
-from ssl_faces.networks.trunk import Layer, VggTrunk
+from ssl_faces.networks.trunk import VggTrunk
 
 
-def count(*networks: nn.Module) -> int:
+def count(*networks):
     return sum(p.numel() for network in networks for p in network.parameters())
 
 
-def test_encoder_and_decoder_start_as_the_papers() -> None:
+def test_encoder_and_decoder_start_as_the_papers():
     """Convolutions He-normal by fan-out, linear layers N(0, 0.01), the flow's N(0, 0.05)."""
     torch.manual_seed(0)
     encoder, decoder = MotionEncoder(), MotionDecoder()
@@ -49,7 +47,7 @@ def test_encoder_and_decoder_start_as_the_papers() -> None:
     assert checked == (12 + 2 * 2 + 2 * 3 + 2) + (6 + 2 * 2 + 2 * 3)
 
 
-def maps_of(trunk_width: int, batch: int = 2, size: int = 32) -> dict[Layer, Tensor]:
+def maps_of(trunk_width, batch=2, size=32):
     draw = torch.Generator().manual_seed(0)
     return {
         "relu2_1": torch.rand(batch, 2 * trunk_width, size // 2, size // 2, generator=draw),
@@ -58,11 +56,11 @@ def maps_of(trunk_width: int, batch: int = 2, size: int = 32) -> dict[Layer, Ten
 
 
 @pytest.fixture(scope="module")
-def flow() -> Tensor:
+def flow():
     return 0.2 * torch.randn(2, 2, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def small_generator(noise_std: float) -> Generator:
+def small_generator(noise_std):
     torch.manual_seed(0)
     generator = Generator(width=8, blocks=2, trunk_width=4, noise_std=noise_std)
     # Large enough weights that what comes in shows in the picture.
@@ -72,7 +70,7 @@ def small_generator(noise_std: float) -> Generator:
     return generator.requires_grad_(False)
 
 
-def test_generator_with_a_flow_draws_noise(flow: Tensor) -> None:
+def test_generator_with_a_flow_draws_noise(flow):
     noisy, still, maps = small_generator(1.0), small_generator(0.0), maps_of(4)
     torch.testing.assert_close(still(maps, flow), still(maps, flow), rtol=0, atol=0)
     assert (noisy(maps, flow) - noisy(maps, flow)).abs().max() > 1e-4
@@ -83,7 +81,7 @@ def test_generator_with_a_flow_draws_noise(flow: Tensor) -> None:
     torch.testing.assert_close(*pictures, rtol=0, atol=0)
 
 
-def test_noise_has_the_given_deviation_around_the_maps_mean() -> None:
+def test_noise_has_the_given_deviation_around_the_maps_mean():
     torch.manual_seed(0)
     noise = MapNoise(2, 0.5)
     noise.layers = nn.Sequential(nn.Identity())
@@ -98,7 +96,7 @@ def test_noise_has_the_given_deviation_around_the_maps_mean() -> None:
 @pytest.mark.parametrize(
     ("width", "trunk_width", "code_dim", "size"), [(64, 64, 256, 64), (4, 8, 16, 96), (8, 4, 8, 32)]
 )
-def test_shapes(width: int, trunk_width: int, code_dim: int, size: int, flow: Tensor) -> None:
+def test_shapes(width, trunk_width, code_dim, size, flow):
     x, code = torch.randn(2, 3, size, size), torch.randn(2, code_dim)
     encoder = MotionEncoder(width, code_dim, size)
     conv_map, encoded = encoder(x)
@@ -115,7 +113,7 @@ def test_shapes(width: int, trunk_width: int, code_dim: int, size: int, flow: Te
         assert network(maps["relu3_1"], code, direction).shape == x.shape
 
 
-def test_codes_and_flows_lie_between_minus_one_and_one() -> None:
+def test_codes_and_flows_lie_between_minus_one_and_one():
     """Without biases a code of 0 gives a flow of 0; flows are float32 under autocast."""
     torch.manual_seed(0)
     _, code = MotionEncoder(4, 8, 32)(1e4 * torch.randn(4, 3, 32, 32))
@@ -128,7 +126,7 @@ def test_codes_and_flows_lie_between_minus_one_and_one() -> None:
 
 
 @pytest.mark.parametrize("identity", [False, True])
-def test_face_encoder_features(identity: bool) -> None:
+def test_face_encoder_features(identity):
     torch.manual_seed(0)
     encoder = FaceCycleEncoder(4, 8, 32, identity=identity).eval()
     x = torch.randn(2, 3, 32, 32)
@@ -148,7 +146,7 @@ def test_face_encoder_features(identity: bool) -> None:
         assert (result["identity"] - result["expression"]).abs().max() > 0, "weights of its own"
 
 
-def test_face_encoder_of_the_paper() -> None:
+def test_face_encoder_of_the_paper():
     encoder = FaceCycleEncoder(identity=True)
     assert encoder.feature_dims == {
         "expression": 256,
@@ -168,7 +166,7 @@ def test_face_encoder_of_the_paper() -> None:
     }
 
 
-def test_maps_of_larger_pictures_than_codes() -> None:
+def test_maps_of_larger_pictures_than_codes():
     """The paper's linear protocol: trained at 64, the map of 100x100 pictures, 7x7 places."""
     encoder = FaceCycleEncoder(2, 8, 64, map_size=100, identity=True).eval()
     images = torch.rand(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
@@ -177,7 +175,6 @@ def test_maps_of_larger_pictures_than_codes() -> None:
         x = encoder.normalise(images)
         small = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True)
         for name, network in (("expression", encoder.motion), ("identity", encoder.identity)):
-            assert network is not None
             torch.testing.assert_close(result[f"{name}_map"], network.convs(x).flatten(1))
             torch.testing.assert_close(result[name], network(small)[1])
     assert encoder.input_size == 100
@@ -188,7 +185,7 @@ def test_maps_of_larger_pictures_than_codes() -> None:
 
 
 @pytest.mark.parametrize("map_size", [32, 48])
-def test_only_the_wanted_spaces_are_computed(map_size: int) -> None:
+def test_only_the_wanted_spaces_are_computed(map_size):
     encoder = FaceCycleEncoder(2, 8, 32, map_size=map_size, identity=True).eval()
     images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,7 +1,5 @@
 """The image decoder: sizes, and learning one face per code."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -11,14 +9,14 @@ from tests.support.by_heart import minimise
 
 
 @pytest.mark.parametrize("size", [16, 30, 33, 48, 64])
-def test_pictures_of_the_size(size: int) -> None:
+def test_pictures_of_the_size(size):
     torch.manual_seed(0)
     pictures = ImageDecoder(8, size, width=4)(10 * torch.randn(3, 8))
     assert pictures.shape == (3, 3, size, size)
     assert pictures.dtype == torch.float32
 
 
-def test_it_learns_which_code_is_which_face() -> None:
+def test_it_learns_which_code_is_which_face():
     torch.manual_seed(0)
     faces = RenderedFaces(8, 8, "all", size=32).render_batch(range(4)).float() / 255
     codes, decoder = torch.eye(4), ImageDecoder(4, 32, width=8)

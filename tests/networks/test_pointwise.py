@@ -1,7 +1,5 @@
 """Strided 1x1 convolutions with few channels: equal results for both memory formats."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn
@@ -11,18 +9,18 @@ from ssl_faces.networks.pointwise import StridedPointwise, without_small_strided
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_it_is_the_convolution(bias: bool) -> None:
+def test_it_is_the_convolution(bias):
     torch.manual_seed(0)
     plain = nn.Conv2d(4, 6, 1, 2, bias=bias)
     network = without_small_strided(nn.Sequential(plain))
-    made = network[0]  # type: ignore[index]
+    made = network[0]
     assert isinstance(made, StridedPointwise)
     assert made.state_dict().keys() == plain.state_dict().keys()
     x = torch.randn(3, 4, 7, 8)
     torch.testing.assert_close(made(x), plain(x))
 
 
-def test_others_stay() -> None:
+def test_others_stay():
     layers = [
         *(nn.Conv2d(16, 4, 1, 2), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, 2)),
         *(nn.Conv2d(4, 4, 1, 2, padding=1), nn.Conv2d(4, 4, 1, 2, groups=2)),
@@ -32,12 +30,12 @@ def test_others_stay() -> None:
 
 
 @pytest.mark.parametrize("width", [0.0625, 0.125, 0.25])
-def test_narrow_resnets_learn_the_same_from_maps_in_either_order(width: float) -> None:
+def test_narrow_resnets_learn_the_same_from_maps_in_either_order(width):
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 16, width).eval()
     images = torch.rand(32, 3, 16, 16)
 
-    def gradients(order: torch.memory_format) -> dict[str, torch.Tensor]:
+    def gradients(order):
         encoder.zero_grad()
         of = encoder(images.contiguous(memory_format=order), ("pooled",))["pooled"]
         of.square().sum().backward()

@@ -1,20 +1,18 @@
 """Standardised codes against a loop, and the repair generator before training."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from ssl_faces.networks.motion_encoder import Design, MotionEncoder
+from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
 from ssl_faces.networks.standardiser import BatchStandardiser
 from ssl_faces.networks.warp import resize_flow, warp
 
 
-def test_standardised_codes_equal_a_loop() -> None:
+def test_standardised_codes_equal_a_loop():
     code = 3 + 5 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     result = BatchStandardiser(4, eps=0.1)(code)
     for d in range(4):
@@ -25,7 +23,7 @@ def test_standardised_codes_equal_a_loop() -> None:
         assert result[:, d].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_running_averages_serve_afterwards() -> None:
+def test_running_averages_serve_afterwards():
     """As those of batch normalisation do, but for its variance, which divides by n - 1."""
     draw = torch.Generator().manual_seed(0)
     ours, theirs = BatchStandardiser(3), nn.BatchNorm1d(3, affine=False)
@@ -38,8 +36,8 @@ def test_running_averages_serve_afterwards() -> None:
     torch.testing.assert_close(one, ours(batches[0])[:1])
 
 
-def test_a_standardised_code_tells_faces_apart_from_the_start() -> None:
-    designs: tuple[Design, Design] = ("paper", "repair")
+def test_a_standardised_code_tells_faces_apart_from_the_start():
+    designs = ("paper", "repair")
     spread = {}
     for design in designs:
         torch.manual_seed(0)
@@ -50,13 +48,13 @@ def test_a_standardised_code_tells_faces_apart_from_the_start() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 48, 100])
-def test_both_designs_have_maps_of_the_same_shape(size: int) -> None:
+def test_both_designs_have_maps_of_the_same_shape(size):
     x = torch.rand(2, 3, size, size)
     maps = [MotionEncoder(4, 8, size, design=design)(x)[0] for design in ("paper", "repair")]
     assert maps[0].shape == maps[1].shape
 
 
-def test_the_scale_of_weights_before_a_normalisation_does_not_matter() -> None:
+def test_the_scale_of_weights_before_a_normalisation_does_not_matter():
     """Growing weights must not hide the differences between faces."""
     torch.manual_seed(0)
     encoder = MotionEncoder(4, 8, 32, linear_std=0.04, design="repair")
@@ -71,7 +69,7 @@ def test_the_scale_of_weights_before_a_normalisation_does_not_matter() -> None:
     torch.testing.assert_close(scaled_code, code, atol=5e-2, rtol=5e-2)
 
 
-def test_the_repair_generator_starts_as_the_warped_image() -> None:
+def test_the_repair_generator_starts_as_the_warped_image():
     torch.manual_seed(0)
     generator = RepairGenerator(8, 1, 4)
     image = torch.randn(2, 3, 32, 32)

@@ -1,49 +1,37 @@
 """The VGG-19 trunk against torchvision's VGG-19, and missing or wrong weights."""
 
-from __future__ import annotations
-
 import pickle
 import urllib.error
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from torchvision.models import vgg19
 
 from ssl_faces import InputError
 from ssl_faces.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
-from ssl_faces.networks.trunk import (
-    HED_WEIGHTS,
-    IMAGENET_URL,
-    IMAGENET_WEIGHTS,
-    LAYERS,
-    Layer,
-    VggTrunk,
-)
+from ssl_faces.networks.trunk import HED_WEIGHTS, IMAGENET_URL, IMAGENET_WEIGHTS, LAYERS, VggTrunk
 from tests.support.images import astronaut
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 # Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
-ENDS: dict[Layer, int] = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
+ENDS = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
 
 
 @pytest.fixture(scope="module")
-def features() -> nn.Sequential:
+def features():
     """torchvision's convolutions of VGG-19, with weights that tell layers apart."""
     torch.manual_seed(0)
     return vgg19(weights=None, init_weights=False).features[:21].eval().requires_grad_(False)
 
 
 @pytest.fixture
-def torch_home(tmp_path: Path, monkeypatch: Patch) -> Path:
+def torch_home(tmp_path, monkeypatch):
     """An empty place for downloads, without a network; the path the weights should have."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    def no_network(*args: object, **kwargs: object) -> None:
+    def no_network(*args, **kwargs):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr("torch.hub.urlopen", no_network)
@@ -53,13 +41,13 @@ def torch_home(tmp_path: Path, monkeypatch: Patch) -> Path:
 
 
 @pytest.fixture
-def saved(torch_home: Path, features: nn.Sequential) -> Path:
+def saved(torch_home, features):
     """torchvision's weights file, made of `features`."""
     torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, torch_home)
     return torch_home
 
 
-def test_layers_equal_torchvisions(saved: Path, features: nn.Sequential) -> None:
+def test_layers_equal_torchvisions(saved, features):
     trunk, x = VggTrunk(), torch.randn(2, 3, 32, 32)
     result = trunk(x)
     assert list(result) == list(LAYERS)
@@ -69,10 +57,10 @@ def test_layers_equal_torchvisions(saved: Path, features: nn.Sequential) -> None
         torch.testing.assert_close(result[layer], expected, rtol=0, atol=0)
 
 
-def test_nothing_is_computed_after_the_last_layer() -> None:
+def test_nothing_is_computed_after_the_last_layer():
     trunk = VggTrunk("random", 2)
 
-    def fail(*args: object) -> None:
+    def fail(*args):
         raise AssertionError("computed")
 
     whole = trunk(torch.ones(1, 3, 16, 16))
@@ -84,7 +72,7 @@ def test_nothing_is_computed_after_the_last_layer() -> None:
         trunk(torch.zeros(1, 3, 16, 16))
 
 
-def test_a_frozen_trunk_passes_gradients_to_its_input() -> None:
+def test_a_frozen_trunk_passes_gradients_to_its_input():
     trunk, x = VggTrunk("random", 2).freeze(), torch.randn(1, 3, 16, 16, requires_grad=True)
     trunk(x)["relu4_1"].sum().backward()
     assert x.grad.abs().max() > 0
@@ -94,14 +82,14 @@ def test_a_frozen_trunk_passes_gradients_to_its_input() -> None:
 # Random weights ---------------------------------------------------------------------------------
 
 
-def test_random_weights_do_not_depend_on_torchs_seed() -> None:
+def test_random_weights_do_not_depend_on_torchs_seed():
     first = VggTrunk("random", 4).state_dict()
     torch.manual_seed(123)
     second = VggTrunk("random", 4).state_dict()
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_random_weights_are_he_normal() -> None:
+def test_random_weights_are_he_normal():
     for conv in VggTrunk("random", 16).convs.values():
         weight = conv.weight
         deviation = (2 / (weight.shape[1] * 9)) ** 0.5
@@ -112,7 +100,7 @@ def test_random_weights_are_he_normal() -> None:
 # ImageNet weights -------------------------------------------------------------------------------
 
 
-def test_without_imagenet_weights_the_message_names_file_and_place(torch_home: Path) -> None:
+def test_without_imagenet_weights_the_message_names_file_and_place(torch_home):
     text = message_of(VggTrunk)
     assert "no network" in text
     assert IMAGENET_URL in text
@@ -121,16 +109,14 @@ def test_without_imagenet_weights_the_message_names_file_and_place(torch_home: P
     assert list(torch_home.parent.iterdir()) == []
 
 
-def test_imagenet_weights_fit_the_papers_width_only(torch_home: Path) -> None:
+def test_imagenet_weights_fit_the_papers_width_only(torch_home):
     text = message_of(VggTrunk, "imagenet", 8)
     assert "width 64 only, not 8" in text
     assert "set the trunk's width to 64" in text
 
 
 @pytest.mark.parametrize("kind", ["truncated", "code", "other keys", "other shapes", "a tensor"])
-def test_a_wrong_file_in_the_place_of_the_imagenet_weights(
-    torch_home: Path, features: nn.Sequential, kind: str, tmp_path: Path
-) -> None:
+def test_a_wrong_file_in_the_place_of_the_imagenet_weights(torch_home, features, kind, tmp_path):
     state = {f"features.{k}": v for k, v in features.state_dict().items()}
     marker = tmp_path / "ran"
     if kind == "truncated":
@@ -153,7 +139,7 @@ def test_a_wrong_file_in_the_place_of_the_imagenet_weights(
 # Weights of a file ------------------------------------------------------------------------------
 
 
-def test_weights_of_a_file(tmp_path: Path) -> None:
+def test_weights_of_a_file(tmp_path):
     other = VggTrunk("random", 2)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -167,7 +153,7 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "pickle", "truncated", "folder"])
-def test_a_file_that_is_no_safetensors_file(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_safetensors_file(tmp_path, kind):
     path, marker = tmp_path / "trunk.safetensors", tmp_path / "ran"
     if kind == "text":
         path.write_text("weights")
@@ -186,7 +172,7 @@ def test_a_file_that_is_no_safetensors_file(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["width", "layers"])
-def test_a_file_of_another_trunk(tmp_path: Path, kind: str) -> None:
+def test_a_file_of_another_trunk(tmp_path, kind):
     path = tmp_path / "trunk.safetensors"
     other = VggTrunk("random", 3 if kind == "width" else 2).state_dict()
     save_file({k: v for k, v in other.items() if kind == "width" or "conv4_1" not in k}, path)
@@ -195,7 +181,7 @@ def test_a_file_of_another_trunk(tmp_path: Path, kind: str) -> None:
     assert "not of width 2: set the trunk's width" in text
 
 
-def test_the_vgg_16_that_comes_with_the_package() -> None:
+def test_the_vgg_16_that_comes_with_the_package():
     """Layers by their definition, without VGG-19's conv3_4; its features are of order 1."""
     trunk = VggTrunk("hed")
     state = load_file(HED_WEIGHTS)

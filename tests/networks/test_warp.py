@@ -1,19 +1,16 @@
 """Warps against a loop over positions, and error bounds of the inverse flow."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ssl_faces.networks.warp import inverse_flow, resize_flow, warp
 
 
-def naive_warp(x: Tensor, flow: Tensor) -> Tensor:
+def naive_warp(x, flow):
     """`x` [B, C, H, W] sampled at `flow` [B, 2, H, W]: four neighbours, zeros outside."""
     batch, channels, height, width = x.shape
     out = torch.zeros(batch, channels, height, width, dtype=torch.float64)
@@ -32,7 +29,7 @@ def naive_warp(x: Tensor, flow: Tensor) -> Tensor:
     return out
 
 
-def naive_resize(flow: Tensor, size: tuple[int, int]) -> Tensor:
+def naive_resize(flow, size):
     """Bilinear, first and last pixels on first and last pixels."""
     height, width = flow.shape[-2:]
     out = torch.zeros(*flow.shape[:2], *size, dtype=torch.float64)
@@ -48,23 +45,23 @@ def naive_resize(flow: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
+def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def constant_flow(x: float, y: float, size: int | tuple[int, int] = 4) -> Tensor:
+def constant_flow(x, y, size=4):
     size = (size, size) if isinstance(size, int) else size
     return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size).clone()
 
 
 @pytest.mark.parametrize("size", [(6, 9), (9, 6), (2, 5)])
-def test_equals_a_loop_over_positions(size: tuple[int, int]) -> None:
+def test_equals_a_loop_over_positions(size):
     x, flow = draw(2, 3, *size), 0.7 * draw(2, 2, *size, seed=1)
     assert flow.abs().max() > 1, "some point outside"
     torch.testing.assert_close(warp(x, flow).double(), naive_warp(x, flow), rtol=0, atol=1e-5)
 
 
-def test_clamp_comes_after_the_resize() -> None:
+def test_clamp_comes_after_the_resize():
     """Between 3 and -3 the resized flow passes through 0; clamped first, it would be less steep."""
     x = draw(1, 1, 5, 7)
     coarse = torch.tensor([3.0, -3.0]).view(1, 1, 1, 2).expand(1, 2, 2, 2)
@@ -76,7 +73,7 @@ def test_clamp_comes_after_the_resize() -> None:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (7, 13), (3, 3)])
-def test_resize_equals_a_loop(size: tuple[int, int]) -> None:
+def test_resize_equals_a_loop(size):
     flow = draw(2, 2, 5, 4)
     resized = resize_flow(flow, size)
     torch.testing.assert_close(resized.double(), naive_resize(flow, size), rtol=0, atol=1e-5)
@@ -85,7 +82,7 @@ def test_resize_equals_a_loop(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_works_in_float32_whatever_comes_in(autocast: bool) -> None:
+def test_works_in_float32_whatever_comes_in(autocast):
     x, flow = draw(1, 3, 16, 16).bfloat16(), (0.1 * draw(1, 2, 4, 4, seed=1)).bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         warped = warp(x, flow)
@@ -93,7 +90,7 @@ def test_works_in_float32_whatever_comes_in(autocast: bool) -> None:
     torch.testing.assert_close(warped, warp(x.float(), flow.float()), rtol=0, atol=0)
 
 
-def test_trains_after_a_first_use_in_inference_mode() -> None:
+def test_trains_after_a_first_use_in_inference_mode():
     x, flow = draw(1, 1, 11, 23), torch.zeros(1, 2, 11, 23)
     with torch.inference_mode():
         warp(x, flow)
@@ -105,7 +102,7 @@ def test_trains_after_a_first_use_in_inference_mode() -> None:
 # The inverse flow ------------------------------------------------------------------------------
 
 
-def error_of_inverse(flow: Tensor, steps: int | None = None) -> Tensor:
+def error_of_inverse(flow, steps=None):
     """How far off the warp and then the inverse warp land: v(p) + u(p + v(p)), [B, 2, h, w]."""
     inverse = inverse_flow(flow, steps)
     return inverse + warp(flow, inverse)
@@ -113,7 +110,7 @@ def error_of_inverse(flow: Tensor, steps: int | None = None) -> Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(x=st.floats(-0.4, 0.4), y=st.floats(-0.4, 0.4))
-def test_inverse_of_a_translation_is_exact_inside(x: float, y: float) -> None:
+def test_inverse_of_a_translation_is_exact_inside(x, y):
     size = 41  # a pixel is 0.05 wide
     flow = constant_flow(x, y, size)
     across, down = math.ceil(abs(x) / 0.05), math.ceil(abs(y) / 0.05)
@@ -122,20 +119,20 @@ def test_inverse_of_a_translation_is_exact_inside(x: float, y: float) -> None:
     assert error_of_inverse(flow)[inside].abs().max() < 1e-5
 
 
-def test_inverse_looks_the_flow_up_where_it_points() -> None:
+def test_inverse_looks_the_flow_up_where_it_points():
     flow = 0.3 * draw(2, 2, 6, 6)
     expected = -naive_warp(flow, flow)
     torch.testing.assert_close(inverse_flow(flow).double(), expected, rtol=0, atol=1e-5)
 
 
-def test_inverse_is_clamped() -> None:
+def test_inverse_is_clamped():
     flow = torch.zeros(1, 2, 9, 9)
     flow[0, 0, :, 4] = 0.25  # this column samples the next one
     flow[0, 0, :, 5] = -5.0
     assert inverse_flow(flow)[0, 0, 0, 4] == inverse_flow(flow).abs().max() == 1
 
 
-def wave(amplitude: float, wave_number: float, size: int = 129) -> Tensor:
+def wave(amplitude, wave_number, size=129):
     """A flow (a·sin(ky), a·cos(kx)): amplitude √2·a at most, gradient a·k at most."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     flow = torch.stack((torch.sin(wave_number * y), torch.cos(wave_number * x)))
@@ -144,7 +141,7 @@ def wave(amplitude: float, wave_number: float, size: int = 129) -> Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(amplitude=st.floats(0.005, 0.1), wave_number=st.floats(0.5, 6))
-def test_inverse_of_a_smooth_flow_is_within_its_bound(amplitude: float, wave_number: float) -> None:
+def test_inverse_of_a_smooth_flow_is_within_its_bound(amplitude, wave_number):
     """|v(p) + u(p + v(p))| <= 2·a·g of a flow of amplitude a and gradient g.
 
     With v(p) = -u(p + u(p)) the error is u(p - u(p + u(p))) - u(p + u(p)), which is at most g
@@ -161,9 +158,7 @@ def test_inverse_of_a_smooth_flow_is_within_its_bound(amplitude: float, wave_num
 
 @settings(max_examples=30, deadline=None)
 @given(amplitude=st.floats(0.005, 0.1), wave_number=st.floats(0.5, 6), steps=st.integers(0, 4))
-def test_every_step_of_the_inverse_divides_the_error(
-    amplitude: float, wave_number: float, steps: int
-) -> None:
+def test_every_step_of_the_inverse_divides_the_error(amplitude, wave_number, steps):
     """From |v - v'| <= a·g of the start -u, each step contracts by the gradient g."""
     flow = wave(amplitude, wave_number)
     a, g = math.sqrt(2) * amplitude, amplitude * wave_number
@@ -175,7 +170,7 @@ def test_every_step_of_the_inverse_divides_the_error(
     )
 
 
-def test_the_iterated_inverse_of_a_translation_is_exact_at_the_border_too() -> None:
+def test_the_iterated_inverse_of_a_translation_is_exact_at_the_border_too():
     flow = constant_flow(0.6, -0.4, 16)
     torch.testing.assert_close(inverse_flow(flow, 1), -flow)
     assert inverse_flow(flow).abs().min() == 0  # the paper's

@@ -4,16 +4,10 @@
 which images meet, and how they are augmented (FaceCycle's fact sheet, from the authors' code).
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from torch import Tensor
 
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
@@ -22,7 +16,6 @@ from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips
 from tests.support.fits import ROOT
 from tests.support.noise_sets import met
-from tests.support.types import Patch
 
 CLIPS, FRAMES, SIDE = 24, 4, 64
 RATES = {
@@ -33,13 +26,13 @@ BETAS = {"motion": (0.5, 0.999), "identity": (0.5, 0.9)}
 stages = pytest.mark.parametrize("stage", ["motion", "identity"])
 
 
-def config(stage: str) -> dict[str, Any]:
+def config(stage):
     path = ROOT / f"configs/method/facecycle_{stage}.yaml"
-    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text())
     return content
 
 
-def method(stage: str, folder: Path) -> FaceCycleMotion | FaceCycleIdentity:
+def method(stage, folder):
     """The method of a `paper` configuration, but with small networks for 16 px."""
     settings = config("motion")["model"]["init_args"]
     small = {"size": "small", "input_size": 16, "map_size": None, "trunk_weights": "random"}
@@ -55,21 +48,21 @@ def method(stage: str, folder: Path) -> FaceCycleMotion | FaceCycleIdentity:
 class Steps(pl.Callback):
     """The optimiser's rates and betas in each epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.rates: list[float] = []
         self.betas: set[tuple[float, float]] = set()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_start(self, trainer, *_):
         (group,) = trainer.optimizers[0].param_groups
         self.rates.append(group["lr"])
         self.betas.add(group["betas"])
 
 
 @stages
-def test_learning_rates_by_epoch(stage: str, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_learning_rates_by_epoch(stage, tmp_path, monkeypatch):
     """As a whole run has them, with one step an epoch, here of a trivial loss."""
 
-    def training_step(self: pl.LightningModule, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch, batch_idx):
         return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
 
     for kind in (FaceCycleMotion, FaceCycleIdentity):
@@ -89,17 +82,17 @@ def test_learning_rates_by_epoch(stage: str, tmp_path: Path, monkeypatch: Patch)
     assert steps.betas == {BETAS[stage]}
 
 
-def test_stage_2_and_the_probes_start_from_stage_1_after_20_epochs() -> None:
+def test_stage_2_and_the_probes_start_from_stage_1_after_20_epochs():
     plan = yaml.safe_load((ROOT / "configs/experiment/facecycle.yaml").read_text())
     assert plan["stages"]["motion"]["arguments"] == {"trainer.max_epochs": 20}
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("packed")
 
 
-def data_of(stage: str, cache: Path, **changed: Any) -> FaceData:
+def data_of(stage, cache, **changed):
     """The data of a `paper` configuration, on rendered clips."""
     clips = RenderedClips(CLIPS, CLIPS, frames=FRAMES, fps=1.0, part="all", size=SIDE)
     settings = {**config(stage)["data"], "leave_out_tests": False, **changed}
@@ -110,13 +103,13 @@ def data_of(stage: str, cache: Path, **changed: Any) -> FaceData:
 
 
 @stages
-def test_16_pairs_a_step_and_one_pair_a_clip_in_an_epoch(stage: str, cache: Path) -> None:
+def test_16_pairs_a_step_and_one_pair_a_clip_in_an_epoch(stage, cache):
     assert config(stage)["data"]["batch_size"] == 16
     assert len(data_of(stage, cache, batch_size=8).train_dataloader()) == CLIPS // 8
 
 
 @stages
-def test_which_images_meet(stage: str, cache: Path) -> None:
+def test_which_images_meet(stage, cache):
     """Stage 1: two frames of a clip, or in half of the pairs a frame and its mirror image. Stage 2:
     frames of two clips, never mirrored."""
     data, mirrored, frames, partners = data_of(stage, cache, batch_size=1), [], set(), set()
@@ -142,7 +135,7 @@ def test_which_images_meet(stage: str, cache: Path) -> None:
 
 
 @stages
-def test_strengths_of_the_augmentation(stage: str, cache: Path) -> None:
+def test_strengths_of_the_augmentation(stage, cache):
     settings = data_of(stage, cache).augmentation.settings
     assert settings == Augmentation(
         crop_scale=(0.95, 1.05),
@@ -157,14 +150,14 @@ def test_strengths_of_the_augmentation(stage: str, cache: Path) -> None:
     )
 
 
-def turned(image: Tensor) -> bool:
+def turned(image):
     """Whether an image that is dark at the left is mirrored."""
     half = image.shape[-1] // 2
     return bool(image[..., :half].mean() > image[..., half:].mean())
 
 
 @stages
-def test_both_frames_are_flipped_and_jittered_independently(stage: str, cache: Path) -> None:
+def test_both_frames_are_flipped_and_jittered_independently(stage, cache):
     """But the partner that is a mirror image is that of the augmented first frame."""
     image = torch.linspace(0.3, 0.7, SIDE).expand(256, 2, 3, SIDE, SIDE)
     data = data_of(stage, cache)

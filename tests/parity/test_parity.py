@@ -12,31 +12,28 @@ Pictures agree to 1e-4 (maximum difference over standard deviation), loss terms 
 gradient norms to 1e-3 relative.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, IdentityCycle
-from ssl_faces.methods.facecycle_motion import FaceCycleMotion, MotionCycle
-from ssl_faces.networks.trunk import VggTrunk, convs_upto
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from ssl_faces.networks.trunk import convs_upto
 
 REFERENCE = np.load(Path(__file__).parent / "facecycle.npz")
 X = torch.from_numpy(REFERENCE["x"])
 
 
-def fill(network: nn.Module, base: int) -> None:
+def fill(network, base):
     for k, parameter in enumerate(network.parameters()):
         values = np.random.RandomState(base + k).standard_normal(tuple(parameter.shape))
         values = values / np.sqrt(np.prod(parameter.shape[1:])) if values.ndim > 1 else values * 0.1
         parameter.data = torch.from_numpy(values.astype(np.float32))
 
 
-def fill_trunk(trunk: VggTrunk) -> None:
+def fill_trunk(trunk):
     for i, conv in enumerate(trunk.convs.values()):
         shape = tuple(conv.weight.shape)
         weight = np.random.RandomState(9000 + 2 * i).standard_normal(shape)
@@ -46,7 +43,7 @@ def fill_trunk(trunk: VggTrunk) -> None:
         conv.bias.data = torch.from_numpy(bias.astype(np.float32))
 
 
-def motion() -> FaceCycleMotion:
+def motion():
     method = FaceCycleMotion("paper", trunk_weights="random", noise_std=0.0)
     fill(method.encoder.motion, 1000)
     fill(method.decoder, 2000)
@@ -56,7 +53,7 @@ def motion() -> FaceCycleMotion:
 
 
 @pytest.fixture(scope="module")
-def stage1() -> tuple[FaceCycleMotion, MotionCycle, dict[str, Tensor]]:
+def stage1():
     method = motion()
     cycle, losses = method.cycle(X)
     method.total(losses).backward()
@@ -64,9 +61,7 @@ def stage1() -> tuple[FaceCycleMotion, MotionCycle, dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def stage2(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[FaceCycleIdentity, IdentityCycle, dict[str, Tensor]]:
+def stage2(tmp_path_factory):
     first = motion()
     path = tmp_path_factory.mktemp("stage1") / "last.ckpt"
     torch.save(
@@ -85,17 +80,17 @@ def stage2(
     return method, cycle, losses
 
 
-def agree(name: str, ours: Tensor) -> None:
+def agree(name, ours):
     reference = torch.from_numpy(REFERENCE[name])
     ours = ours.detach().expand(reference.shape[0], *ours.shape[1:]).reshape(reference.shape)
     assert (ours - reference).abs().max() / reference.std() < 1e-4
 
 
-def close(name: str, ours: Tensor, tolerance: float) -> None:
+def close(name, ours, tolerance):
     assert ours.item() == pytest.approx(float(REFERENCE[name]), rel=tolerance)
 
 
-def test_stage1_code(stage1) -> None:
+def test_stage1_code(stage1):
     agree("stage1_code", stage1[0].encoder.motion(X)[1])
 
 
@@ -104,16 +99,16 @@ def test_stage1_code(stage1) -> None:
     [("flow", "flow"), ("inverse_flow", "inverse"), ("neutral", "neutral"), ("direct", "direct")]
     + [(r, r) for r in ("r1", "r2", "r3", "r4")],
 )
-def test_stage1_pictures(stage1, name: str, field: str) -> None:
+def test_stage1_pictures(stage1, name, field):
     agree(f"stage1_{name}", getattr(stage1[1], field))
 
 
 @pytest.mark.parametrize("term", ["pixel", "perceptual", "ssim", "symmetry"])
-def test_stage1_losses(stage1, term: str) -> None:
+def test_stage1_losses(stage1, term):
     close(f"stage1_{term}", stage1[2][term], 1e-4)
 
 
-def test_stage1_total_and_gradients(stage1) -> None:
+def test_stage1_total_and_gradients(stage1):
     method, _, losses = stage1
     close("stage1_total", method.total(losses), 1e-4)
     first = method.encoder.motion.convs[0].weight.grad
@@ -121,31 +116,31 @@ def test_stage1_total_and_gradients(stage1) -> None:
     close("stage1_grad_decoder_last_conv", method.decoder.flow.weight.grad.norm(), 1e-3)
 
 
-def test_stage2_code(stage2) -> None:
+def test_stage2_code(stage2):
     agree("stage2_code", stage2[0].identity(X)[1])
 
 
 @pytest.mark.parametrize("field", ["mean_face", "reidentified", "r5", "r6"])
-def test_stage2_pictures(stage2, field: str) -> None:
+def test_stage2_pictures(stage2, field):
     agree(f"stage2_{field}", getattr(stage2[1], field))
 
 
 @pytest.mark.parametrize("term", ["pixel", "perceptual", "ssim", "symmetry", "margin"])
-def test_stage2_losses(stage2, term: str) -> None:
+def test_stage2_losses(stage2, term):
     close(f"stage2_{term}", stage2[2][term], 1e-4)
 
 
-def test_stage2_total_and_gradient(stage2) -> None:
+def test_stage2_total_and_gradient(stage2):
     method, _, losses = stage2
     close("stage2_total", method.total(losses), 1e-4)
     close("stage2_grad_identity_first_conv", method.identity.convs[0].weight.grad.norm(), 1e-3)
 
 
-def test_stage2_leaves_stage1_alone(stage2) -> None:
+def test_stage2_leaves_stage1_alone(stage2):
     assert all(p.grad is None for p in stage2[0].motion.parameters())
 
 
-def test_parameter_counts_are_the_papers() -> None:
+def test_parameter_counts_are_the_papers():
     method = motion()
     millions = {
         "encoder": sum(p.numel() for p in method.encoder.motion.parameters()) / 1e6,

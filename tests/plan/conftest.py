@@ -1,35 +1,28 @@
 """Plans of runs that take a second: a few rendered clips of 16 px."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from ssl_faces.plan import engine
 from tests.support.in_process import InProcess
-from tests.support.types import Patch
 from tests.support.workers import workers as workers
 
 ROOT = Path(__file__).parents[2]
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
 IDENTITY = str(ROOT / "configs/method/facecycle_identity_small.yaml")
 
-Write = Callable[..., Path]
-
 
 @pytest.fixture
-def in_process(monkeypatch: Patch) -> InProcess:
+def in_process(monkeypatch):
     executor = InProcess()
     monkeypatch.setattr(engine, "executor", executor)
     return executor
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: Patch, tmp_path: Path) -> None:
+def _environment(monkeypatch, tmp_path):
     """For commands that tests start."""
     # Reading real faces takes long.
     monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))
@@ -41,7 +34,7 @@ def _environment(monkeypatch: Patch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def common(tmp_path: Path) -> dict[str, Any]:
+def common(tmp_path):
     """Settings of runs on the CPU: two pairs of rendered frames of 16 px a step."""
     clips = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
     data = {"class_path": "ssl_faces.rendered.RenderedClips", "init_args": clips}
@@ -61,18 +54,18 @@ def common(tmp_path: Path) -> dict[str, Any]:
     return {"configs": [str(few)], "arguments": arguments}
 
 
-def stage1(**more: Any) -> dict[str, Any]:
+def stage1(**more):
     """FaceCycle's first stage on images of 16 px; `more` arguments of `fit`."""
     sizes = {"model.input_size": 16, "model.map_size": 16}
     return {"configs": [MOTION], "arguments": {**sizes, **more}}
 
 
-def stage2(**more: Any) -> dict[str, Any]:
+def stage2(**more):
     """FaceCycle's second stage."""
     arguments = {"model.motion_checkpoint": "{previous}/checkpoints/last.ckpt", **more}
     return {"configs": [IDENTITY], "arguments": arguments}
 
 
-def write_plan(path: Path, content: dict[str, Any]) -> Path:
+def write_plan(path, content):
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

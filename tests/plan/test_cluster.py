@@ -1,8 +1,6 @@
 """Plans whose steps are jobs of a cluster: of submitit on this machine, of a stand-in for Slurm,
 and of a cluster that only starts workers, as that is quick."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re
@@ -10,9 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -27,20 +23,17 @@ from ssl_faces.plan.cluster import attempts, seat, slurm
 from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
-from ssl_faces.plan.steps import Step
 from tests.support.in_process import MAIN
 from tests.support.steps import WAIT, calls, run, send, step
-from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
-from tests.support.workers import Workers
 
-WORKERS: dict[str, Any] = {"executor": "ray"}
+WORKERS = {"executor": "ray"}
 KILL_WORKER = "os.kill(os.getppid(), 9); time.sleep(60)"
 """As if the machine of the worker went down."""
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: Patch) -> Iterator[None]:
+def _quick(monkeypatch):
     monkeypatch.setattr(engines, "_TICK", 0.02)
     monkeypatch.setattr(attempts, "LOOK", 0.05)
     monkeypatch.setattr(attempts, "GRACE", 0.2)
@@ -50,16 +43,13 @@ def _quick(monkeypatch: Patch) -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def state_of(out: Path, name: str) -> dict[str, Any]:
+def state_of(out, name):
     about = read_run(out)
-    assert about is not None
-    state: dict[str, Any] = about["steps"][name]
+    state = about["steps"][name]
     return state
 
 
-def test_steps_are_jobs_and_failures_are_as_on_this_machine(
-    workers: Workers, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_steps_are_jobs_and_failures_are_as_on_this_machine(workers, tmp_path, capsys):
     first = step(tmp_path, "first", "print('hello from', os.environ['OMP_NUM_THREADS'])")
     first.decides, first.note = {"seed": 0}, tmp_path / "note.json"
     steps = [
@@ -84,9 +74,7 @@ def test_steps_are_jobs_and_failures_are_as_on_this_machine(
     assert "2 of 2 steps are done already" in capsys.readouterr().out
 
 
-def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(
-    workers: Workers, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(workers, tmp_path, capsys):
     once = f"if not (out / 'lost').exists(): (out / 'lost').touch(); {KILL_WORKER}"
     steps = [step(tmp_path, "once", once), step(tmp_path, "always", KILL_WORKER)]
     steps[1].resources = Resources(attempts=2)
@@ -100,7 +88,7 @@ def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(
     assert "once: its worker was lost (ray job " in capsys.readouterr().out
 
 
-def abandoned(out: Path, workers: Workers) -> Step:
+def abandoned(out, workers):
     """A step that waits, of a head that is gone."""
     waits = step(out, "waits", WAIT)
     Attempt(Remote(workers, out, {}), waits)
@@ -109,16 +97,14 @@ def abandoned(out: Path, workers: Workers) -> Step:
 
 
 @pytest.fixture
-def printed(monkeypatch: Patch) -> list[str]:
+def printed(monkeypatch):
     """What is printed of attempts."""
-    lines: list[str] = []
+    lines = []
     monkeypatch.setattr(attempts, "say", lines.append)
     return lines
 
 
-def test_a_new_head_adopts_what_another_has_begun(
-    workers: Workers, tmp_path: Path, printed: list[str]
-) -> None:
+def test_a_new_head_adopts_what_another_has_begun(workers, tmp_path, printed):
     waits = abandoned(tmp_path, workers)
     sender = send(lambda: bool(printed), signal.SIGINT)
     assert run(tmp_path, [waits], **WORKERS)[0] == 130
@@ -134,9 +120,7 @@ def test_a_new_head_adopts_what_another_has_begun(
 
 
 @pytest.mark.parametrize("executor", [WORKERS, {}])
-def test_another_step_of_the_folder_begins_when_the_first_has_ended(
-    executor: dict[str, Any], workers: Workers, tmp_path: Path
-) -> None:
+def test_another_step_of_the_folder_begins_when_the_first_has_ended(executor, workers, tmp_path):
     """Other settings, or another executor, after the head was killed."""
     waits = abandoned(tmp_path, workers)
     other = step(tmp_path, "other", "assert (out / 'saved').exists()", out=waits.out)
@@ -144,10 +128,9 @@ def test_another_step_of_the_folder_begins_when_the_first_has_ended(
     assert calls(tmp_path) == ["waits", "other"]
 
 
-def test_a_late_duplicate_ends_itself(workers: Workers, tmp_path: Path) -> None:
+def test_a_late_duplicate_ends_itself(workers, tmp_path):
     place = Seat.of(abandoned(tmp_path, workers), tmp_path)
     order = place.order()
-    assert order is not None
     place.clear()
     os.close(claim(place.folder, seat.LOCK, 60))
     assert not (tmp_path / "saved").exists()  # at once
@@ -174,7 +157,7 @@ SLURM = {
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: Patch) -> Path:
+def stand_in(tmp_path, monkeypatch):
     """Slurm's commands in a folder, as far as plans use them."""
     at = tmp_path / "slurm"
     at.mkdir()
@@ -185,13 +168,11 @@ def stand_in(tmp_path: Path, monkeypatch: Patch) -> Path:
     return at
 
 
-def test_slurm_gets_the_resources_and_its_cancelled_jobs_are_reported(
-    tmp_path: Path, stand_in: Path
-) -> None:
+def test_slurm_gets_the_resources_and_its_cancelled_jobs_are_reported(tmp_path, stand_in):
     out = tmp_path / "out"
     out.mkdir()
     unseen = "assert not any(name.startswith('SLURM_') for name in os.environ)"
-    needs: PlanResources = {"other": Resources(gpus=2, memory_gb=1.5, hours=0.5)}
+    needs = {"other": Resources(gpus=2, memory_gb=1.5, hours=0.5)}
     assert run(out, [step(out, "a", unseen)], executor="slurm", resources=needs) == (0, {})
     text = (stand_in / "101.sh").read_text()
     for line in ("gpus-per-node=2", "cpus-per-task=16", "mem=1536MB", "time=30", "no-requeue"):
@@ -232,9 +213,7 @@ def test_slurm_gets_the_resources_and_its_cancelled_jobs_are_reported(
         ("my-program fit", {}, (7, 0)),
     ],
 )
-def test_resources_follow_from_step_plan_and_command(
-    words: str, own: dict[str, Any], expected: tuple[int, int]
-) -> None:
+def test_resources_follow_from_step_plan_and_command(words, own, expected):
     plan = {"head": Resources(cpus=3), "other": Resources(cpus=7, gpus=0)}
     needs = resources_of(words.split(), Resources(**own), plan, has_gpus=True)
     assert (needs.cpus, needs.gpus) == expected
@@ -252,9 +231,7 @@ def test_resources_follow_from_step_plan_and_command(
         ({"executor": "ray", "address": "127.0.0.1:1"}, "127.0.0.1:1: nothing answers there"),
     ],
 )
-def test_a_cluster_that_is_not_there(
-    settings: dict[str, str], message: str, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_cluster_that_is_not_there(settings, message, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=message):
         run(tmp_path, [step(tmp_path, "a")], **settings)
@@ -262,18 +239,14 @@ def test_a_cluster_that_is_not_there(
 
 
 @pytest.mark.parametrize(("executor", "package"), [("slurm", "submitit"), ("ray", "ray")])
-def test_an_extra_that_is_not_installed(
-    executor: str, package: str, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_an_extra_that_is_not_installed(executor, package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf'pip install "ssl-faces\[{executor}\]"'):
         run(tmp_path, [], executor=executor)
 
 
-def test_workers_that_cannot_run_a_step_say_why(
-    workers: Workers, tmp_path: Path, monkeypatch: Patch
-) -> None:
-    def failure(log: str = "a.log") -> str:
+def test_workers_that_cannot_run_a_step_say_why(workers, tmp_path, monkeypatch):
+    def failure(log="a.log"):
         one = step(tmp_path, "a")
         one.log = tmp_path / log
         code, failures = run(tmp_path, [one], **WORKERS)
@@ -295,9 +268,7 @@ def test_workers_that_cannot_run_a_step_say_why(
     assert not (tmp_path / "calls").exists()
 
 
-def test_a_folder_that_cannot_be_written(
-    workers: Workers, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_folder_that_cannot_be_written(workers, tmp_path, monkeypatch):
     (tmp_path / seat.ATTEMPTS).write_text("")
     with pytest.raises(InputError, match=r"can't be written .*; choose another folder"):
         run(tmp_path, [step(tmp_path, "a")], **WORKERS)
@@ -305,7 +276,7 @@ def test_a_folder_that_cannot_be_written(
 
     write = files.write
 
-    def full(path: Path, data: bytes, durable: bool = True) -> None:
+    def full(path, data, durable=True):
         if ".order.json" in path.name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, data, durable)
@@ -322,10 +293,8 @@ PAGE = (Path(__file__).parents[2] / "configs/launch/README.md").read_text()
 @pytest.mark.parametrize(
     "line", re.findall(r"^(?:ssl-faces|linear-probe) .*--executor.*$", PAGE, re.M)
 )
-def test_the_pages_commands_reach_their_cluster(
-    line: str, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
-    def connected(executor: str, address: str | None, out: Path) -> None:
+def test_the_pages_commands_reach_their_cluster(line, tmp_path, monkeypatch, capsys):
+    def connected(executor, address, out):
         raise InputError(f"{executor} {address}")
 
     monkeypatch.chdir(Path(__file__).parents[2])
@@ -338,7 +307,7 @@ def test_the_pages_commands_reach_their_cluster(
     assert expected in capsys.readouterr().err
 
 
-def test_the_pages_resources() -> None:
+def test_the_pages_resources():
     [block] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     resources = TypeAdapter(PlanResources).validate_python(yaml.safe_load(block)["resources"])
     needs = resources_of(["ssl-faces", "fit"], Resources(), resources, has_gpus=True)

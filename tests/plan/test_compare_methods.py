@@ -1,11 +1,8 @@
 """What a comparison trains, what it doesn't train again, and how it resumes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -23,21 +20,19 @@ from ssl_faces.plan.comparison import best_run, read
 from ssl_faces.plan.stages import Probe
 from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
-from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
+from tests.plan.conftest import ROOT, stage1, stage2, write_plan
 from tests.support.commands import refusal
-from tests.support.in_process import InProcess
-from tests.support.types import Capsys, Patch
 
 
-def two_stages() -> list[dict[str, Any]]:
+def two_stages():
     return [{**stage1(), "share": 0.7}, {**stage2(), "share": 0.3}]
 
 
 @pytest.fixture
-def write(tmp_path: Path, common: dict[str, Any]) -> Write:
+def write(tmp_path, common):
     """Writes a comparison of FaceCycle's first stage and two seeds; keys replace its own."""
 
-    def write(**changed: Any) -> Path:
+    def write(**changed):
         methods = {"motion": [stage1()]}
         content = {"budget_pflop": 4e-6, "seeds": [0, 1], **common, "methods": methods, **changed}
         given = {key: value for key, value in content.items() if value is not None}
@@ -46,27 +41,27 @@ def write(tmp_path: Path, common: dict[str, Any]) -> Write:
     return write
 
 
-def compare(path: Path, out: Path) -> int:
+def compare(path, out):
     return main(["compare", "-c", str(path), "--out", str(out)])
 
 
 @pytest.fixture
-def fits(in_process: InProcess) -> InProcess:
+def fits(in_process):
     """Only what is trained matters: scores and table are noted, not made."""
 
-    def scores(words: list[str]) -> None:
+    def scores(words):
         folder = Path(words[words.index("--out") + 1])
         folder.mkdir(exist_ok=True)
         (folder / "records.jsonl").touch()
 
-    def table(words: list[str]) -> None:
+    def table(words):
         Path(words[1], "comparison.md").write_text("the table")
 
     in_process.instead |= {"run": scores, "comparison": table}
     return in_process
 
 
-def test_steps_come_from_the_budget(write: Write, tmp_path: Path, capsys: Capsys) -> None:
+def test_steps_come_from_the_budget(write, tmp_path, capsys):
     comparison = read(write(methods={"facecycle": two_stages()}, budget_pflop=3e-5))
     method = Method(comparison, tmp_path / "out", "facecycle")
     method.count()
@@ -85,12 +80,10 @@ def test_steps_come_from_the_budget(write: Write, tmp_path: Path, capsys: Capsys
     assert capsys.readouterr().out == ""
 
 
-def test_stages_seeds_and_what_is_done(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
-) -> None:
+def test_stages_seeds_and_what_is_done(write, tmp_path, fits, capsys):
     out = tmp_path / "out"
 
-    def run(seeds: list[int]) -> list[str]:
+    def run(seeds):
         fits.calls.clear()
         path = write(methods={"facecycle": two_stages()}, budget_pflop=8e-6, seeds=seeds)
         assert compare(path, out) == 0
@@ -135,14 +128,12 @@ def test_stages_seeds_and_what_is_done(
     assert 0 < read_card(run_folder)["training_seconds"] <= cards[1]["training_seconds"]
 
 
-def test_other_settings_for_runs_that_exist_are_refused(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
-) -> None:
+def test_other_settings_for_runs_that_exist_are_refused(write, tmp_path, fits, capsys):
     out = tmp_path / "out"
     assert compare(write(seeds=[0]), out) == 0
     fits.calls.clear()
 
-    def refused(path: Path) -> str:
+    def refused(path):
         message = refusal(capsys, "compare", "-c", path, "--out", out)
         assert fits.calls == []
         return message
@@ -174,14 +165,12 @@ def test_other_settings_for_runs_that_exist_are_refused(
 RATE = "model.peak_learning_rate"
 
 
-def test_short_runs_choose_settings_of_the_long_ones(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, fits, capsys, monkeypatch):
     out = tmp_path / "out"
     settings = {"motion": {RATE: [1e-3, 2e-3], "model.fold_weight": [1.0, 3.0]}}
     scores = {"motion-0": {"pose": -9.0}, "motion-1": {"pose": -8.0}, "motion-3": {}}
 
-    def validation(words: list[str]) -> None:
+    def validation(words):
         Path(words[1], "tuning.json").write_text(json.dumps(scores))
 
     fits.instead["tuning"] = validation
@@ -221,7 +210,7 @@ def test_short_runs_choose_settings_of_the_long_ones(
     assert "none of its short runs has a score" in capsys.readouterr().out
 
 
-def test_the_best_run_has_the_best_mean_rank() -> None:
+def test_the_best_run_has_the_best_mean_rank():
     scores = {
         "a": {"expression": 40.0, "pose": -9.0},
         "b": {"expression": 39.0, "pose": -7.0},
@@ -237,13 +226,11 @@ def test_the_best_run_has_the_best_mean_rank() -> None:
 class StopsAtOnce(pl.Callback):
     """Ends a run after its first step."""
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+    def on_train_batch_end(self, trainer, *_):
         trainer.should_stop = True
 
 
-def test_methods_that_fail_stop_no_others(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
-) -> None:
+def test_methods_that_fail_stop_no_others(write, tmp_path, fits, capsys):
     out = tmp_path / "out"
     methods = {
         "unbuildable": [stage1(**{"model.input_size": 30})],
@@ -264,7 +251,7 @@ def test_methods_that_fail_stop_no_others(
     assert "the table" in printed
 
 
-def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
+def test_the_configs_that_come_with_it(monkeypatch):
     monkeypatch.chdir(ROOT)
     small = read(Path("configs/compare/small.yaml"))
     assert len(small.methods) == 17
@@ -278,7 +265,7 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         last = {**stage.arguments, **runs[f"{method}-3"]}
         settings = check(["fit", *words, *flags(last)])["model"]["init_args"]
         for key, value in runs[f"{method}-3"].items():
-            found: Any = settings
+            found = settings
             for name in key.split(".")[1:]:
                 found = getattr(found, name) if not isinstance(found, dict) else found[name]
             assert found == value
@@ -334,9 +321,7 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         ),
     ],
 )
-def test_invalid_files(
-    changed: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_invalid_files(changed, message, write, tmp_path, capsys):
     path = write(**changed)
     error = refusal(capsys, "compare", "-c", path, "--out", tmp_path / "out")
     assert error.startswith(f"{path}: ")
@@ -354,19 +339,19 @@ _values = st.one_of(
 
 
 @given(_values)
-def test_arguments_arrive_as_they_are_written(value: Any) -> None:
+def test_arguments_arrive_as_they_are_written(value):
     parser = ArgumentParser(exit_on_error=False)
-    kind: Any = dict[int, float] if isinstance(value, dict) else type(value)
+    kind = dict[int, float] if isinstance(value, dict) else type(value)
     parser.add_argument("--key", type=list[int] if isinstance(value, list) else kind)
     assert parser.parse_args(flags({"key": value})).key == value
     # As they come from the file, too.
     assert yaml.safe_load(yaml.safe_dump({"key": value})) == {"key": value}
 
 
-def test_probe_arguments_are_those_of_linear_probe_run() -> None:
+def test_probe_arguments_are_those_of_linear_probe_run():
     from linear_probe.cli import parser
 
-    more: dict[str, Any] = {"features": "map", "data": "rendered", "or_rendered": True}
+    more = {"features": "map", "data": "rendered", "or_rendered": True}
     probe = Probe(task="pose", baselines=False, max_train=100, **more)
     arguments = parser().parse_args(["run", "--encoder", "x", "--out", "y", *probe.words()])
     for name, value in probe:
@@ -376,7 +361,7 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
             assert getattr(arguments, name) == value, name
 
 
-def test_amounts_and_times_as_text() -> None:
+def test_amounts_and_times_as_text():
     amounts = [amount(x) for x in (5e14, 7.13e10, 2e13, 123e6)]
     assert amounts == ["0.5 PFLOP", "71.3 GFLOP", "20 TFLOP", "0.123 GFLOP"]
     assert [duration(x) for x in (2, 90, 7500)] == ["1 min", "2 min", "2 h 05 min"]

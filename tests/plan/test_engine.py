@@ -1,12 +1,9 @@
 """The engine that all plans share: order, resume, failures, several at once, signals, locks."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,22 +14,20 @@ from ssl_faces.common.run_record import is_held, read_run, state_of
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan import processes
 from ssl_faces.plan.command import run_plan
-from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
 from tests.support.processes import begin
 from tests.support.steps import COMMAND, WAIT, calls, run, send, step
-from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: Patch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(engines, "_TICK", 0.02)
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
+def _signals():
     """Signals have handlers, even if the tests run under `nohup`."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
@@ -41,8 +36,8 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_steps_run_once_after_those_that_they_need(tmp_path: Path, capsys: Capsys) -> None:
-    def steps(seed: int = 0) -> list[Step]:
+def test_steps_run_once_after_those_that_they_need(tmp_path, capsys):
+    def steps(seed=0):
         decides = {"seed": seed}
         return [
             step(tmp_path, "last", after=["first", "second"]),
@@ -75,16 +70,14 @@ def test_steps_run_once_after_those_that_they_need(tmp_path: Path, capsys: Capsy
         (None, "{out}/none: can't be run (No such file or directory)"),
     ],
 )
-def test_a_failed_step_stops_only_those_that_need_it(
-    code: str | None, message: str, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_failed_step_stops_only_those_that_need_it(code, message, tmp_path, capsys):
     bad = step(tmp_path, "bad", code or "")
     if code is None:
         bad.argv = [str(tmp_path / "none")]
     needs = step(tmp_path, "needs", after=["bad"])
-    over: list[set[str]] = []
+    over = []
 
-    def work(engine: Engine) -> int:
+    def work(engine):
         engine.begin()
         engine.run([bad, needs, step(tmp_path, "other")], then=over.append)
         return len(engine.failures)
@@ -95,7 +88,6 @@ def test_a_failed_step_stops_only_those_that_need_it(
     assert over[0] == {"bad"}
     assert over[-1] >= {"bad", "other"}
     about = read_run(tmp_path)
-    assert about is not None
     states = {name: one["state"] for name, one in about["steps"].items()}
     assert states == {"bad": "failed", "needs": "waiting", "other": "done"}
     assert state_of(tmp_path) == "failed"
@@ -116,7 +108,7 @@ time.sleep(0.1)
 """
 
 
-def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_independent_steps_run_at_once(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     meeting = [step(tmp_path, name, MEET) for name in "ab"]
@@ -130,12 +122,12 @@ def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: Patch) -> No
     assert run(tmp_path, shared, jobs=3)[0] == 0
 
 
-def test_steps_wait_for_memory(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_steps_wait_for_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "free_memory", lambda: 1000)
     assert run(tmp_path, [step(tmp_path, name, ALONE) for name in "abc"], jobs=3)[0] == 0
 
 
-def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path: Path) -> None:
+def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path):
     hungry = "if not (out / 'long').exists(): sys.exit('out of memory')"
     steps = [step(tmp_path, "long", "time.sleep(0.5)"), step(tmp_path, "hungry", hungry)]
     assert run(tmp_path, steps, jobs=2) == (0, {})
@@ -144,7 +136,7 @@ def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path:
     assert "out of memory" in str(run(tmp_path, steps, jobs=2)[1]["alone"])
 
 
-def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_memory_of_machine_and_container(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
     (tmp_path / "7").mkdir()
     (tmp_path / "7/status").write_text("Name:\tx\nVmHWM:\t     512 kB\n")
@@ -162,9 +154,7 @@ def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_steps_first(
-    number: signal.Signals, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_signal_ends_the_steps_first(number, tmp_path, capsys):
     steps = [step(tmp_path, "first"), step(tmp_path, "waits", WAIT)]
     sender = send((tmp_path / "ready").exists, number)
     assert run(tmp_path, steps)[0] == 128 + number
@@ -175,7 +165,6 @@ def test_a_signal_ends_the_steps_first(
     assert text.count("stopped; what was done is kept, and the same command resumes: ") == 1
     assert text.endswith(f"resumes: {' '.join(COMMAND)}\n")
     about = read_run(tmp_path)
-    assert about is not None
     assert about["steps"]["waits"]["state"] == "stopped"
     assert (about["sessions"][-1]["state"], about["sessions"][-1]["said"]) == (
         "stopped",
@@ -186,7 +175,7 @@ def test_a_signal_ends_the_steps_first(
     assert calls(tmp_path) == ["first", "waits", "waits"]
 
 
-def test_a_second_signal_kills(tmp_path: Path) -> None:
+def test_a_second_signal_kills(tmp_path):
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); (out / 'ready').touch(); time.sleep(60)"
     sender = send((tmp_path / "ready").exists, signal.SIGINT, signal.SIGINT)
     begun = time.monotonic()
@@ -195,11 +184,11 @@ def test_a_second_signal_kills(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 30
 
 
-def run_a_step_that_waits(out: Path) -> None:
+def run_a_step_that_waits(out):
     run(out, [step(out, "waits", WAIT)])
 
 
-def test_the_lock_is_held_until_the_last_step_ends(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_lock_is_held_until_the_last_step_ends(tmp_path, monkeypatch):
     """Even if the process that started it was killed."""
     parent = begin(run_a_step_that_waits, tmp_path)
     eventually((tmp_path / "ready").exists)
@@ -226,17 +215,17 @@ class Endless:
     pid = 0
     about: Mapping[str, Any] = {}
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number):
         os.kill(os.getpid(), number)
         self.over = False
 
-    def check(self) -> bool:
+    def check(self):
         return self.over
 
-    def ask_to_end(self, number: int) -> None:
+    def ask_to_end(self, number):
         self.over = True
 
-    def kill(self) -> None: ...
+    def kill(self): ...
 
 
 @pytest.mark.parametrize(
@@ -248,14 +237,7 @@ class Endless:
         (signal.SIGUSR1, ["linear-probe", "run"], True),  # Slurm's warning before the time limit
     ],
 )
-def test_slurm_queues_a_stopped_plan_again(
-    number: signal.Signals,
-    argv: list[str],
-    queued: bool,
-    tmp_path: Path,
-    monkeypatch: Patch,
-    capsys: Capsys,
-) -> None:
+def test_slurm_queues_a_stopped_plan_again(number, argv, queued, tmp_path, monkeypatch, capsys):
     calls = tmp_path / "calls"
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" JobState=RUNNING | tee -a {calls}\n')

@@ -1,12 +1,9 @@
 """A job from its file: its stages in turn, its scores, and what is not done twice."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,19 +15,17 @@ from ssl_faces.plan.job import read
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.training.catalogue import method_entries
 from ssl_faces.training.fit import check
-from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
+from tests.plan.conftest import ROOT, stage1, stage2, write_plan
 from tests.support.commands import refusal
-from tests.support.in_process import InProcess
-from tests.support.types import Capsys, Patch
 
 EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
 
 
 @pytest.fixture
-def write(tmp_path: Path, common: dict[str, Any]) -> Write:
+def write(tmp_path, common):
     """Writes a job of FaceCycle's two stages, two steps each; keys replace its own."""
 
-    def write(**changed: Any) -> Path:
+    def write(**changed):
         length = {"trainer.max_steps": 2, "trainer.log_every_n_steps": 1}
         content = {
             "seed": 3,
@@ -45,13 +40,11 @@ def write(tmp_path: Path, common: dict[str, Any]) -> Write:
     return write
 
 
-def job(path: Path, out: Path) -> int:
+def job(path, out):
     return main(["job", "-c", str(path), "--out", str(out)])
 
 
-def test_stages_then_scores_then_nothing_anew(
-    write: Write, tmp_path: Path, in_process: InProcess, capsys: Capsys
-) -> None:
+def test_stages_then_scores_then_nothing_anew(write, tmp_path, in_process, capsys):
     out, path = tmp_path / "out", write()
     assert job(path, out) == 0
     assert in_process.verbs == ["fit", "fit", "run", "report"]
@@ -64,7 +57,6 @@ def test_stages_then_scores_then_nothing_anew(
 
     # All that is needed to know a run and to repeat it.
     about = read_run(out / "motion")
-    assert about is not None
     (session,) = about["sessions"]
     assert session["command"][1:] == first
     assert (session["state"], session["step"]) == ("finished", 2)
@@ -128,14 +120,7 @@ def test_stages_then_scores_then_nothing_anew(
         ({"stages": {"a": stage1(), "b": stage2(model="ssl_faces.methods.No")}}, "ssl_faces.metho"),
     ],
 )
-def test_invalid_files(
-    changed: dict[str, object],
-    message: str,
-    write: Write,
-    tmp_path: Path,
-    in_process: InProcess,
-    capsys: Capsys,
-) -> None:
+def test_invalid_files(changed, message, write, tmp_path, in_process, capsys):
     path = write(**changed)
     error = refusal(capsys, "job", "-c", path, "--out", tmp_path / "out")
     assert error.startswith(f"{path}: ")
@@ -143,9 +128,7 @@ def test_invalid_files(
     assert in_process.calls == []
 
 
-def test_a_stage_that_fails_ends_the_job(
-    write: Write, tmp_path: Path, in_process: InProcess, capsys: Capsys
-) -> None:
+def test_a_stage_that_fails_ends_the_job(write, tmp_path, in_process, capsys):
     out = tmp_path / "out"
     stages = {"motion": stage1(**{"data.cache": "/dev/null/packed"}), "identity": stage2()}
     assert job(write(stages=stages), out) == 2
@@ -158,9 +141,7 @@ def test_a_stage_that_fails_ends_the_job(
     assert "none: no such folder" in refusal(capsys, "runs", tmp_path / "none")
 
 
-def test_a_run_in_a_folder_that_another_has(
-    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_a_run_in_a_folder_that_another_has(write, tmp_path, monkeypatch, capsys):
     """It is refused before it builds or writes anything."""
     monkeypatch.setattr("ssl_faces.common.run_record.PATIENCE", 0.0)
     out = tmp_path / "out"
@@ -174,7 +155,7 @@ def test_a_run_in_a_folder_that_another_has(
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_can_be_read(path: Path, monkeypatch: Patch) -> None:
+def test_every_experiment_can_be_read(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     experiment = read(path)
     assert experiment.probe is not None
@@ -184,7 +165,7 @@ def test_every_experiment_can_be_read(path: Path, monkeypatch: Patch) -> None:
     parser().parse_args(["run", "--encoder", "x", "--out", "y", *experiment.probe.words()])
 
 
-def test_every_method_has_an_experiment() -> None:
+def test_every_method_has_an_experiment():
     texts = [path.read_text() for path in EXPERIMENTS]
     for entry in method_entries():
         files = [f"configs/method/{name}.yaml" for name in entry.configs]

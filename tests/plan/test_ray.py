@@ -1,12 +1,8 @@
 """Plans on a real Ray cluster on this machine, bound to a loopback address."""
 
-from __future__ import annotations
-
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +10,6 @@ from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts
 from ssl_faces.plan.cluster.resources import Resources
 from tests.support.steps import calls, run, send, step
-from tests.support.types import Patch
 
 LOOPBACK = {"node_ip_address": "127.0.0.2"}  # for 127.0.0.1 Ray takes the network's address
 QUICK = {
@@ -27,7 +22,7 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster():
     """A node with a CPU."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
@@ -46,19 +41,19 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: Patch) -> None:
+def _quick(monkeypatch):
     monkeypatch.setattr(engines, "_TICK", 0.02)
     monkeypatch.setattr(attempts, "LOOK", 0.05)
     monkeypatch.setattr(attempts, "GRACE", 0.2)
 
 
-def run_on(address: str, out: Path, names: str, code: str) -> int:
+def run_on(address, out, names, code):
     steps = [step(out, name, f"name = {name!r}\n{code}") for name in names]
     needs = {"other": Resources(cpus=1)}
     return run(out, steps, jobs=2, executor="ray", address=address, resources=needs)[0]
 
 
-def test_steps_run_as_actors_and_free_their_resources(cluster: Any, tmp_path: Path) -> None:
+def test_steps_run_as_actors_and_free_their_resources(cluster, tmp_path):
     # With one CPU, the second begins when the first has ended.
     assert run_on(cluster.address, tmp_path, "ab", "print('here')") == 0
     assert sorted(calls(tmp_path)) == ["a", "b"]
@@ -77,12 +72,12 @@ while not (out / f'{name}.go').exists() and time.monotonic() < until:
 
 
 @pytest.mark.slow
-def test_the_step_of_a_killed_node_runs_again_on_another(cluster: Any, tmp_path: Path) -> None:
+def test_the_step_of_a_killed_node_runs_again_on_another(cluster, tmp_path):
     cluster.add_node(**LOOPBACK)
     [head] = cluster.head_node.all_processes["raylet"]
-    killed: list[str] = []
+    killed = []
 
-    def kill() -> bool:
+    def kill():
         nodes = {path.stem: path.read_text() for path in tmp_path.glob("*.node")}
         if len(nodes) < 2 or not all(nodes.values()):
             return False

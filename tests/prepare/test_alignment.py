@@ -1,7 +1,5 @@
 """Alignment against scikit-image's transform, and crops of pictures whose points are known."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -13,17 +11,13 @@ from skimage.transform import SimilarityTransform
 from ssl_faces import InputError, align
 from ssl_faces.prepare import numpy_alignment
 from ssl_faces.prepare.alignment import TEMPLATE, aligned, similarity
-from ssl_faces.prepare.quality import (
-    NearDuplicates,
-    perceptual_hash,
-    sharpness,
-)
+from ssl_faces.prepare.quality import NearDuplicates, perceptual_hash, sharpness
 from tests.support.images import EYES, astronaut
 
 FACE = np.array([*EYES, [225, 129], [201.5, 139.5], [245.5, 141]])
 
 
-def test_the_transform_is_scikit_images() -> None:
+def test_the_transform_is_scikit_images():
     draw = np.random.default_rng(0)
     for _ in range(5):
         points, targets = draw.normal(size=(2, 5, 2)) * 30
@@ -39,7 +33,7 @@ def test_the_transform_is_scikit_images() -> None:
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, -90.0])
 @pytest.mark.parametrize("scale", [0.5, 1.0, 5.0])
-def test_dots_at_the_landmarks_come_to_rest_on_the_template(angle: float, scale: float) -> None:
+def test_dots_at_the_landmarks_come_to_rest_on_the_template(angle, scale):
     """However large and turned the face is, within half a pixel."""
     radians = np.deg2rad(angle)
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
@@ -56,7 +50,7 @@ def test_dots_at_the_landmarks_come_to_rest_on_the_template(angle: float, scale:
         assert inside == 1
 
 
-def test_shrinking_averages() -> None:
+def test_shrinking_averages():
     """A fine chessboard becomes grey, not black or white."""
     board = (np.indices((640, 640)).sum(0) % 2 * 255).astype(np.uint8)
     picture = np.repeat(board[..., None], 3, 2)
@@ -64,7 +58,7 @@ def test_shrinking_averages() -> None:
     assert abs(crop.astype(int) - 127).max() < 12
 
 
-def test_a_face_at_the_edge_is_filled() -> None:
+def test_a_face_at_the_edge_is_filled():
     crop, inside = aligned(astronaut(), FACE, 64)
     assert inside == 1
     part = np.ascontiguousarray(astronaut()[:, 226:])
@@ -79,7 +73,7 @@ def test_a_face_at_the_edge_is_filled() -> None:
 @pytest.mark.parametrize("size", [17, 48, 300])
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.7])
 @pytest.mark.parametrize("angle", [0.0, 40.0])
-def test_the_numpy_file_gives_the_same_crops(angle: float, scale: float, size: int) -> None:
+def test_the_numpy_file_gives_the_same_crops(angle, scale, size):
     """Also of a face that is cut by the image's edge, whose squares of averaging are cut too."""
     radians = np.deg2rad(angle)
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
@@ -93,13 +87,13 @@ def test_the_numpy_file_gives_the_same_crops(angle: float, scale: float, size: i
     assert (difference > 0).mean() < 0.05  # Pillow averages in fixed point
 
 
-def test_the_numpy_file_needs_no_other_package() -> None:
+def test_the_numpy_file_needs_no_other_package():
     source = Path(numpy_alignment.__file__).read_text()
     imports = set(re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE))
     assert imports == {"__future__", "math", "typing", "numpy"}
 
 
-def test_68_points_give_the_crop_of_their_five() -> None:
+def test_68_points_give_the_crop_of_their_five():
     draw = np.random.default_rng(0)
     points = draw.uniform(100, 300, (68, 3))
     for start, eye in ((36, FACE[0]), (42, FACE[1])):
@@ -118,19 +112,19 @@ def test_68_points_give_the_crop_of_their_five() -> None:
         (astronaut() / 255, FACE, r"an image of float64 \[512, 512, 3\]; give uint8 RGB"),
     ],
 )
-def test_what_is_no_face_is_refused(image: np.ndarray, points: np.ndarray, message: str) -> None:
+def test_what_is_no_face_is_refused(image, points, message):
     with pytest.raises(InputError, match=message):
         align(image, points, 48)
 
 
 @pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), FACE + 1e7])
-def test_landmarks_that_are_none_give_an_empty_crop(points: np.ndarray) -> None:
+def test_landmarks_that_are_none_give_an_empty_crop(points):
     crop, inside = aligned(astronaut(), points, 64)
     assert crop.shape == (64, 64, 3)
     assert inside == 0
 
 
-def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
+def test_sharpness_falls_with_blur_and_not_with_contrast():
     crop, _ = aligned(astronaut(), FACE, 64)
     small = Image.fromarray(crop)
     blurred = [
@@ -142,7 +136,7 @@ def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
     assert sharpness(np.full((64, 64, 3), 7, np.uint8)) == 0
 
 
-def test_near_duplicates_of_other_faces() -> None:
+def test_near_duplicates_of_other_faces():
     crop, _ = aligned(astronaut(), FACE, 64)
     again = np.asarray(Image.fromarray(crop).resize((45, 45)).resize((64, 64)))
     other = np.ascontiguousarray(crop[:, ::-1])
@@ -153,12 +147,12 @@ def test_near_duplicates_of_other_faces() -> None:
     assert [seen.add(h, k) for h, k in zip(hashes, "abc", strict=True)] == [None, "a", None]
 
 
-def test_near_duplicates_against_a_loop() -> None:
+def test_near_duplicates_against_a_loop():
     draw = np.random.default_rng(0)
     rows = draw.random((2000, 256)) < 0.5
     rows[1200:] = rows[draw.integers(0, 1200, 800)] ^ (draw.random((800, 256)) < 0.1)
     seen = NearDuplicates(26)
-    kept: list[int] = []
+    kept = []
     for i, bits in enumerate(rows):
         near = np.flatnonzero((rows[kept] != bits).sum(1) <= 26)
         assert seen.add(bits, str(i)) == (str(kept[near[0]]) if len(near) else None)

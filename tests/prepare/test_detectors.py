@@ -1,9 +1,5 @@
 """Detectors: what they find on pictures whose faces are known, and what they refuse."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,11 +13,11 @@ APART = float(np.linalg.norm(EYES[1] - EYES[0]))
 
 
 @pytest.fixture(scope="module")
-def detector() -> MTCNN:
+def detector():
     return MTCNN(32)
 
 
-def test_the_eyes_are_where_they_are(detector: MTCNN) -> None:
+def test_the_eyes_are_where_they_are(detector):
     found = detector(astronaut())
     assert len(found.scores) == 1
     assert found.scores[0] > 0.98
@@ -33,7 +29,7 @@ def test_the_eyes_are_where_they_are(detector: MTCNN) -> None:
     assert top < EYES.min() < bottom
 
 
-def test_a_mirrored_picture_has_mirrored_landmarks(detector: MTCNN) -> None:
+def test_a_mirrored_picture_has_mirrored_landmarks(detector):
     """Left stays the picture's left."""
     one = detector(astronaut()).landmarks[0]
     other = detector(np.ascontiguousarray(astronaut()[:, ::-1])).landmarks[0]
@@ -41,7 +37,7 @@ def test_a_mirrored_picture_has_mirrored_landmarks(detector: MTCNN) -> None:
     assert np.abs(one - mirrored).max() < 0.06 * APART
 
 
-def test_all_of_a_group_are_found(detector: MTCNN) -> None:
+def test_all_of_a_group_are_found(detector):
     at = [(40, 30, 100), (160, 30, 140), (320, 60, 180), (60, 200, 220)]
     group = scene([(head(side), x, y) for x, y, side in at], 640, 480)
     found = detector(group)
@@ -52,7 +48,7 @@ def test_all_of_a_group_are_found(detector: MTCNN) -> None:
         assert np.linalg.norm(middle - share * side - (x, y), axis=1).min() < 0.05 * side
 
 
-def test_no_face_in_noise_or_a_speck(detector: MTCNN) -> None:
+def test_no_face_in_noise_or_a_speck(detector):
     draw = np.random.default_rng(0)
     for shape in ((200, 300, 3), (9, 9, 3), (8, 400, 3)):
         found = detector(draw.integers(0, 256, shape, dtype=np.uint8))
@@ -60,14 +56,14 @@ def test_no_face_in_noise_or_a_speck(detector: MTCNN) -> None:
         assert found.landmarks.shape == (0, 5, 2)
 
 
-def test_of_a_large_picture_landmarks_are_in_its_own_pixels() -> None:
+def test_of_a_large_picture_landmarks_are_in_its_own_pixels():
     large = np.asarray(Image.fromarray(astronaut()).resize((3072, 2560)))
     found = faces_of(MTCNN(150), large)
     error = np.linalg.norm(found.landmarks[0, :2] / (6, 5) - EYES, axis=1)
     assert error.max() < 0.06 * APART
 
 
-def test_detectors_that_there_are_not(tmp_path: Path) -> None:
+def test_detectors_that_there_are_not(tmp_path):
     for given in ("retina", "mtcnn:x", ""):
         with pytest.raises(InputError, match="not known; give mtcnn, or yunet:FILE"):
             open_detector(given, 40)
@@ -78,7 +74,7 @@ def test_detectors_that_there_are_not(tmp_path: Path) -> None:
         open_detector(f"yunet:{tmp_path / 'broken.onnx'}", 40)
 
 
-def test_yunet_reads_what_opencv_decodes(tmp_path: Path) -> None:
+def test_yunet_reads_what_opencv_decodes(tmp_path):
     """A network of YuNet's outputs that says one face: in the cell at row 3, column 5 of those of
     16 px, twice as wide as a cell, its landmarks in a row."""
     onnx = pytest.importorskip("onnx")

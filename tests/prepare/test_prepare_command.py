@@ -1,10 +1,7 @@
 """`ssl-faces prepare`: from photos and videos to a pack that trains; and bad input."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from ssl_faces.cli import main
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.prepare import workers
-from ssl_faces.prepare.detectors import Faces
 from ssl_faces.prepare.reading import Settings
 from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
@@ -30,52 +26,51 @@ from tests.support.images import (
     write_picture,
     write_video,
 )
-from tests.support.types import Capsys, Patch
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: Patch) -> None:
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
-def prepare(capsys: Capsys, *argv: object) -> str:
+def prepare(capsys, *argv):
     """The output of the command."""
     capsys.readouterr()
     assert run("prepare", *argv) == 0
     return capsys.readouterr().out
 
 
-def manifest(out: Path) -> list[dict[str, str]]:
+def manifest(out):
     with (out / "manifest.csv").open() as stream:
         return list(csv.DictReader(stream))
 
 
-def reasons(out: Path) -> dict[str, str]:
+def reasons(out):
     return {row["source"]: row["reason"] for row in manifest(out)}
 
 
 class Blobs:
     """Detects bright squares of 60 px on black. Their noise makes each another person."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.calls = 0
 
-    def __call__(self, picture: np.ndarray) -> Faces:
+    def __call__(self, picture):
         self.calls += 1
         rows, columns = np.nonzero(picture[..., 0] >= 100)
         found = {(x // 80 * 80, y // 80 * 80) for x, y in zip(columns, rows, strict=True)}
         return faces_at([(x + 10, y + 10, x + 70, y + 70) for x, y in sorted(found)])
 
 
-def face(seed: int) -> np.ndarray:
+def face(seed):
     """Noise of large grains as the face of nobody, uint8 [60, 60, 3]."""
     draw = np.random.default_rng(seed)
     grains = draw.integers(100, 256, (12, 12, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(grains).resize((60, 60), Image.Resampling.NEAREST))
 
 
-def on_grid(*people: int | None) -> np.ndarray:
+def on_grid(*people):
     """These people's faces side by side on black, uint8 [80, 80 n, 3]."""
     canvas = np.zeros((80, 80 * len(people), 3), np.uint8)
     for i, person in enumerate(people):
@@ -85,13 +80,13 @@ def on_grid(*people: int | None) -> np.ndarray:
 
 
 @pytest.fixture
-def blobs(monkeypatch: Patch) -> Blobs:
+def blobs(monkeypatch):
     detector = Blobs()
     monkeypatch.setattr(workers, "open_detector", lambda name, smallest: detector)
     return detector
 
 
-def changing(*people: int, frames: int) -> list[np.ndarray]:
+def changing(*people, frames):
     """Frames of these people, each of whom changes a little from frame to frame."""
     found = []
     for n in range(frames):
@@ -102,9 +97,7 @@ def changing(*people: int, frames: int) -> list[np.ndarray]:
     return found
 
 
-def test_photos_and_videos_become_a_pack_with_clips(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_photos_and_videos_become_a_pack_with_clips(tmp_path, capsys, blobs):
     album = tmp_path / "álbum of mine"
     write_picture(album / "two of us.png", on_grid(1, 2))
     write_picture(album / "nobody.png", on_grid(None))
@@ -143,9 +136,7 @@ def test_photos_and_videos_become_a_pack_with_clips(
     assert Image.open(out / "contact_sheet.png").format == "PNG"
 
 
-def test_a_second_run_reads_nothing_and_changes_nothing(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_a_second_run_reads_nothing_and_changes_nothing(tmp_path, capsys, blobs):
     album = tmp_path / "album"
     for i in range(4):
         write_picture(album / f"{i}.png", on_grid(i))
@@ -173,16 +164,14 @@ def test_a_second_run_reads_nothing_and_changes_nothing(
     assert "5 faces to train on, 1 of them new" in text
 
 
-def test_resuming_equals_an_uninterrupted_run(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs, monkeypatch: Patch
-) -> None:
+def test_resuming_equals_an_uninterrupted_run(tmp_path, capsys, blobs, monkeypatch):
     album = tmp_path / "album"
     for i in range(5):
         write_picture(album / f"{i}.png", on_grid(i))
     prepare(capsys, album, "--out", tmp_path / "whole", "--size", 32, "--workers", 1)
     real = workers.read_source
 
-    def dies(source, *others):  # type: ignore[no-untyped-def]
+    def dies(source, *others):
         if source.key == "album/3.png":
             raise KeyboardInterrupt
         return real(source, *others)
@@ -201,9 +190,7 @@ def test_resuming_equals_an_uninterrupted_run(
     assert [s.pictures for s in one.index.shards] == [s.pictures for s in other.index.shards]
 
 
-def test_small_blurred_and_double_faces_are_left_out_and_counted(
-    tmp_path: Path, capsys: Capsys
-) -> None:
+def test_small_blurred_and_double_faces_are_left_out_and_counted(tmp_path, capsys):
     """By the real detector."""
     album = tmp_path / "album"
     write_picture(album / "a.png", astronaut())
@@ -231,7 +218,7 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     assert reasons(tmp_path / "few")["album/b.jpg"].startswith("too small: ")
 
 
-def test_bad_files_are_rows_of_the_manifest(tmp_path: Path, capsys: Capsys, blobs: Blobs) -> None:
+def test_bad_files_are_rows_of_the_manifest(tmp_path, capsys, blobs):
     album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "good one é.png", on_grid(1))
     expected = bad_folder(album)
@@ -248,9 +235,7 @@ def test_bad_files_are_rows_of_the_manifest(tmp_path: Path, capsys: Capsys, blob
     assert kinds == ["video"] * 3
 
 
-def test_no_face_at_all_is_one_sentence_and_no_pack(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_no_face_at_all_is_one_sentence_and_no_pack(tmp_path, capsys, blobs):
     write_picture(tmp_path / "album" / "a.png", on_grid(None))
     (tmp_path / "album" / "b.jpg").write_text("words")
     out = tmp_path / "out"
@@ -264,9 +249,7 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
     assert not list(out.glob("shard*"))
 
 
-def test_folders_made_with_other_settings_are_left_alone(
-    tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_folders_made_with_other_settings_are_left_alone(tmp_path, capsys, blobs):
     album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "a.png", on_grid(1))
     prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1)
@@ -282,9 +265,7 @@ def test_folders_made_with_other_settings_are_left_alone(
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])
-def test_a_broken_store_is_read_anew(
-    kind: str, tmp_path: Path, capsys: Capsys, blobs: Blobs
-) -> None:
+def test_a_broken_store_is_read_anew(kind, tmp_path, capsys, blobs):
     album, out = tmp_path / "album", tmp_path / "out"
     for i in range(2):
         write_picture(album / f"{i}.png", on_grid(i))
@@ -299,7 +280,7 @@ def test_a_broken_store_is_read_anew(
     assert "2 faces to train on, 0 of them new" in text
 
 
-def test_two_workers_find_what_one_does(tmp_path: Path, capsys: Capsys) -> None:
+def test_two_workers_find_what_one_does(tmp_path, capsys):
     """In real processes, with the real detector."""
     album = tmp_path / "album"
     write_picture(album / "a.png", astronaut())
@@ -310,7 +291,7 @@ def test_two_workers_find_what_one_does(tmp_path: Path, capsys: Capsys) -> None:
     assert (tmp_path / "1/manifest.csv").read_bytes() == (tmp_path / "2/manifest.csv").read_bytes()
 
 
-def test_a_file_that_crashes_its_reader_is_skipped(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_file_that_crashes_its_reader_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_read", read_or_die)
     # Neither loads torch, so that forking is safe, and much faster.
     monkeypatch.setattr(workers, "_start", no_detector)
@@ -322,7 +303,7 @@ def test_a_file_that_crashes_its_reader_is_skipped(tmp_path: Path, monkeypatch: 
     assert found["a.png"] == found["z.png"] == "no face found"
 
 
-def test_a_run_from_what_was_prepared(tmp_path: Path, capsys: Capsys, blobs: Blobs) -> None:
+def test_a_run_from_what_was_prepared(tmp_path, capsys, blobs):
     """Two steps of training, on pairs of frames of a clip."""
     album, out = tmp_path / "album", tmp_path / "prepared"
     for i in range(10):

@@ -1,7 +1,5 @@
 """Kinds of files, whatever their names, and the frames of whole and broken videos."""
 
-from __future__ import annotations
-
 import os
 import struct
 from pathlib import Path
@@ -14,22 +12,21 @@ from ssl_faces.data.pictures import BadImage
 from ssl_faces.prepare import sources
 from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
 from tests.support.images import write_gif, write_picture, write_video, zip_bomb
-from tests.support.types import Patch
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
 
-def ramp(count: int) -> list[np.ndarray]:
+def ramp(count):
     """Frames that grow brighter by 10 each."""
     return [np.full((48, 64, 3), 10 * i, np.uint8) for i in range(count)]
 
 
-def named(place: Path, data: bytes) -> Path:
+def named(place, data):
     place.write_bytes(data)
     return place
 
 
-def test_the_first_bytes_decide(tmp_path: Path) -> None:
+def test_the_first_bytes_decide(tmp_path):
     jpeg = write_picture(tmp_path / "a.jpg", GREY).read_bytes()
     film = write_video(tmp_path / "a.mp4", ramp(3)).read_bytes()
     assert kind_of(named(tmp_path / "film.jpg", film)) == "video"
@@ -59,12 +56,12 @@ def test_the_first_bytes_decide(tmp_path: Path) -> None:
         (bytes(5000), "no picture or video of a known kind"),
     ],
 )
-def test_other_files_are_refused(data: bytes, reason: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(data, reason, tmp_path):
     with pytest.raises(BadImage, match=reason):
         kind_of(named(tmp_path / "x.jpg", data))
 
 
-def test_pipes_loops_and_missing_files_are_not_opened(tmp_path: Path) -> None:
+def test_pipes_loops_and_missing_files_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(BadImage, match="not a file"):
         kind_of(tmp_path / "pipe.jpg")
@@ -75,7 +72,7 @@ def test_pipes_loops_and_missing_files_are_not_opened(tmp_path: Path) -> None:
         kind_of(tmp_path / "none.jpg")
 
 
-def test_listing(tmp_path: Path) -> None:
+def test_listing(tmp_path):
     """Circular links end; hidden files and the output folder are skipped."""
     album = tmp_path / "älbum one"
     for name in ("b.jpg", "sub/a b.jpg", "sub/ü.txt", ".hidden.jpg", "out/x.png", "__MACOSX/y.jpg"):
@@ -97,7 +94,7 @@ def test_listing(tmp_path: Path) -> None:
     assert version_of(found["älbum one"][-1]) == "missing"
 
 
-def test_folders_that_can_not_be_listed(tmp_path: Path) -> None:
+def test_folders_that_can_not_be_listed(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "other" / "empty").mkdir(parents=True)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -117,7 +114,7 @@ def test_folders_that_can_not_be_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "mpeg4"), ("a.mkv", "mjpeg"), ("a.ts", "mpeg2video")]
 )
-def test_frames_are_those_at_their_times(name: str, codec: str, tmp_path: Path) -> None:
+def test_frames_are_those_at_their_times(name, codec, tmp_path):
     rate = 25 if name == "a.ts" else 10
     path = write_video(tmp_path / name, ramp(20), fps=rate, codec=codec)
     video = Video(path, rate / 2)
@@ -134,7 +131,7 @@ def test_frames_are_those_at_their_times(name: str, codec: str, tmp_path: Path) 
     )
 
 
-def test_an_animated_gif_is_a_video_and_a_still_one_a_picture(tmp_path: Path) -> None:
+def test_an_animated_gif_is_a_video_and_a_still_one_a_picture(tmp_path):
     path = write_gif(tmp_path / "a.gif", ramp(6), 200)
     assert kind_of(path) == "video"
     frames = list(Video(path, 5))
@@ -143,7 +140,7 @@ def test_an_animated_gif_is_a_video_and_a_still_one_a_picture(tmp_path: Path) ->
     assert kind_of(path) == "picture"
 
 
-def test_a_cut_video_gives_its_whole_frames_and_a_note(tmp_path: Path) -> None:
+def test_a_cut_video_gives_its_whole_frames_and_a_note(tmp_path):
     whole = write_video(tmp_path / "a.mkv", ramp(25), fps=5, codec="mjpeg").read_bytes()
     video = Video(named(tmp_path / "cut.mkv", whole[: len(whole) // 2]), 5)
     frames = list(video)
@@ -152,7 +149,7 @@ def test_a_cut_video_gives_its_whole_frames_and_a_note(tmp_path: Path) -> None:
     assert video.note.endswith(" of 5.0 s could be read")
 
 
-def test_videos_without_one_frame(tmp_path: Path) -> None:
+def test_videos_without_one_frame(tmp_path):
     whole = write_video(tmp_path / "a.mp4", ramp(10)).read_bytes()
     cut = named(tmp_path / "cut.mp4", whole[: len(whole) // 2])  # its index is at its end
     # FFmpeg may take half of a file for sound.
@@ -164,7 +161,7 @@ def test_videos_without_one_frame(tmp_path: Path) -> None:
         list(Video(tmp_path / "none.mp4", 5))
 
 
-def test_broken_frames_do_not_stop_the_rest(tmp_path: Path) -> None:
+def test_broken_frames_do_not_stop_the_rest(tmp_path):
     data = bytearray(write_video(tmp_path / "a.mkv", ramp(25), fps=5, codec="mjpeg").read_bytes())
     middle = len(data) // 2
     data[middle - 600 : middle] = bytes(600)
@@ -175,7 +172,7 @@ def test_broken_frames_do_not_stop_the_rest(tmp_path: Path) -> None:
         assert abs(frame.pixels.mean() - 10 * frame.number) < 8
 
 
-def test_a_file_with_sound_alone(tmp_path: Path) -> None:
+def test_a_file_with_sound_alone(tmp_path):
     import av
 
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
@@ -188,14 +185,14 @@ def test_a_file_with_sound_alone(tmp_path: Path) -> None:
         list(Video(tmp_path / "a.mp4", 5))
 
 
-def test_frames_of_too_many_pixels_are_not_decoded(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_frames_of_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", ramp(3))
     monkeypatch.setattr(sources, "MOST_PIXELS", 48 * 64 - 1)
     with pytest.raises(BadImage, match="frames of 64x48: more than 3,071 pixels"):
         list(Video(path, 5))
 
 
-def test_a_name_is_never_an_address(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_name_is_never_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     film = write_video(tmp_path / "a.mp4", ramp(3)).read_bytes()
     for name in ("concat:a.mp4|a.mp4", "http:x.mp4", "%03d.mp4"):
@@ -220,9 +217,7 @@ ONE = 1 << 16
         ((ONE, ONE // 9, -ONE // 9, ONE), "right top"),
     ],
 )
-def test_a_video_is_shown_as_its_tracks_matrix_says(
-    matrix: tuple[int, int, int, int], corner: str, tmp_path: Path
-) -> None:
+def test_a_video_is_shown_as_its_tracks_matrix_says(matrix, corner, tmp_path):
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:24, 32:] = 250  # the right upper quarter
     data = bytearray(write_video(tmp_path / "a.mp4", [frame] * 2).read_bytes())
@@ -242,7 +237,7 @@ def test_a_video_is_shown_as_its_tracks_matrix_says(
 
 
 @pytest.mark.parametrize("kind", ["whole", "cut", "gif", "broken"])
-def test_frames_are_counted_without_decoding_them(kind: str, tmp_path: Path) -> None:
+def test_frames_are_counted_without_decoding_them(kind, tmp_path):
     path = tmp_path / ("a.gif" if kind == "gif" else "a.mkv")
     if kind == "gif":
         # Its rate times its length is not five frames.

@@ -1,9 +1,6 @@
 """Fixtures for the tests of the service."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +14,7 @@ Clients = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def service(with_probe: Path) -> Any:
+def service(with_probe):
     """The service of an encoder with a threshold and a probe."""
     from ssl_faces.apps.serve.service import Service
 
@@ -25,18 +22,16 @@ def service(with_probe: Path) -> Any:
 
 
 @pytest.fixture
-def client_of(service: Any) -> Iterator[Clients]:
+def client_of(service):
     """Clients of the service, by its limits and token."""
     from starlette.testclient import TestClient
 
     from ssl_faces.apps.serve.app import build_app
     from ssl_faces.apps.web.guard import ServiceLimits
 
-    opened: list[Any] = []
+    opened = []
 
-    def client(
-        token: str | None = None, loopback: bool = True, service: Any = service, **limits: Any
-    ) -> Any:
+    def client(token=None, loopback=True, service=service, **limits):
         settings = {"most_mb": 0.05, "most_pixels": 50_000, **limits}
         app = build_app(service, ServiceLimits(**settings), token, loopback=loopback)
         opened.append(TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False))

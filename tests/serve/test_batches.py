@@ -1,33 +1,28 @@
 """Faces of concurrent requests are computed together, and each request gets its own."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 pytest.importorskip("fastapi")
 
 
-def face(value: int) -> np.ndarray:
+def face(value):
     return np.full((2, 2, 3), value, np.uint8)
 
 
 class Encoder:
     """Codes that name the face; the first batch waits until `go`."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.sizes: list[int] = []
         self.spaces: list[set[str]] = []
         self.go = threading.Event()
 
-    def __call__(self, crops: Sequence[np.ndarray], spaces: Collection[str]) -> dict[str, Tensor]:
+    def __call__(self, crops, spaces):
         self.sizes.append(len(crops))
         self.spaces.append({*spaces})
         if len(self.sizes) == 1:
@@ -38,9 +33,7 @@ class Encoder:
         return {space: codes + 1000 * (space == "b") for space in spaces}
 
 
-async def _batched(
-    requests: Sequence[tuple[list[int], set[str]]], most: int
-) -> tuple[Encoder, list[Any]]:
+async def _batched(requests, most):
     from ssl_faces.apps.serve.batches import Batcher
 
     encoder = Encoder()
@@ -59,7 +52,7 @@ async def _batched(
     return encoder, answers
 
 
-def test_requests_that_wait_share_a_batch() -> None:
+def test_requests_that_wait_share_a_batch():
     requests = [
         ([0], {"a"}),  # alone: nothing else waits
         ([9], {"a"}),  # cancelled while it waits: computed for nobody
@@ -81,7 +74,7 @@ def test_requests_that_wait_share_a_batch() -> None:
             assert codes[space][:, 0].tolist() == [v + 1000 * (space == "b") for v in values]
 
 
-def test_a_batch_that_fails_stops_no_other() -> None:
+def test_a_batch_that_fails_stops_no_other():
     requests = [([0], {"a"}), ([9], {"a"}), ([255], {"a"}), ([1] * 4, {"a"})]
     _, answers = asyncio.run(_batched(requests, 4))
     assert isinstance(answers[2], ValueError)

@@ -1,7 +1,5 @@
 """The real command: its arguments, slow and broken clients, no files, and a clean end."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import os
@@ -10,17 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.commands import refusal, run
 from tests.support.images import encoded, rendered
-from tests.support.types import Capsys, Patch
 
 for package in ("fastapi", "prometheus_client"):
     pytest.importorskip(package)
@@ -33,7 +28,7 @@ FACE = encoded(rendered(1)[0])
 class Served:
     """The serving command, and the address that it printed."""
 
-    def __init__(self, process: subprocess.Popen[str], temporary: Path) -> None:
+    def __init__(self, process, temporary):
         self.process, self.temporary = process, temporary
         assert process.stdout is not None
         self.line = process.stdout.readline()
@@ -41,7 +36,7 @@ class Served:
         assert address.hostname == "127.0.0.1", self.line
         self.host, self.port = address.hostname, address.port
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
+    def ask(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -54,7 +49,7 @@ class Served:
 
 
 @pytest.fixture(name="served", scope="module")
-def _served(with_probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def _served(with_probe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "temporary").mkdir()
     (folder / "token").write_text(f"{TOKEN}\n")
@@ -81,11 +76,11 @@ def _served(with_probe: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process.wait()
 
 
-def test_concurrent_requests_slow_clients_and_the_end(served: Served) -> None:
+def test_concurrent_requests_slow_clients_and_the_end(served):
     before = set(served.temporary.rglob("*"))
     allowed = {"authorization": f"Bearer {TOKEN}", "content_type": "image/png"}
     assert served.ask("POST", "/embed", FACE, content_type="image/png")[0] == 401
-    answers: list[tuple[int, bytes]] = []
+    answers = []
     clients = [
         threading.Thread(
             target=lambda: answers.append(served.ask("POST", "/embed", FACE, **allowed))
@@ -131,16 +126,14 @@ def test_concurrent_requests_slow_clients_and_the_end(served: Served) -> None:
         served.ask("GET", "/health")
 
 
-def _nearly_equal(answers: list[tuple[int, bytes]]) -> bool:
+def _nearly_equal(answers):
     """Batches of other sizes round otherwise."""
     codes = [json.loads(body)["faces"][0]["codes"]["identity"] for _, body in answers]
     return all(one == pytest.approx(codes[0], abs=1e-4) for one in codes)
 
 
-def test_other_machines_need_a_token(
-    with_probe: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
-    ran: list[tuple[Any, ...]] = []
+def test_other_machines_need_a_token(with_probe, tmp_path, monkeypatch, capsys):
+    ran = []
     monkeypatch.setattr("ssl_faces.apps.web.running.run_app", lambda *args, **_: ran.append(args))
     words = ("serve", "--encoder", with_probe, "--host", "0.0.0.0")
     monkeypatch.delenv("SSL_FACES_TOKEN", raising=False)

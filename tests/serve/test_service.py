@@ -1,7 +1,5 @@
 """The service: the package's own results, and one sentence for whatever is wrong."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json
@@ -10,7 +8,6 @@ import shutil
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +16,9 @@ import torch
 from ssl_faces import InputError, embed, load_encoder, load_probe
 from ssl_faces.apps.embedding import cosines
 from ssl_faces.encoders.encoder import update_card
-from tests.serve.conftest import Clients
 from tests.support.commands import run
 from tests.support.demo import CLASSES, NOT_PICTURES
 from tests.support.images import BAD_FILES, detect_holes, encoded, photo, rendered, write_all
-from tests.support.types import Patch
 
 for package in ("fastapi", "httpx", "prometheus_client"):
     pytest.importorskip(package)
@@ -33,11 +28,11 @@ FACES = rendered(3)
 PNG = {"content-type": "image/png"}
 
 
-def as_json(*images: bytes) -> dict[str, list[str]]:
+def as_json(*images):
     return {"images": [base64.b64encode(image).decode() for image in images]}
 
 
-def error(response: Any, status: int) -> str:
+def error(response, status):
     """The one sentence of a refusal."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
@@ -49,7 +44,7 @@ def error(response: Any, status: int) -> str:
     return str(sentence)
 
 
-def test_codes_similarity_and_probabilities(client_of: Clients, with_probe: Path) -> None:
+def test_codes_similarity_and_probabilities(client_of, with_probe):
     client = client_of()
     encoder, probe = load_encoder(with_probe), load_probe(with_probe)
     codes = embed(encoder, [*FACES])
@@ -77,14 +72,13 @@ def test_codes_similarity_and_probabilities(client_of: Clients, with_probe: Path
     assert "does not show whether two pictures are of one person" in answer["meaning"]
 
     answer = client.post("/expressions", json=images).json()
-    assert probe is not None
     for face, row in zip(answer["faces"], probe(codes["expression"]).tolist(), strict=True):
         assert list(face["probabilities"]) == list(CLASSES)
         assert list(face["probabilities"].values()) == pytest.approx(row, abs=1e-4)
     assert answer["accuracy"]["value"] == 48.123
 
 
-def test_faces_are_found_in_an_index(client_of: Clients, with_probe: Path, tmp_path: Path) -> None:
+def test_faces_are_found_in_an_index(client_of, with_probe, tmp_path):
     pytest.importorskip("faiss")
     from ssl_faces.apps.serve.service import Service
 
@@ -123,14 +117,14 @@ def test_faces_are_found_in_an_index(client_of: Clients, with_probe: Path, tmp_p
 
 
 @pytest.fixture(name="detecting")
-def _detecting(client_of: Clients, service: Any, monkeypatch: Patch) -> Any:
+def _detecting(client_of, service, monkeypatch):
     monkeypatch.setattr("ssl_faces.apps.face_finder.open_detector", lambda *_: detect_holes)
     for finder in service._finders.values():
         monkeypatch.setattr(finder, "_open", None)
     return client_of(most_mb=1.0, most_pixels=200_000)
 
 
-def test_all_faces_of_a_photograph(detecting: Any) -> None:
+def test_all_faces_of_a_photograph(detecting):
     picture = encoded(photo((40, 30, 90), (200, 100, 60)))
     for which, boxes in (
         ("largest", [[40, 30, 130, 120]]),
@@ -162,7 +156,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_images(client_of: Clients, name: str) -> None:
+def test_bad_images(client_of, name):
     data, status, message = BAD[name]
     client = client_of()
     assert message in error(client.post("/embed", content=data, headers=PNG), status)
@@ -191,9 +185,7 @@ DEEP = b'{"images":' + b"[" * 20_000
         (b"hello", "", 415, "the content type (none) is not taken"),
     ],
 )
-def test_bad_bodies(
-    client_of: Clients, content: bytes, kind: str, status: int, message: str
-) -> None:
+def test_bad_bodies(client_of, content, kind, status, message):
     headers = {"content-type": kind}
     response = client_of().post("/embed", content=content, headers=headers)
     assert message in error(response, status)
@@ -214,15 +206,13 @@ def test_bad_bodies(
         ("GET", "/../../etc/passwd", 404, "no such path"),
     ],
 )
-def test_bad_requests(
-    client_of: Clients, method: str, path: str, status: int, message: str
-) -> None:
+def test_bad_requests(client_of, method, path, status, message):
     content = encoded(FACES[0]) if method == "POST" else None
     response = client_of().request(method, path, content=content, headers=PNG)
     assert message in error(response, status)
 
 
-def test_many_images_share_the_limit_of_pixels(client_of: Clients) -> None:
+def test_many_images_share_the_limit_of_pixels(client_of):
     images = as_json(*[encoded(np.zeros((100, 100, 3), np.uint8))] * 6)
     sentence = error(client_of().post("/embed", json=images), 413)
     assert "6 images of 60,000 pixels are more than the 50,000 allowed" in sentence
@@ -231,7 +221,7 @@ def test_many_images_share_the_limit_of_pixels(client_of: Clients) -> None:
 @pytest.mark.parametrize(
     "header", [None, "Bearer wrong", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN} ", "Bearer ü"]
 )
-def test_without_the_token(client_of: Clients, header: str | None) -> None:
+def test_without_the_token(client_of, header):
     client = client_of(TOKEN, loopback=False)
     headers = {} if header is None else {"authorization": header.encode()}
     for method, path in (("POST", "/embed"), ("GET", "/metrics"), ("GET", "/nowhere")):
@@ -243,7 +233,7 @@ def test_without_the_token(client_of: Clients, header: str | None) -> None:
         assert client.get(path).status_code == 200
 
 
-def test_with_the_token(client_of: Clients) -> None:
+def test_with_the_token(client_of):
     client = client_of(TOKEN, loopback=False)
     headers = {"authorization": f"Bearer {TOKEN}", **PNG}
     assert client.post("/embed", content=encoded(FACES[0]), headers=headers).status_code == 200
@@ -265,15 +255,13 @@ def test_with_the_token(client_of: Clients) -> None:
         ({"host": "[::1]:8000"}, 200),
     ],
 )
-def test_other_sites_pages_can_not_use_it(
-    client_of: Clients, headers: dict[str, str], status: int
-) -> None:
+def test_other_sites_pages_can_not_use_it(client_of, headers, status):
     data = encoded(FACES[0])
     response = client_of().post("/embed", content=data, headers={**PNG, **headers})
     assert response.status_code == status
 
 
-def test_more_requests_than_the_queue_takes(client_of: Clients, monkeypatch: Patch) -> None:
+def test_more_requests_than_the_queue_takes(client_of, monkeypatch):
     from ssl_faces.apps.web.guard import Guard
 
     client = client_of(queue=2)
@@ -287,9 +275,7 @@ def test_more_requests_than_the_queue_takes(client_of: Clients, monkeypatch: Pat
     assert client.get("/health").status_code == 200
 
 
-def test_what_takes_too_long_or_too_much(
-    client_of: Clients, service: Any, monkeypatch: Patch
-) -> None:
+def test_what_takes_too_long_or_too_much(client_of, service, monkeypatch):
     client = client_of(seconds=0.2)
     data = encoded(FACES[0])
     release = threading.Event()
@@ -299,8 +285,8 @@ def test_what_takes_too_long_or_too_much(
         assert "takes longer than 0.2 seconds" in error(response, 503)
         release.set()
 
-    def fails(error: Exception) -> Any:
-        def faces(*_: object) -> None:
+    def fails(error):
+        def faces(*_):
             raise error
 
         return faces
@@ -314,7 +300,7 @@ def test_what_takes_too_long_or_too_much(
     assert client.post("/embed", content=data, headers=PNG).status_code == 200
 
 
-def test_health_and_metrics(client_of: Clients) -> None:
+def test_health_and_metrics(client_of):
     client = client_of()
     health = client.get("/health").json()
     assert health["status"] == "ok"
@@ -338,17 +324,17 @@ def test_health_and_metrics(client_of: Clients) -> None:
 
 
 class _Links(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.tags: list[str] = []
         self.targets: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.targets += [value or "" for name, value in attrs if name in ("src", "href", "action")]
 
 
-def test_the_page_needs_no_network(client_of: Clients) -> None:
+def test_the_page_needs_no_network(client_of):
     client = client_of()
     page = client.get("/")
     assert page.url.path == "/docs"

@@ -1,13 +1,9 @@
 """A suite from its file: its cells, those that are not done again, and the report."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,11 +24,10 @@ from tests.support.in_process import InProcess
 from tests.support.records import ONE
 
 ROOT = Path(__file__).parents[2]
-Write = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def usual_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def usual_data(tmp_path, monkeypatch):
     """A small folder instead of that of real faces."""
     folder = tmp_path / "faces"
     folder.mkdir()
@@ -42,21 +37,21 @@ def usual_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def save(folder: Path, seed: int) -> str:
+def save(folder, seed):
     torch.manual_seed(seed)
     encoder = FaceCycleEncoder(4, code_dim=8, code_size=32)
     return str(save_encoder(encoder, folder, {"method": "none"}))
 
 
 @pytest.fixture
-def encoders(tmp_path: Path) -> list[str]:
+def encoders(tmp_path):
     """Two tiny saved encoders, by their folders."""
     return [save(tmp_path / f"tiny{seed}", seed) for seed in (0, 1)]
 
 
 @pytest.fixture
-def write(tmp_path: Path, encoders: list[str]) -> Write:
-    def write(**changed: Any) -> Path:
+def write(tmp_path, encoders):
+    def write(**changed):
         content = {
             "encoders": encoders,
             "tasks": ["expression", "pose", "identity"],
@@ -71,10 +66,10 @@ def write(tmp_path: Path, encoders: list[str]) -> Write:
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def scored(monkeypatch):
     """Cells get a record of their encoder and task at once."""
 
-    def score(words: list[str]) -> None:
+    def score(words):
         given = dict(zip(words[1::2], words[2::2], strict=True))
         task, encoder = given["--task"], given["--encoder"]
         record = dataclasses.replace(ONE, task=task, encoder=encoder, metric="accuracy")
@@ -85,16 +80,14 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> InProcess:
     return executor
 
 
-def suite(path: Path, out: Path, *more: str) -> int:
+def suite(path, out, *more):
     return main(["suite", "-c", str(path), "--out", str(out), *more])
 
 
-def test_each_cell_once_and_a_report(
-    write: Write, scored: InProcess, tmp_path: Path, encoders: list[str], usual_data: Path
-) -> None:
+def test_each_cell_once_and_a_report(write, scored, tmp_path, encoders, usual_data):
     out, path = tmp_path / "out", write()
 
-    def cells_run(path: Path) -> list[str]:
+    def cells_run(path):
         scored.calls.clear()
         suite_data._hash.cache_clear()
         assert suite(path, out, "--jobs", "2") == 0
@@ -120,8 +113,8 @@ def test_each_cell_once_and_a_report(
     assert cells_run(path) == []
 
 
-def test_baselines_are_scored_once(write: Write, tmp_path: Path) -> None:
-    def kinds(**changed: Any) -> list[str]:
+def test_baselines_are_scored_once(write, tmp_path):
+    def kinds(**changed):
         steps = cells(read(write(**changed)), tmp_path / "out")
         return [step.argv[list(step.argv).index("--baselines") + 1] for step in steps]
 
@@ -129,13 +122,11 @@ def test_baselines_are_scored_once(write: Write, tmp_path: Path) -> None:
     assert set(kinds(baselines=False)) == {"none"}
 
 
-def test_a_cell_that_fails_is_run_again(
-    write: Write, scored: InProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cell_that_fails_is_run_again(write, scored, tmp_path, capsys):
     out, path = tmp_path / "out", write()
     score = scored.instead["run"]
 
-    def fail(words: list[str]) -> None:
+    def fail(words):
         if "identity" in words:
             raise InputError("no pairs; give some")
         score(words)
@@ -162,14 +153,7 @@ def test_a_cell_that_fails_is_run_again(
         ({"tasks": []}, "probes.linear: no tasks"),
     ],
 )
-def test_invalid_files(
-    changed: dict[str, Any],
-    message: str,
-    write: Write,
-    scored: InProcess,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_invalid_files(changed, message, write, scored, tmp_path, capsys):
     assert suite(write(**changed), tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert message in error
@@ -177,7 +161,7 @@ def test_invalid_files(
     assert scored.calls == []
 
 
-def test_the_standard_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_standard_suite(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     path = Path("configs/suite/standard.yaml")
     steps = list(cells(read(path), tmp_path))
@@ -186,16 +170,14 @@ def test_the_standard_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert len({step.out for step in steps}) == len(steps)
 
 
-def test_a_second_suite_gives_the_same_records(
-    write: Write, tmp_path: Path, encoders: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_suite_gives_the_same_records(write, tmp_path, encoders, monkeypatch):
     """The real commands; features are computed once for all cells."""
     monkeypatch.setattr(engine, "executor", InProcess())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     arguments = {"bootstrap": 20, "data": "rendered:60", "device": "cpu"}
     path = write(tasks=["pose"], probes={"linear": {"arguments": arguments}})
 
-    def records(out: Path) -> list[dict[str, Any]]:
+    def records(out):
         assert suite(path, out) == 0
         paths = sorted((out / "cells").glob("*/records.jsonl"))
         rows = [json.loads(r.to_json()) for path in paths for r in read_records(path)]
@@ -210,7 +192,7 @@ def test_a_second_suite_gives_the_same_records(
     assert len(sources) >= 4
 
 
-def test_a_link_in_a_circle(tmp_path: Path) -> None:
+def test_a_link_in_a_circle(tmp_path):
     faces = tmp_path / "images"
     (faces / "deep").mkdir(parents=True)
     (faces / "deep/one.png").write_bytes(b"one")
@@ -233,9 +215,7 @@ def test_a_link_in_a_circle(tmp_path: Path) -> None:
         ("head --data=rendered:30 --before=[{task:\xa0expression,data:\xa0configs}]", ["configs"]),
     ],
 )
-def test_where_cells_have_their_data_from(
-    words: str, folders: list[str], usual_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_cells_have_their_data_from(words, folders, usual_data, monkeypatch):
     monkeypatch.chdir(ROOT)
     verb, *more = (word.replace("\xa0", " ") for word in words.split(" "))
     of_verb = {

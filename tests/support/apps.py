@@ -61,13 +61,13 @@ def _made_once(make: Callable[[str], Path]) -> Runs:
 
 
 @pytest.fixture(scope="session")
-def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def run_of(tmp_path_factory) -> Runs:
     """Runs by the name of their method."""
     return _made_once(lambda kind: a_run(kind, tmp_path_factory.mktemp(kind)))
 
 
 @pytest.fixture(scope="session")
-def release_of(run_of: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def release_of(run_of, tmp_path_factory) -> Runs:
     """Releases of these runs, named `kept`."""
 
     def release(kind: str) -> Path:
@@ -79,7 +79,7 @@ def release_of(run_of: Runs, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.fixture(scope="session")
-def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder_folder(tmp_path_factory) -> Path:
     """A saved encoder with both codes, whose card has how it verifies people."""
     torch.manual_seed(5)
     encoder = BackboneEncoder("resnet18", SIDE, 0.125, {"expression": 8, "identity": 6})
@@ -97,7 +97,7 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+def stub(monkeypatch) -> None:
     """Detect the faces of a `photo` instead of using MTCNN."""
     monkeypatch.setattr("ssl_faces.apps.face_finder.open_detector", lambda *_: detect_holes)
 

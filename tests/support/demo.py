@@ -12,7 +12,6 @@ import torch
 
 from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.encoders.saved_probe import SavedProbe, save_probe
-from tests.support.apps import Runs
 from tests.support.images import BAD_FILES, encoded, png_of
 
 CLASSES = ("calm", "<b>glad</b>", "sad")
@@ -31,7 +30,7 @@ def a_probe(space: str = "expression", dim: int = 8) -> SavedProbe:
 
 
 @pytest.fixture(scope="session")
-def with_probe(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_probe(encoder_folder, tmp_path_factory) -> Path:
     """A saved encoder with a threshold, a record of verification, and a probe."""
     folder = tmp_path_factory.mktemp("with_probe") / "encoder"
     shutil.copytree(encoder_folder, folder)
@@ -40,7 +39,7 @@ def with_probe(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def comparison(with_probe: Path, run_of: Runs) -> FaceComparison:
+def comparison(with_probe, run_of) -> FaceComparison:
     """Of that encoder and FaceCycle's stage 2."""
     return FaceComparison(with_probe, run_of("facecycle_identity"))
 

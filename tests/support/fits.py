@@ -143,10 +143,7 @@ def _as_main(
 
 
 def start(
-    printed: Path,
-    *arguments: str,
-    command: Callable[[list[str]], int] = main,
-    **variables: str,
+    printed: Path, *arguments: str, command: Callable[[list[str]], int] = main, **variables: str
 ) -> BaseProcess:
     """Start `ssl-faces` or another command in a process and a session of its own, with more
     environment variables. It prints to the files `out` and `err` of the folder `printed`."""

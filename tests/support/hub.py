@@ -6,13 +6,10 @@ import base64
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-
-from tests.support.types import Patch
 
 SHA = "0" * 39 + "1"
 
@@ -92,7 +89,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(monkeypatch: Patch, tmp_path: Path) -> Iterator[Hub]:
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
     server = Hub()
     Thread(target=server.serve_forever, daemon=True).start()
     constants = "huggingface_hub.constants"

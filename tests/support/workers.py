@@ -12,7 +12,6 @@ import pytest
 from ssl_faces.plan import command
 from ssl_faces.plan.cluster.attempts import State
 from ssl_faces.plan.cluster.resources import Resources
-from tests.support.types import Patch
 
 
 class Workers:
@@ -44,7 +43,7 @@ class Workers:
 
 
 @pytest.fixture
-def workers(monkeypatch: Patch) -> Iterator[Workers]:
+def workers(monkeypatch) -> Iterator[Workers]:
     cluster = Workers()
     monkeypatch.setattr(command, "_connected", lambda *_: cluster)
     yield cluster

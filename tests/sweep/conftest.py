@@ -1,12 +1,8 @@
 """Sweeps of a run that takes no time: a script that logs and keeps checkpoints as `fit` does."""
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +11,6 @@ from ssl_faces.cli import main
 from ssl_faces.plan import engine
 from ssl_faces.plan.sweep import study, trials
 from tests.support.commands import refusal
-from tests.support.types import Capsys, Patch
 from tests.support.workers import workers as workers
 
 ROOT = Path(__file__).parents[2]
@@ -70,15 +65,13 @@ for step in range(begin, steps):
 
 METRIC = "online/expression_linear/expression"
 
-Write = Callable[..., Path]
-
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def write(tmp_path):
     """Writes a sweep file of the script; keys replace its own, `more` words its command's."""
     (tmp_path / "child.py").write_text(CHILD)
 
-    def write(more: tuple[str, ...] = (), name: str = "sweep.yaml", **changed: Any) -> Path:
+    def write(more=(), name="sweep.yaml", **changed):
         content = {
             "command": [sys.executable, "-I", "-S", str(tmp_path / "child.py"), *more, "${args}"],
             "method": "grid",
@@ -94,7 +87,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: Patch) -> None:
+def _soon(monkeypatch):
     monkeypatch.setattr(trials, "LOOK", 0.05)
     monkeypatch.setattr(study, "HEARTBEAT", 1)
     monkeypatch.setattr(study, "GRACE", 3)
@@ -105,16 +98,16 @@ def _soon(monkeypatch: Patch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def sweep(path: Path, out: Path, *more: str) -> int:
+def sweep(path, out, *more):
     return main(["sweep", str(path), "--out", str(out), *more])
 
 
-def refused(capsys: Capsys, path: Path, out: Path, *more: str) -> str:
+def refused(capsys, path, out, *more):
     """The sentence that refuses a sweep."""
     return refusal(capsys, "sweep", path, "--out", out, *more)
 
 
-def begun(out: Path) -> list[dict[str, Any]]:
+def begun(out):
     """Each start of the script, in their order."""
     path = out / "begun.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

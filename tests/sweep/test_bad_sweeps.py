@@ -1,14 +1,10 @@
 """An invalid sweep is refused in one sentence, before or after its first run; no run is lost."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,18 +15,17 @@ from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
 from ssl_faces.plan.sweep.words import check_command
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
-from tests.sweep.conftest import METRIC, ROOT, Write, begun, refused, sweep
+from tests.sweep.conftest import METRIC, ROOT, begun, refused, sweep
 
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["one folder", "one database"])
 @pytest.mark.filterwarnings("ignore:Argument ``heartbeat:Warning")
-def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
+def test_several_begin_a_study_at_once(shared, tmp_path):
     barrier = threading.Barrier(4)
 
-    def begin(number: int) -> None:
+    def begin(number):
         out = tmp_path / str(number if shared else 0)
         barrier.wait()
         studies.open_storage(
@@ -65,9 +60,7 @@ def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_file(
-    changed: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_wrong_file(changed, message, write, tmp_path, capsys):
     path = write(**changed)
     error = refused(capsys, path, tmp_path / "out")
     assert error.startswith(f"{path}: ")
@@ -83,9 +76,7 @@ def test_a_wrong_file(
         ({"data.batch_size": {"values": [4, "many", 8]}}, "batch_size"),
     ],
 )
-def test_a_setting_that_fit_does_not_know(
-    parameter: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_setting_that_fit_does_not_know(parameter, message, write, tmp_path, capsys):
     fit = ["ssl-faces", "fit", "-c", MOTION]
     path = write(command=[*fit, "${args}"], parameters=parameter)
     error = refused(capsys, path, tmp_path / "out")
@@ -129,9 +120,7 @@ def test_a_setting_that_fit_does_not_know(
         ),
     ],
 )
-def test_a_parameter_that_changes_nothing(
-    more: list[str], parameters: dict[str, Any], message: str, write: Write
-) -> None:
+def test_a_parameter_that_changes_nothing(more, parameters, message, write):
     command = ["ssl-faces", "fit", "-c", MOTION, *more]
     path = write(
         command=command if "${args}" in more else [*command, "${args}"],
@@ -145,7 +134,7 @@ def test_a_parameter_that_changes_nothing(
         check_command(read(path), path)
 
 
-def test_a_metric_that_no_run_logs(write: Write, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_metric_that_no_run_logs(write, tmp_path, capsys):
     """It is refused while the first run is running; that is stopped and resumes when the file is
     corrected."""
     out, gate = tmp_path / "out", tmp_path / "gate"
@@ -162,7 +151,7 @@ def test_a_metric_that_no_run_logs(write: Write, tmp_path: Path, capsys: Capsys)
     assert f"take one of loss, {METRIC}" in refused(capsys, path, tmp_path / "other")
 
 
-def test_failed_trials(write: Write, tmp_path: Path, capsys: Capsys) -> None:
+def test_failed_trials(write, tmp_path, capsys):
     """A failed trial stops no other; the sweep ends if all fail."""
     out = tmp_path / "out"
     path = write(("--steps=1",), parameters={"fail": {"values": [0, 1]}, "x": {"value": 3}})
@@ -179,9 +168,7 @@ def test_failed_trials(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     assert len(begun(tmp_path / "all")) == 3
 
 
-def test_a_full_disk_stops_it_and_loses_nothing(
-    write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_full_disk_stops_it_and_loses_nothing(write, tmp_path, capsys):
     out, full = tmp_path / "out", tmp_path / "child.py"
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
     whole = full.read_text()
@@ -194,9 +181,7 @@ def test_a_full_disk_stops_it_and_loses_nothing(
     assert [one["folder"] for one in begun(out)] == ["0000", "0000"]
 
 
-def test_a_study_that_another_holds(
-    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_a_study_that_another_holds(write, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(studies, "BUSY", 0.2)
     out, path = tmp_path / "out", write(("--steps=1",))
     assert sweep(path, out, "--trials", "1") == 0
@@ -210,9 +195,7 @@ def test_a_study_that_another_holds(
     assert len(begun(out)) == 4
 
 
-def test_a_damaged_study_is_made_anew_from_its_trials(
-    write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_damaged_study_is_made_anew_from_its_trials(write, tmp_path, capsys):
     out, path = tmp_path / "out", write(("--steps=1",))
     assert sweep(path, out, "--trials", "2") == 0
     (out / "study.db").write_bytes(b"no database" * 1000)
@@ -223,7 +206,7 @@ def test_a_damaged_study_is_made_anew_from_its_trials(
     assert [note["folder"] for note in read_notes(out)] == ["0000", "0001", "0002", "0003"]
 
 
-def test_another_sweep_in_the_same_folder(write: Write, tmp_path: Path, capsys: Capsys) -> None:
+def test_another_sweep_in_the_same_folder(write, tmp_path, capsys):
     out = tmp_path / "out"
     assert sweep(write(("--steps=1",)), out, "--trials", "1") == 0
     changed = write(("--steps=1",), parameters={"x": {"values": [1, 9]}})
@@ -242,22 +225,18 @@ def test_another_sweep_in_the_same_folder(write: Write, tmp_path: Path, capsys: 
         ("sqlite:////no/such/folder/x.db", "can't be used (unable"),
     ],
 )
-def test_a_wrong_database(
-    address: str, message: str, write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_wrong_database(address, message, write, tmp_path, capsys):
     assert message in refused(capsys, write(), tmp_path / "out", "--storage", address)
 
 
-def test_passwords_are_neither_kept_nor_printed(
-    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_passwords_are_neither_kept_nor_printed(write, tmp_path, monkeypatch, capsys):
     path = write(parameters={"data.packs": {"values": ["a", "ftp://me:s3cret@host/b"]}})
     message = refused(capsys, path, tmp_path / "out")
     password = "parameters.data.packs.values: ftp://me:***@host/b: the address has a password"
     assert password in message
     assert not (tmp_path / "out").exists()
 
-    def stop(place: object) -> None:
+    def stop(place):
         raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr("ssl_faces.plan.sweep.study.open_storage", stop)
@@ -268,12 +247,12 @@ def test_passwords_are_neither_kept_nor_printed(
     assert "s3cret" not in message
 
 
-def test_passwords_of_a_database_are_not_printed(tmp_path: Path) -> None:
+def test_passwords_of_a_database_are_not_printed(tmp_path):
     place = studies.Place(tmp_path, "postgresql://me:secret@host/x", "s")
     assert "secret" not in str(place)
     from sqlalchemy.exc import OperationalError
 
-    def fail() -> None:
+    def fail():
         with studies.database(place):
             raise OperationalError("", {}, Exception("could not connect"))
 

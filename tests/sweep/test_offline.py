@@ -1,7 +1,5 @@
 """Sweeps without a server: every trial once, judged by its figure, whatever is killed."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -11,8 +9,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,24 +19,22 @@ from ssl_faces.plan.sweep import search, trials
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import Place, SweepStudy, read_notes
-from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
-from tests.support.workers import Workers
-from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
+from tests.sweep.conftest import METRIC, ROOT, begun, sweep
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
 
 
-def table(out: Path) -> list[dict[str, str]]:
+def table(out):
     with (out / "trials.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def drawn(out: Path) -> dict[str, float]:
+def drawn(out):
     return {note["folder"]: note["settings"]["x"] for note in read_notes(out)}
 
 
-def test_a_grid_runs_each_point_once(write: Write, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_grid_runs_each_point_once(write, tmp_path, capsys):
     out, path = tmp_path / "out", write()
     assert sweep(path, out, "--trials", "2") == 0
     assert [(one["folder"], one["given"]["x"]) for one in begun(out)] == [
@@ -62,7 +56,7 @@ def test_a_grid_runs_each_point_once(write: Write, tmp_path: Path, capsys: Capsy
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
-def test_numbers_are_drawn_by_the_seed(method: str, write: Write, tmp_path: Path) -> None:
+def test_numbers_are_drawn_by_the_seed(method, write, tmp_path):
     """Of chance the same for one worker as for three, and after a stop; TPE looks at the trials
     before, and is the same where those are."""
     path = write(("--steps=1",), method=method, parameters=UNIFORM, run_cap=3)
@@ -78,7 +72,7 @@ def test_numbers_are_drawn_by_the_seed(method: str, write: Write, tmp_path: Path
     assert not set(drawn(tmp_path / "other").values()) & set(found.values())
 
 
-def test_bayes_looks_where_earlier_trials_were_good(write: Write) -> None:
+def test_bayes_looks_where_earlier_trials_were_good(write):
     """Once it has some; before, and by chance, everywhere."""
     import optuna
 
@@ -101,14 +95,7 @@ def test_bayes_looks_where_earlier_trials_were_good(write: Write) -> None:
 @pytest.mark.parametrize(
     ("pruner", "executor"), [("file", "local"), ("median", "local"), ("file", "ray")]
 )
-def test_by_the_pruner_that_is_asked_for(
-    pruner: str,
-    executor: str,
-    write: Write,
-    tmp_path: Path,
-    monkeypatch: Patch,
-    workers: Workers,
-) -> None:
+def test_by_the_pruner_that_is_asked_for(pruner, executor, write, tmp_path, monkeypatch, workers):
     """Trials of x below 0 hang after their first figure unless they are ended for it."""
     monkeypatch.setattr(search, "WARM_UP", 1)
     path = write(
@@ -130,9 +117,7 @@ def test_by_the_pruner_that_is_asked_for(
     assert (tmp_path / "out/trials/0001/checkpoints/last.ckpt").read_text() == "1"
 
 
-def test_a_killed_run_resumes_from_its_checkpoint(
-    write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_killed_run_resumes_from_its_checkpoint(write, tmp_path, capsys):
     path = write(("--kill=2",), parameters={"x": {"values": [3]}})
     assert sweep(path, tmp_path / "out") == 0
     assert [(one["folder"], one["from"]) for one in begun(tmp_path / "out")] == [
@@ -143,20 +128,18 @@ def test_a_killed_run_resumes_from_its_checkpoint(
     assert "killed by signal 9" in capsys.readouterr().out
 
 
-def test_a_run_that_is_always_killed_fails(write: Write, tmp_path: Path) -> None:
+def test_a_run_that_is_always_killed_fails(write, tmp_path):
     path = write(("--kill=0",), parameters={"x": {"values": [3]}})
     # Nothing was saved before it.
     assert sweep(path, tmp_path / "out") == 2
     assert len(begun(tmp_path / "out")) == 4
 
 
-def command(path: Path, out: Path, *more: str) -> list[str]:
+def command(path, out, *more):
     return [sys.executable, "-m", "ssl_faces.cli", "sweep", str(path), "--out", str(out), *more]
 
 
-def test_killed_workers_lose_no_trial_and_run_none_twice(
-    write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_killed_workers_lose_no_trial_and_run_none_twice(write, tmp_path, capsys):
     """`kill -9` of a command with two workers: one of the runs is killed with it, and one goes on
     as an orphan. A second command does the rest meanwhile, and then both."""
     out, gate = tmp_path / "out", tmp_path / "gate"
@@ -169,7 +152,7 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     first.wait()
     os.kill(processes[0], signal.SIGKILL)
 
-    def open_the_gate() -> None:
+    def open_the_gate():
         eventually(lambda: len(begun(out)) >= 4)
         gate.touch()
 
@@ -185,7 +168,7 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     assert "trial 0000: resumes: x=1" in capsys.readouterr().out
 
 
-def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
+def test_two_commands_share_one_study(write, tmp_path):
     out = tmp_path / "out"
     path = write(("--steps=1", "--sleep=0.1"), method="random", parameters=UNIFORM, run_cap=8)
     other = subprocess.Popen(command(path, out, "--workers", "2"), stdout=subprocess.PIPE)
@@ -197,14 +180,12 @@ def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
     assert 0 < len(re.findall(r"^trial \d+: x=", output, re.MULTILINE)) < 8  # both had some
 
 
-def test_a_trial_that_another_has_continued_is_left_to_it(
-    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_a_trial_that_another_has_continued_is_left_to_it(write, tmp_path, monkeypatch, capsys):
     """As after a machine was suspended: its worker's result does not count."""
     out = tmp_path / "out"
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
 
-    def start(*arguments: Any) -> Command:
+    def start(*arguments):
         study = SweepStudy(read(path), path, Place(out, None, "sweep"), 0, 1)
         if len(study.trials()) == 1:
             study.retry(0)
@@ -217,12 +198,10 @@ def test_a_trial_that_another_has_continued_is_left_to_it(
     assert len(begun(out)) == 2
 
 
-def test_a_trial_waits_for_an_orphaned_run_of_it(
-    write: Write, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_trial_waits_for_an_orphaned_run_of_it(write, tmp_path, capsys):
     out, held = tmp_path / "out", threading.Event()
 
-    def orphan() -> None:
+    def orphan():
         lock = claim(out / "trials", "0000.lock")
         held.set()
         eventually(lambda: len(begun(out)) == 2)
@@ -237,7 +216,7 @@ def test_a_trial_waits_for_an_orphaned_run_of_it(
     assert "trial 0000: waiting, as " in capsys.readouterr().out
 
 
-def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
+def test_machines_share_a_database(write, tmp_path):
     """A trial of another machine that has stopped sending heartbeats is continued here."""
     import optuna
 
@@ -256,9 +235,9 @@ def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
     assert sorted(one["folder"] for one in begun(tmp_path / "here")) == ["0000", "0001", "0002"]
 
 
-def test_notes_are_whole(write: Write, tmp_path: Path) -> None:
+def test_notes_are_whole(write, tmp_path):
     """What a dashboard, or a study begun anew, has of a trial."""
-    values: list[Any] = [[0.6, 1.0], "a b", True]
+    values = [[0.6, 1.0], "a b", True]
     path = write(("--steps=1",), parameters={"y": {"values": [*values, "a b"]}, "x": {"value": 2}})
     assert sweep(path, tmp_path / "out") == 0
     notes = read_notes(tmp_path / "out")

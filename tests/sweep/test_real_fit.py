@@ -1,10 +1,7 @@
 """A sweep of real training runs: the command that its page names, and the dashboard of it."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,13 +10,12 @@ from ssl_faces.cli import main
 from ssl_faces.plan import engine
 from ssl_faces.plan.sweep.study import read_notes
 from tests.support.in_process import InProcess
-from tests.support.types import Capsys, Patch
 from tests.sweep.conftest import METRIC, ROOT, sweep
 
 METHOD = str(ROOT / "configs/method/facecycle_contrast.yaml")
 
 
-def test_a_sweep_of_training_runs(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_a_sweep_of_training_runs(tmp_path, monkeypatch, capsys):
     """The metric of our files is what the run really logs, and its settings are the trial's."""
     monkeypatch.setattr(engine, "executor", InProcess())
     faces = {"count": 1200, "people": 600, "size": 32, "nuisances": "none"}

@@ -1,10 +1,7 @@
 """Sweep files are W&B's: its schema takes them, and its agent makes the same commands of them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,8 +12,7 @@ from ssl_faces.plan.sweep.search import distribution
 from ssl_faces.plan.sweep.settings import Parameter, read
 from ssl_faces.plan.sweep.words import check_command, command_of, examples, fit_words
 from ssl_faces.training.fit import default_loggers, default_out
-from tests.support.types import Patch
-from tests.sweep.conftest import ROOT, Write
+from tests.sweep.conftest import ROOT
 
 FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))
 
@@ -25,7 +21,7 @@ FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))
 SCHEMA = json.loads((Path(__file__).parent / "wandb_sweep_schema.json").read_text())
 
 
-def violations(content: Any) -> list[str]:
+def violations(content):
     formats = FormatChecker()
     formats.checks("float")(lambda value: isinstance(value, float))
     formats.checks("integer")(lambda value: isinstance(value, int))
@@ -34,34 +30,33 @@ def violations(content: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_wandbs_schema_takes_our_files(path: Path) -> None:
+def test_wandbs_schema_takes_our_files(path):
     content = yaml.safe_load(path.read_text())
     assert violations(content) == []
     assert violations({**content, "metod": "grid"})  # it does look
     assert content["metric"]["name"].startswith("online/")
     sweep = read(path)
     words = fit_words(command_of(sweep, {}))
-    assert words is not None
     for i, word in enumerate(words):
         if word == "-c":
             assert (ROOT / words[i + 1]).is_file()
 
 
-def test_there_are_the_sweeps_that_the_page_names() -> None:
+def test_there_are_the_sweeps_that_the_page_names():
     page = (ROOT / "configs/sweep/README.md").read_text()
     assert len(FILES) >= 3
     for path in FILES:
         assert path.name in page
 
 
-def agents_command(content: dict[str, Any], settings: dict[str, Any], folder: Path) -> list[str]:
+def agents_command(content, settings, folder):
     """What `wandb agent` would run, by its own code."""
     from wandb import wandb_agent
 
-    made: list[list[str]] = []
+    made = []
 
     class Noted:
-        def __init__(self, command: list[str], **_: Any) -> None:
+        def __init__(self, command, **_):
             made.append(command)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -78,16 +73,14 @@ def agents_command(content: dict[str, Any], settings: dict[str, Any], folder: Pa
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_wandbs_agent_runs_the_same_command(path: Path, tmp_path: Path) -> None:
+def test_wandbs_agent_runs_the_same_command(path, tmp_path):
     content = yaml.safe_load(path.read_text())
     sweep = read(path)
     for settings in examples(sweep.parameters):
         assert agents_command(content, settings, tmp_path) == command_of(sweep, settings)
 
 
-def test_every_placeholder_has_the_same_value(
-    write: Write, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_every_placeholder_has_the_same_value(write, tmp_path, monkeypatch):
     monkeypatch.setenv("FACES", "a b")
     names = ("env", "interpreter", "program", "args", "args_no_equals", "args_no_hyphens")
     names += ("args_no_boolean_flags", "args_json")
@@ -115,7 +108,7 @@ def test_every_placeholder_has_the_same_value(
         {"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"},
     ],
 )
-def test_numbers_are_drawn_as_wandbs_own_optuna_does(given: dict[str, Any]) -> None:
+def test_numbers_are_drawn_as_wandbs_own_optuna_does(given):
     theirs = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
     parameter = Parameter.model_validate(given)
     assert distribution(parameter) == theirs.sweep_parameter_to_distribution(given)
@@ -123,21 +116,21 @@ def test_numbers_are_drawn_as_wandbs_own_optuna_does(given: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_fit_takes_every_setting_of_our_files(path: Path, monkeypatch: Patch) -> None:
+def test_fit_takes_every_setting_of_our_files(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     check_command(read(path), path)
 
 
-def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(tmp_path, monkeypatch):
     """And is online under the agent's id; any other is offline."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert default_out() == Path("runs/run")
-    assert default_loggers(tmp_path / "plain")[1]._offline  # type: ignore[attr-defined]
+    assert default_loggers(tmp_path / "plain")[1]._offline
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     assert default_out() == Path("runs/sweep_s1/r1")
-    logger: Any = default_loggers(tmp_path / "swept")[1]
+    logger = default_loggers(tmp_path / "swept")[1]
     assert not logger._offline
     assert logger._wandb_init["id"] == "r1"
     assert (tmp_path / "swept/wandb_id").read_text() == "r1"

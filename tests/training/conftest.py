@@ -1,16 +1,12 @@
 """A finished run of FaceCycle's stage 1."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from tests.support.fits import fit, settings
 
 
 @pytest.fixture(scope="session")
-def motion_run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def motion_run(faces, tmp_path_factory):
     """An uninterrupted run of stage 1."""
     out = tmp_path_factory.mktemp("runs") / "motion"
     fit(*settings("motion", faces, out))

@@ -1,20 +1,16 @@
 """Bad input of `ssl-faces fit`: one sentence that names it and the mend, exit code 2, no debris."""
 
-from __future__ import annotations
-
 import resource
 import signal
-from pathlib import Path
 
 import pytest
 import torch
 
 from ssl_faces.cli import main
 from tests.support.fits import completed, refused, settings
-from tests.support.types import Capsys
 
 
-def test_folders_that_hold_no_faces(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_folders_that_hold_no_faces(faces, tmp_path, capsys):
     out, empty, broken = tmp_path / "run", tmp_path / "empty", tmp_path / "broken"
     empty.mkdir()
     broken.mkdir()
@@ -44,16 +40,14 @@ def test_folders_that_hold_no_faces(faces: Path, tmp_path: Path, capsys: Capsys)
         (("--model.init_args.rate_factors", "{'head': 1.0}"), "'head' has no parameters to train"),
     ],
 )
-def test_invalid_settings(
-    more: tuple[str, str], message: str, faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_invalid_settings(more, message, faces, tmp_path, capsys):
     out = tmp_path / "run"
     assert message in refused(capsys, *settings("motion", faces, out, *more))
     assert not (out / "encoder").exists()
     assert not (out / "checkpoints").exists()
 
 
-def test_an_address_with_a_password(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_an_address_with_a_password(faces, tmp_path, capsys):
     """It would stand in config.yaml and run.json, and go to W&B."""
     out = tmp_path / "run"
     packs = ("--data.packs", "ftp://me:s3cret@host/PACK")
@@ -64,9 +58,7 @@ def test_an_address_with_a_password(faces: Path, tmp_path: Path, capsys: Capsys)
 
 
 @pytest.mark.parametrize("kind", ["missing", "bytes", "truncated", "another method"])
-def test_unusable_checkpoints(
-    kind: str, faces: Path, motion_run: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_unusable_checkpoints(kind, faces, motion_run, tmp_path, capsys):
     good = motion_run / "checkpoints/last.ckpt"
     checkpoint = tmp_path / "wrong.ckpt"
     if kind == "bytes":
@@ -86,13 +78,13 @@ def test_unusable_checkpoints(
     assert str(checkpoint) in text
 
 
-def with_small_files(arguments: list[str]) -> int:
+def with_small_files(arguments):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
     return main(arguments)
 
 
-def test_a_full_disk(faces: Path, tmp_path: Path) -> None:
+def test_a_full_disk(faces, tmp_path):
     """A limit on the size of files stands in for it: the checkpoint doesn't fit."""
     out = tmp_path / "run"
     words = settings("motion", faces, out, "--trainer.max_steps", "2", "--checkpoint_every", "1")

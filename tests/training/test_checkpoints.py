@@ -1,12 +1,9 @@
 """Checkpoints are written whole or not at all, and changed bytes are detected."""
 
-from __future__ import annotations
-
 import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -20,12 +17,11 @@ from ssl_faces.common.checkpoints import load_checkpoint, read_checkpoint, save_
 from ssl_faces.common.errors import InputError
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
-from tests.support.types import Patch
 
 CONTENT = {"state_dict": {"weight": torch.arange(300.0)}, "global_step": 3}
 
 
-def test_what_is_saved_is_loaded_by_torch_too(tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded_by_torch_too(tmp_path):
     path = tmp_path / "new" / "last.ckpt"
     save_checkpoint(path, CONTENT)
     assert list(path.parent.iterdir()) == [path]
@@ -36,13 +32,13 @@ def test_what_is_saved_is_loaded_by_torch_too(tmp_path: Path) -> None:
         assert content["global_step"] == 3
 
 
-def test_no_code_is_run(tmp_path: Path) -> None:
+def test_no_code_is_run(tmp_path):
     save_checkpoint(tmp_path / "c", {"state_dict": Touch(tmp_path / "ran")})
     assert "can't be used" in message_of(read_checkpoint, tmp_path / "c")
     assert not (tmp_path / "ran").exists()
 
 
-def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_any_changed_byte_is_noticed(tmp_path):
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, CONTENT)
     whole = path.read_bytes()
@@ -63,9 +59,7 @@ def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
     ],
     ids=["of a run", "of a head"],
 )
-def test_a_damaged_checkpoint_is_refused_in_a_sentence(
-    read: Any, start: str, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(read, start, tmp_path):
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, CONTENT)
     damaged = bytearray(path.read_bytes())
@@ -78,25 +72,25 @@ def test_a_damaged_checkpoint_is_refused_in_a_sentence(
 
 
 class Line(pl.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
 
-    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        return self.layer(batch).mean()  # type: ignore[no-any-return]
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).mean()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
+def elsewhere(tmp_path, monkeypatch):
     """The temporary folder is on another file system than the run."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     rename = os.replace
 
-    def across(source: Any, target: Any, **more: Any) -> None:
+    def across(source, target, **more):
         sides = {Path(x).resolve().parent == tmp_path / "temporary" for x in (source, target)}
         if len(sides) > 1:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -106,7 +100,7 @@ def elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(os, "replace", across)
 
 
-def train(run: Path, steps: int, *more: pl.Callback, resume: bool = False) -> None:
+def train(run, steps, *more, resume=False):
     trainer = pl.Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -115,14 +109,14 @@ def train(run: Path, steps: int, *more: pl.Callback, resume: bool = False) -> No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    batches = DataLoader(torch.ones(6, 1), batch_size=1)  # type: ignore[arg-type]
+    batches = DataLoader(torch.ones(6, 1), batch_size=1)
     trainer.fit(Line(), batches, ckpt_path=str(run / "last.ckpt") if resume else None)
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "own.ckpt"])
 def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
-    name: str, elsewhere: None, tmp_path: Path, monkeypatch: Patch
-) -> None:
+    name, elsewhere, tmp_path, monkeypatch
+):
     """Also one that Lightning's own callback saves."""
     run = tmp_path / "run"
     own = ModelCheckpoint(run, "own", every_n_train_steps=1, enable_version_counter=False)
@@ -130,7 +124,7 @@ def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
     before = (run / name).read_bytes()
     sync = os.fsync
 
-    def full(handle: int) -> None:
+    def full(handle):
         if f"/.{name}." in os.readlink(f"/proc/self/fd/{handle}"):
             os.truncate(handle, os.fstat(handle).st_size // 2)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -147,7 +141,7 @@ def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
     assert load_checkpoint(run / "last.ckpt")["global_step"] == 4
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".last.ckpt.abcdefgh").write_bytes(b"half")
     (tmp_path / ".other").write_bytes(b"")
     train(tmp_path, 1)

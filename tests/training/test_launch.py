@@ -1,7 +1,5 @@
 """Runs started by launchers: `configs/launch/` with two processes, and contradictions."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -18,29 +16,22 @@ from safetensors.torch import load_file
 
 from ssl_faces.common.ranks import is_first, is_first_on_node
 from ssl_faces.training.fit import check
-from ssl_faces.training.launch import (
-    DDP,
-    Launch,
-    count_devices,
-    devices_and_strategy,
-    find_launch,
-)
+from ssl_faces.training.launch import DDP, Launch, count_devices, devices_and_strategy, find_launch
 from tests.support.fits import ROOT, completed, environment, refused, settings, step_of
 from tests.support.processes import free_port
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
 
 STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
 
 
-def arguments(faces: Path, out: Path) -> list[str]:
+def arguments(faces, out):
     """Arguments of a run without the number of devices."""
     result = settings("motion", faces, out, "--trainer.max_steps", str(STEPS))
     at = result.index("--trainer.devices")
     return [*result[:at], *result[at + 2 :], "--trainer.log_every_n_steps", "1"]
 
 
-def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
+def launch(script, words):
     """Run `configs/launch/SCRIPT` with these arguments of `fit` in two processes on the CPU."""
     return subprocess.Popen(
         ["sh", str(ROOT / "configs/launch" / script), *words],
@@ -59,7 +50,7 @@ def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> int:
+def stop_after_first_checkpoint(process, run):
     """Terminate a launch after its first checkpoint; returns the checkpoint's step."""
     saved = run / "checkpoints/last.ckpt"
     deadline = time.monotonic() + 1200
@@ -72,9 +63,7 @@ def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> in
     return step_of(run)
 
 
-def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
-    faces: Path, tmp_path: Path
-) -> None:
+def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(faces, tmp_path):
     """Stopped under one launcher and resumed by the other, weights are those of two processes
     that the run starts itself."""
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -130,7 +119,7 @@ SLURM = {
 @pytest.mark.parametrize(
     ("devices", "count"), [("auto", None), (-1, None), ("3", 3), ("1,3", 2), ("2,", 1), ([0, 5], 2)]
 )
-def test_counting_devices(devices: object, count: int | None) -> None:
+def test_counting_devices(devices, count):
     assert count_devices(devices) == count
 
 
@@ -143,11 +132,11 @@ def test_counting_devices(devices: object, count: int | None) -> None:
         ({**SLURM, "SLURM_NTASKS": "15"}, "15 tasks are not 8 on each of 2 nodes"),
     ],
 )
-def test_unsupported_launches(environment: dict[str, str], message: str) -> None:
+def test_unsupported_launches(environment, message):
     assert message in message_of(find_launch, environment)
 
 
-def test_launchers_are_recognised_by_their_environment() -> None:
+def test_launchers_are_recognised_by_their_environment():
     assert find_launch({}) is None
     assert find_launch({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "interactive"}) is None
     assert find_launch(ELASTIC) == Launch("torchrun", 4, 2)
@@ -172,7 +161,7 @@ def test_launchers_are_recognised_by_their_environment() -> None:
         ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False, False),
     ],
 )
-def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_node: bool) -> None:
+def test_one_process_is_the_first(where, first, first_on_node):
     assert is_first(where) is first
     assert is_first_on_node(where) is first_on_node
 
@@ -191,18 +180,16 @@ def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_n
         ({"accelerator": "gpu"}, "--trainer.accelerator gpu: torchrun was given --accelerator cpu"),
     ],
 )
-def test_settings_that_contradict_the_launcher(setting: dict[str, object], message: str) -> None:
-    usual: dict[str, object] = {"devices": "auto", "nodes": 1}
+def test_settings_that_contradict_the_launcher(setting, message):
+    usual = {"devices": "auto", "nodes": 1}
     usual |= {"strategy": "auto", "accelerator": "auto"}
     check = Launch("torchrun", 4, 2, "cpu").check
-    check(**usual)  # type: ignore[arg-type]
-    check(**{**usual, "devices": "4", "nodes": 2, "strategy": "ddp"})  # type: ignore[arg-type]
+    check(**usual)
+    check(**{**usual, "devices": "4", "nodes": 2, "strategy": "ddp"})
     assert message in message_of(check, **{**usual, **setting})
 
 
-def test_fit_refuses_a_contradiction(
-    faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_fit_refuses_a_contradiction(faces, tmp_path, monkeypatch, capsys):
     for name, value in {**ELASTIC, "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     message = refused(capsys, *settings("motion", faces, tmp_path / "run"))
@@ -211,12 +198,12 @@ def test_fit_refuses_a_contradiction(
 
 
 class Settings:
-    def __init__(self, devices: object, accelerator: str = "cpu", strategy: str = "auto") -> None:
+    def __init__(self, devices, accelerator="cpu", strategy="auto"):
         self.devices, self.accelerator, self.strategy = devices, accelerator, strategy
         self.num_nodes = 1
 
 
-def test_several_devices_use_the_measured_strategy(monkeypatch: Patch) -> None:
+def test_several_devices_use_the_measured_strategy(monkeypatch):
     assert devices_and_strategy(Settings("auto"), None) == {}
     assert devices_and_strategy(Settings(1), None) == {}
     assert devices_and_strategy(Settings(2, strategy="ddp_spawn"), None) == {}
@@ -235,7 +222,7 @@ def test_several_devices_use_the_measured_strategy(monkeypatch: Patch) -> None:
     assert "each of which sees 1 GPU" in text
 
 
-def run_slurm(folder: Path, *words: str, **variables: str) -> list[str]:
+def run_slurm(folder, *words, **variables):
     """The words of the command that `slurm.sh` starts, `sbatch` or `srun`."""
     for name in ("sbatch", "srun"):
         stand_in = folder / name
@@ -267,9 +254,7 @@ def run_slurm(folder: Path, *words: str, **variables: str) -> list[str]:
         ),
     ],
 )
-def test_slurms_script_asks_for_one_task_for_each_gpu(
-    variables: dict[str, str], launch: Launch, more: set[str], tmp_path: Path
-) -> None:
+def test_slurms_script_asks_for_one_task_for_each_gpu(variables, launch, more, tmp_path):
     command, *words = run_slurm(tmp_path, "-c", "a.yaml", "--out", "runs/with space", **variables)
     assert command == "sbatch"
     at = words.index(str(ROOT / "configs/launch/slurm.sh"))
@@ -289,7 +274,7 @@ def test_slurms_script_asks_for_one_task_for_each_gpu(
     assert ("time" in asked) == ("TIME" in variables)
 
 
-def test_the_pages_commands_for_slurm(tmp_path: Path) -> None:
+def test_the_pages_commands_for_slurm(tmp_path):
     run_slurm(tmp_path)  # makes the stand-ins
     page = (ROOT / "configs/launch/README.md").read_text()
     commands = [line for line in page.splitlines() if " configs/launch/slurm.sh -c" in f" {line}"]
@@ -304,7 +289,7 @@ def test_the_pages_commands_for_slurm(tmp_path: Path) -> None:
     assert {"--time=24:00:00", "--partition=gpu", "--account=me"} <= {*asked[1]}
 
 
-def test_slurms_script_within_a_job(tmp_path: Path) -> None:
+def test_slurms_script_within_a_job(tmp_path):
     """`srun` gets the command with all arguments."""
     words = ("-c", "a.yaml", "--out", "runs/with space")
     started = run_slurm(tmp_path, *words, SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK="3")
@@ -313,7 +298,7 @@ def test_slurms_script_within_a_job(tmp_path: Path) -> None:
     assert command == ["ssl-faces", "fit", "--ckpt_path", "last", *words]
 
 
-def test_the_pages_commands_for_a_cpu(tmp_path: Path) -> None:
+def test_the_pages_commands_for_a_cpu(tmp_path):
     """A stand-in for torchrun prints what it gets, and `fit` takes it."""
     page = (ROOT / "configs/launch/README.md").read_text()
     commands = [line for line in page.splitlines() if "torchrun" in line and "runs/simclr" in line]
@@ -329,7 +314,7 @@ def test_the_pages_commands_for_a_cpu(tmp_path: Path) -> None:
 DOCKERFILE = (ROOT / "configs/launch/Dockerfile").read_text()
 
 
-def test_the_containers_command_is_the_pages() -> None:
+def test_the_containers_command_is_the_pages():
     (extras,) = re.findall(r'pip install --no-cache-dir "\.\[(.+)\]"', DOCKERFILE)
     page = (ROOT / "configs/launch/README.md").read_text()
     assert f'pip install ".[{extras}]"' in page
@@ -340,7 +325,7 @@ def test_the_containers_command_is_the_pages() -> None:
     assert entry in known["scripts"]
 
 
-def by_stand_in(starter: str, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def by_stand_in(starter, command, folder):
     """A command on a machine without a GPU, whose launcher only prints its arguments."""
     stand_in = folder / starter
     stand_in.write_text('#!/bin/sh\necho "$@"\n')
@@ -355,7 +340,7 @@ def by_stand_in(starter: str, command: list[str], folder: Path) -> subprocess.Co
 @pytest.mark.parametrize(
     ("script", "starter"), [("torchrun.sh", "torchrun"), ("fabric.sh", "fabric")]
 )
-def test_scripts_on_a_machine_without_a_gpu(script: str, starter: str, tmp_path: Path) -> None:
+def test_scripts_on_a_machine_without_a_gpu(script, starter, tmp_path):
     """They start one process on the CPU and print that."""
     command = ["sh", str(ROOT / "configs/launch" / script), "-c", "mine.yaml"]
     done = by_stand_in(starter, command, tmp_path)

@@ -1,10 +1,6 @@
 """Rendered clips beside the sets of a folder: the config, and a run that is stopped and resumed."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,16 +8,13 @@ import yaml
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.pairs.pairing import PairBatch
 from tests.support.fits import ROOT, run, settings
 from tests.support.noise_sets import lfw, utkface
 
 CONFIG = ROOT / "configs/data/mixed.yaml"
 
 
-def test_a_mixed_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mixed_run(tmp_path, monkeypatch, capsys):
     """Its printed shares, its card, and that a resumed run equals an uninterrupted one."""
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -34,7 +27,7 @@ def test_a_mixed_run(
     few = tmp_path / "few.yaml"
     few.write_text(yaml.safe_dump(config))
 
-    def train(name: str, *more: str) -> int:
+    def train(name, *more):
         guided = ["--data.neutral_faces", "true", "--model.neutral_weight", "2"]
         given = ["-c", str(few), "--trainer.max_steps", "4", *guided, *more]
         return run(*settings("motion", folder, tmp_path / name, *given))
@@ -54,7 +47,7 @@ def test_a_mixed_run(
 
     step = FaceCycleMotion.training_step
 
-    def stops(self: FaceCycleMotion, batch: PairBatch, index: int) -> Any:
+    def stops(self, batch, index):
         if self.trainer.global_step == 2:
             raise InputError("stopped")
         return step(self, batch, index)

@@ -1,11 +1,7 @@
 """The online probe in runs: its results, and that it does not change training."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +10,6 @@ from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.fits import assert_close, completed, fit, step_of, weights
-from tests.support.types import Capsys
 
 COUNT, PEOPLE, KEPT = 700, 70, 110
 CLASSES = "ssl_faces.rendered.RenderedFaces"
@@ -22,11 +17,11 @@ NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std", "lidar
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("online")
 
 
-def twins(cache: Path, out: Path, *more: str) -> list[str]:
+def twins(cache, out, *more):
     """A run of `Twins` on rendered faces, eight steps, a probe every three."""
     arguments = {"count": COUNT, "people": PEOPLE, "size": 32}
     sets = json.dumps([{"class_path": CLASSES, "init_args": arguments}])
@@ -41,12 +36,12 @@ def twins(cache: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def card(run: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((run / "encoder/card.json").read_text())
+def card(run):
+    result = json.loads((run / "encoder/card.json").read_text())
     return result
 
 
-def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
+def logged(run, version=0):
     """The online metrics in the CSV log, by step."""
     with (run / f"csv/version_{version}/metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -59,12 +54,12 @@ def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def probed(cache: Path) -> Path:
+def probed(cache):
     fit(*twins(cache, cache / "probed"))
     return cache / "probed"
 
 
-def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
+def test_figures_go_to_the_log_and_the_card(probed):
     result = logged(probed)
     assert sorted(result) == [3, 6, 8]
     for figures in result.values():
@@ -82,7 +77,7 @@ def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
     assert about["loss"].keys() == {"loss"}
 
 
-def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
+def test_they_are_of_the_encoder_that_was_saved(probed):
     """The metrics again, from the saved encoder and the set's images."""
     from ssl_faces.callbacks.collapse import CollapseWatch, lidar
     from ssl_faces.callbacks.online_probe import LIDAR_VIEWS, figures_of, lidar_views
@@ -101,7 +96,7 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
     assert result == pytest.approx({f"online/{k}/expression": v for k, v in expected.items()}, 1e-3)
 
 
-def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_path: Path) -> None:
+def test_weights_are_those_of_a_run_without_it(probed, cache, tmp_path):
     """The same images held out, without a probe."""
     fit(*twins(cache, tmp_path, "--probe_every", "0", "--trainer.log_every_n_steps", "4"))
     assert_close(weights(tmp_path), weights(probed), atol=0)
@@ -110,7 +105,7 @@ def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_pa
     assert logged(tmp_path) == {}
 
 
-def test_a_resumed_run_continues_with_it(probed: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_it(probed, cache, tmp_path):
     fit(*twins(cache, tmp_path, "--trainer.max_steps", "4", "--checkpoint_every", "4"))
     fit(*twins(cache, tmp_path, "--ckpt_path", "last"))
     assert_close(weights(tmp_path), weights(probed), atol=0)
@@ -120,7 +115,7 @@ def test_a_resumed_run_continues_with_it(probed: Path, cache: Path, tmp_path: Pa
     assert card(tmp_path)["online"]["figures"] == card(probed)["online"]["figures"]
 
 
-def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path: Path) -> None:
+def test_of_two_processes_the_first_probes_and_both_go_on(cache, tmp_path):
     more = ("--trainer.max_steps", "4", "--trainer.devices", "2")
     done = completed(tmp_path / "printed", *twins(cache, tmp_path, *more))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -129,7 +124,7 @@ def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path:
     assert step_of(tmp_path) == 4
 
 
-def test_one_warning_about_collapse(cache: Path, tmp_path: Path, capfd: Capsys) -> None:
+def test_one_warning_about_collapse(cache, tmp_path, capfd):
     words = twins(cache, tmp_path, "--trainer.max_steps", "6", "--probe_every", "2")
     fit(*words, "--model.init_args.learning_rate", "1e-9", "--model.init_args.constant", "true")
     message = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
@@ -141,7 +136,7 @@ def test_one_warning_about_collapse(cache: Path, tmp_path: Path, capfd: Capsys) 
     assert logged(tmp_path)[6]["online/std/expression"] == pytest.approx(0, abs=1e-4)
 
 
-def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: Capsys) -> None:
+def test_faces_without_labels(faces, cache, tmp_path, capfd):
     """No probe, and one line about it; collapse is checked on training images."""
     words = twins(cache, tmp_path)
     at = words.index("--data.sets")
@@ -159,7 +154,7 @@ def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: C
     assert card(tmp_path)["left_out"] == "nothing"
 
 
-def test_how_many_are_kept_back_follows_from_the_probe(cache: Path, tmp_path: Path) -> None:
+def test_how_many_are_kept_back_follows_from_the_probe(cache, tmp_path):
     for every, wanted in ((0, "online_pictures: 0"), (3, "online_pictures: 2500")):
         words = twins(cache, tmp_path / str(every), "--probe_every", str(every))
         at = words.index("--data.online_pictures")
@@ -167,12 +162,12 @@ def test_how_many_are_kept_back_follows_from_the_probe(cache: Path, tmp_path: Pa
         assert wanted in (tmp_path / str(every) / "config.yaml").read_text()
 
 
-def test_steps_that_count_twice() -> None:
+def test_steps_that_count_twice():
     """With alternating optimisers the number of steps may never be a multiple."""
     from types import SimpleNamespace
 
     probe, seen = OnlineProbe(5), []
-    probe._probe = lambda trainer, module: seen.append(trainer.global_step)  # type: ignore
+    probe._probe = lambda trainer, module: seen.append(trainer.global_step)
     for step in range(2, 22, 2):
-        probe.on_train_batch_end(SimpleNamespace(global_step=step), None, None, None, 0)  # type: ignore
+        probe.on_train_batch_end(SimpleNamespace(global_step=step), None, None, None, 0)
     assert seen == [6, 10, 16, 20]

@@ -1,16 +1,9 @@
 """Out of memory gives one sentence that says what to lower; no file is half-written."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main as probe
 from ssl_faces.cli import main
@@ -19,30 +12,29 @@ from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.fits import settings, step_of
-from tests.support.types import Capsys, Patch
 
 
-def on_the_cpu() -> NoReturn:
+def on_the_cpu():
     torch.empty(1 << 48)  # a petabyte: the allocator's own error
     raise AssertionError
 
 
-def in_numpy() -> NoReturn:
+def in_numpy():
     np.empty(1 << 50)
     raise AssertionError
 
 
-def on_a_gpu() -> NoReturn:
+def on_a_gpu():
     raise torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
     )
 
 
-def in_cublas() -> NoReturn:
+def in_cublas():
     raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
-def in_another_process() -> NoReturn:
+def in_another_process():
     raise torch.multiprocessing.ProcessRaisedException(
         "-- Process 1 terminated with the following error:\nTraceback …\n"
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.",
@@ -61,7 +53,7 @@ def in_another_process() -> NoReturn:
         (in_another_process, "out of memory on the GPU (20.00 MiB wanted)"),
     ],
 )
-def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], message: str) -> None:
+def test_what_ran_out_of_memory(run_out, message):
     with pytest.raises(Exception, match=r"(?i)alloc") as caught:
         run_out()
     assert out_of_memory(caught.value) == message
@@ -73,17 +65,15 @@ def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], message: str) -
 @pytest.mark.parametrize(
     "error", [RuntimeError("shape mismatch"), InputError("out of memory"), ValueError("CUDA")]
 )
-def test_what_did_not(error: Exception) -> None:
+def test_what_did_not(error):
     assert out_of_memory(error) is None
 
 
 @pytest.mark.parametrize("run_out", [on_the_cpu, on_a_gpu])
-def test_a_run_out_of_memory(
-    run_out: Callable[[], NoReturn], faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_a_run_out_of_memory(run_out, faces, tmp_path, monkeypatch, capsys):
     plain = FaceCycleMotion.training_step
 
-    def step(self: FaceCycleMotion, batch: dict[str, Any], index: int) -> Tensor:
+    def step(self, batch, index):
         if index == 2:
             run_out()
         return plain(self, batch, index)
@@ -102,7 +92,7 @@ def test_a_run_out_of_memory(
     assert hidden == []
 
 
-def test_bad_input_of_another_process() -> None:
+def test_bad_input_of_another_process():
     name = f"{InputError.__module__}.InputError"
     text = f"-- Process 0 …\nTraceback …\n{name}: data.size: 48; set it to 32"
     error = torch.multiprocessing.ProcessRaisedException(text, 0, 1)
@@ -110,7 +100,7 @@ def test_bad_input_of_another_process() -> None:
     assert bad_input(RuntimeError(text)) is None
 
 
-def test_probes_out_of_memory(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
+def test_probes_out_of_memory(tmp_path, monkeypatch, capsys):
     for part in ("train", "test"):
         for i in range(8):
             path = tmp_path / part / f"class{i % 2}" / f"{i}.png"

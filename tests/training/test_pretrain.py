@@ -1,12 +1,8 @@
 """Pretraining from Python: in one call, with a plain Trainer, on folders and other data."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -26,20 +22,19 @@ from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.fits import ROOT, SIZE
 from tests.support.twins import Twins
-from tests.support.types import Patch
 
 MODEL = {"encoder.name": "resnet18", "encoder.width": 0.0625, "encoder": {"input_size": SIZE}}
 TRAINER = {"accelerator": "cpu", "precision": "32-true", "log_every_n_steps": 1}
 DATA = {"size": SIZE, "batch_size": 8}
 
 
-def settings(cache: Path) -> dict[str, Any]:
+def settings(cache):
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     data = {**DATA, "cache": cache, "augmentation": {"crop_scale": [0.5, 1.0]}}
     return {"model": MODEL, "data": data, "trainer": {**TRAINER, **quiet}, "panels_every": 0}
 
 
-def test_methods_lists_the_classes_by_name() -> None:
+def test_methods_lists_the_classes_by_name():
     listed = methods()
     assert listed["simclr"] is SimCLR
     assert list(listed) == sorted(listed)
@@ -50,7 +45,7 @@ def test_methods_lists_the_classes_by_name() -> None:
     assert configs == {name for name, kind in listed.items() if "ssl_faces" in kind.__module__}
 
 
-def test_by_name_and_by_class_the_run_is_one(faces: Path, tmp_path: Path) -> None:
+def test_by_name_and_by_class_the_run_is_one(faces, tmp_path):
     by_name, by_class = (
         pretrain(method, faces, out=tmp_path / name, steps=3, seed=5, **settings(tmp_path / "c"))
         for method, name in (("simclr", "a"), (SimCLR, "b"))
@@ -92,9 +87,7 @@ class OfANotebook(Twins):
 
 
 @pytest.mark.parametrize("kind", [Twins, OfANotebook])
-def test_a_class_of_ones_own_has_the_defaults_of_fit(
-    kind: type[Twins], faces: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_class_of_ones_own_has_the_defaults_of_fit(kind, faces, tmp_path, monkeypatch):
     if kind is OfANotebook:
         monkeypatch.setattr(kind, "__module__", "__main__")
         monkeypatch.setattr(sys.modules["__main__"], kind.__name__, kind, raising=False)
@@ -118,9 +111,7 @@ def test_a_class_of_ones_own_has_the_defaults_of_fit(
         ({"everything": 1}, "everything"),
     ],
 )
-def test_bad_arguments_are_one_sentence(
-    change: dict[str, Any], message: str, faces: Path, tmp_path: Path
-) -> None:
+def test_bad_arguments_are_one_sentence(change, message, faces, tmp_path):
     arguments = {"method": "simclr", "faces": faces, "out": tmp_path / "run", **change}
     with pytest.raises(InputError, match=message) as error:
         pretrain(**arguments)
@@ -128,7 +119,7 @@ def test_bad_arguments_are_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-def test_missing_extras_are_one_sentence(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_missing_extras_are_one_sentence(tmp_path, monkeypatch):
     for package, call, extra in (
         ("datasets", lambda: pretrain("simclr", object(), out=tmp_path / "run"), "hub"),
         ("plotly.express", lambda: plot_training(tmp_path), "dashboard"),
@@ -138,9 +129,7 @@ def test_missing_extras_are_one_sentence(tmp_path: Path, monkeypatch: Patch) -> 
             call()
 
 
-def test_a_plain_trainer_with_the_data_of_a_folder(
-    faces: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_plain_trainer_with_the_data_of_a_folder(faces, tmp_path, monkeypatch):
     from pytorch_lightning import Trainer
 
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
@@ -161,7 +150,7 @@ def test_a_plain_trainer_with_the_data_of_a_folder(
     assert encoder.card["data"][0]["pictures"] == 24
 
 
-def test_a_data_set_of_hugging_face_is_trained_on(tmp_path: Path) -> None:
+def test_a_data_set_of_hugging_face_is_trained_on(tmp_path):
     datasets = pytest.importorskip("datasets")
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (16, 40, 40, 3), generator=draw, dtype=torch.uint8).numpy()

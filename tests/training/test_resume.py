@@ -1,10 +1,7 @@
 """A killed and resumed run has the weights of an uninterrupted one."""
 
-from __future__ import annotations
-
 import signal
 import time
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -12,7 +9,7 @@ from safetensors.torch import load_file
 from tests.support.fits import BATCHES, assert_same_weights, fit, settings, start, step_of
 
 
-def kill_after_first_checkpoint(arguments: list[str], run: Path) -> int:
+def kill_after_first_checkpoint(arguments, run):
     """Start a run, `kill -9` it once it has saved a checkpoint; the checkpoint's step."""
     process = start(run.with_name("printed"), *arguments)
     saved = run / "checkpoints/last.ckpt"
@@ -25,7 +22,7 @@ def kill_after_first_checkpoint(arguments: list[str], run: Path) -> int:
     return step_of(run)
 
 
-def test_stage_1_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
+def test_stage_1_killed_and_resumed(faces, motion_run, tmp_path):
     """Within an epoch, and with other workers than before."""
     run = tmp_path / "run"
     longer = settings("motion", faces, run, "--checkpoint_every", "5")
@@ -34,7 +31,7 @@ def test_stage_1_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Pat
     assert_same_weights(motion_run, run)
 
 
-def test_stage_2_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
+def test_stage_2_killed_and_resumed(faces, motion_run, tmp_path):
     stage1 = ("--model.init_args.motion_checkpoint", str(motion_run / "checkpoints/last.ckpt"))
     whole, run = tmp_path / "whole", tmp_path / "run"
     fit(*settings("identity", faces, whole, *stage1))
@@ -44,8 +41,8 @@ def test_stage_2_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Pat
     assert_same_weights(whole, run)
 
 
-def test_a_finished_run_that_is_given_more_steps(faces: Path, tmp_path: Path) -> None:
-    def run(out: Path, until: int, *more: str) -> None:
+def test_a_finished_run_that_is_given_more_steps(faces, tmp_path):
+    def run(out, until, *more):
         arguments = settings("motion", faces, out, *more)
         arguments[arguments.index("--trainer.max_steps") + 1] = str(until)
         # Rates by epoch: a cosine's depend on how many steps are planned.
@@ -59,7 +56,7 @@ def test_a_finished_run_that_is_given_more_steps(faces: Path, tmp_path: Path) ->
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_run_depends_on_its_seed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
+def test_a_run_depends_on_its_seed(faces, motion_run, tmp_path):
     fit(*settings("motion", faces, tmp_path / "again"))
     assert_same_weights(motion_run, tmp_path / "again")
     fit(*settings("motion", faces, tmp_path / "other", "--data.seed", "1"))

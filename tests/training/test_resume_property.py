@@ -1,13 +1,9 @@
 """A run that is repeatedly killed or stopped equals an uninterrupted one."""
 
-from __future__ import annotations
-
 import functools
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -15,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import nn
 
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.stop_signals import StopSignals
@@ -39,13 +35,13 @@ class Tiny(pl.LightningModule):
         stop_at: the step in which it gets SIGTERM.
     """
 
-    def __init__(self, interval: str, stop_at: int | None = None) -> None:
+    def __init__(self, interval, stop_at=None):
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Linear(3, 2)
         self.interval, self.stop_at = interval, stop_at
 
-    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch, batch_idx):
         if self.global_step + 1 == self.stop_at:
             signal.raise_signal(signal.SIGTERM)
         a, b = (self.layer(batch["pairs"][:, i].mean((-2, -1))) for i in (0, 1))
@@ -53,7 +49,7 @@ class Tiny(pl.LightningModule):
         self.log("loss", loss)
         return loss
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), 0.1)
         # This makes Lightning open the loader before it restores the progress.
         steps = int(self.trainer.estimated_stepping_batches)
@@ -62,7 +58,7 @@ class Tiny(pl.LightningModule):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
+def _one_thread():
     quiet()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -71,11 +67,11 @@ def _one_thread() -> Iterator[None]:
 
 
 @functools.cache
-def cache() -> Path:
+def cache():
     return Path(tempfile.mkdtemp())
 
 
-def data() -> FaceData:
+def data():
     faces = RenderedFaces(PAIRS * MOST, PAIRS * MOST, "all", size=16)
     return FaceData(
         sets=[faces], batch_size=PAIRS, size=16, positives="picture", leave_out_tests=False,
@@ -84,17 +80,17 @@ def data() -> FaceData:
 
 
 def train(
-    out: Path,
-    end: tuple[str, int],
-    every: int = 99,
-    batches: int = MOST,
-    accumulate: int = 1,
-    interval: str = "step",
-    kill: int | None = None,
-    stop: int | None = None,
-    resume_from: str = "last.ckpt",
-    more: tuple[pl.Callback, ...] = (),
-) -> None:
+    out,
+    end,
+    every=99,
+    batches=MOST,
+    accumulate=1,
+    interval="step",
+    kill=None,
+    stop=None,
+    resume_from="last.ckpt",
+    more=(),
+):
     """Train until `end`, from the last checkpoint in `out` if any, as `fit` does."""
     signals = StopSignals()
     trainer = pl.Trainer(
@@ -111,20 +107,20 @@ def train(
         enable_model_summary=False,
     )
     module = Tiny(interval, stop)
-    module.on_train_batch_end = kill_at(kill).__get__(module)  # type: ignore[method-assign]
+    module.on_train_batch_end = kill_at(kill).__get__(module)
     path = out / resume_from
     trainer.fit(
         module, datamodule=data(), ckpt_path=str(path) if path.exists() else None, weights_only=True
     )
 
 
-def step_of(out: Path) -> int:
+def step_of(out):
     path = out / "last.ckpt"
     return int(load_checkpoint(path)["global_step"]) if path.exists() else 0
 
 
 @functools.cache
-def uninterrupted(*settings: Any) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
+def uninterrupted(*settings):
     end, batches, accumulate, interval = settings
     with tempfile.TemporaryDirectory() as folder:
         train(Path(folder), end, batches=batches, accumulate=accumulate, interval=interval)
@@ -153,21 +149,15 @@ ENDS = st.one_of(
 @example(1, ("max_epochs", 5), 1, 1, "step", [1, 1, 1], True)
 @example(2, ("max_steps", 8), 2, 1, "step", [2, 2], True)
 def test_killed_or_stopped_runs_equal_an_uninterrupted_one(
-    batches: int,
-    end: tuple[str, int],
-    every: int,
-    accumulate: int,
-    interval: str,
-    kills: list[int],
-    signalled: bool,
-) -> None:
+    batches, end, every, accumulate, interval, kills, signalled
+):
     expected, logged = uninterrupted(end, batches, accumulate, interval)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
 
-        def run(at: int | None) -> None:
+        def run(at):
             how = {"stop" if signalled else "kill": at}
-            train(out, end, every, batches, accumulate, interval, **how)  # type: ignore[arg-type]
+            train(out, end, every, batches, accumulate, interval, **how)
 
         until_finished(kills, lambda: step_of(out), run)
         assert_same(load_checkpoint(out / "last.ckpt"), expected)
@@ -175,10 +165,10 @@ def test_killed_or_stopped_runs_equal_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("end", [("max_steps", 12), ("max_epochs", 4)])
-def test_lightnings_own_checkpoint_of_an_epochs_end(end: tuple[str, int], tmp_path: Path) -> None:
+def test_lightnings_own_checkpoint_of_an_epochs_end(end, tmp_path):
     expected, logged = uninterrupted(end, 3, 1, "step")
 
-    def run(kill: int | None) -> None:
+    def run(kill):
         own = ModelCheckpoint(tmp_path, "epoch", save_on_train_epoch_end=True)
         train(tmp_path, end, batches=3, kill=kill, resume_from="epoch.ckpt", more=(own,))
 

@@ -1,13 +1,9 @@
 """Changed settings of a resumed run are applied and recorded, or refused by name."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -21,14 +17,12 @@ from ssl_faces.training.logged import read_logged
 from ssl_faces.training.resume import Resumed, read_resumed
 from tests.support.fits import checkpoint, fit, refused, settings, step_of, twins
 from tests.support.refusals import message_of
-from tests.support.types import Capsys
 
-Command = Callable[..., list[str]]
 LAST = ("--ckpt_path", "last")
 
 
 @pytest.fixture(scope="module")
-def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
+def simclr(faces, tmp_path_factory):
     """Arguments of a run of SimCLR, which are those of the motion run but for the method."""
     folder = tmp_path_factory.mktemp("simclr")
     config = folder / "simclr.yaml"
@@ -38,7 +32,7 @@ def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
         "    optimizer: {warmup_steps: 2}\n"
     )
 
-    def arguments(out: Path, *more: str) -> list[str]:
+    def arguments(out, *more):
         usual = settings("motion", faces, out)[3:]
         at = usual.index("--model.init_args.input_size")
         usual = [*usual[:at], "--out", str(out), "--trainer.log_every_n_steps", "1"]
@@ -48,7 +42,7 @@ def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 
 @pytest.fixture(scope="module")
-def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(simclr, tmp_path_factory):
     """A finished run of six steps."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     fit(*simclr(out, "--trainer.max_steps", "6"))
@@ -56,19 +50,17 @@ def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(whole: Path, tmp_path: Path) -> Path:
+def copied(whole, tmp_path):
     """A finished run to resume."""
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def config(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
+def config(run):
+    loaded = yaml.safe_load((run / "config.yaml").read_text())
     return loaded
 
 
-def test_new_rates_and_decay_act_and_are_recorded(
-    simclr: Command, copied: Path, capsys: Capsys
-) -> None:
+def test_new_rates_and_decay_act_and_are_recorded(simclr, copied, capsys):
     optimizer = "--model.init_args.optimizer"
     more = (f"{optimizer}.peak_learning_rate", "0.05", f"{optimizer}.weight_decay", "0.5")
     fit(*simclr(copied, "--trainer.max_steps", "12", *LAST, *more))
@@ -115,7 +107,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
         ("model.init_args.optimizer.weight_decay", 0.5, "no steps are left at step 6"),
     ],
 )
-def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, whole: Path) -> None:
+def test_changes_that_are_refused_by_name(key, value, message, whole):
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     given = config(whole)
     assert resumed.check(given, SimCLR) is None
@@ -127,7 +119,7 @@ def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, wh
     assert message in message_of(resumed.check, given, SimCLR)
 
 
-def test_settings_that_older_checkpoints_lack(whole: Path) -> None:
+def test_settings_that_older_checkpoints_lack(whole):
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     assert resumed.settings is not None
     for name in ("candidates", "epoch_of"):
@@ -136,9 +128,7 @@ def test_settings_that_older_checkpoints_lack(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])
-def test_a_refused_run_and_its_record_are_unchanged(
-    path: str, simclr: Command, whole: Path, capsys: Capsys
-) -> None:
+def test_a_refused_run_and_its_record_are_unchanged(path, simclr, whole, capsys):
     before = (whole / "config.yaml").read_bytes()
     resume = ("--ckpt_path", path if path == "last" else str(whole / path))
     more = ("--trainer.max_steps", "8", "--model.init_args.temperature", "0.5")
@@ -150,8 +140,8 @@ def test_a_refused_run_and_its_record_are_unchanged(
 
 
 def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
-    simclr: Command, whole: Path, copied: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+    simclr, whole, copied, tmp_path, capsys
+):
     path = ("--ckpt_path", str(copied / "checkpoints/last.ckpt"))
     fit(*simclr(copied, "--trainer.max_steps", "8", *path))
     assert step_of(copied) == 8
@@ -166,16 +156,16 @@ def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
     assert step_of(new) == 2
 
 
-def test_more_steps_stretch_a_cosine_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
-    def planned(steps: int, state: dict[str, Any] | None = None) -> Any:
-        module: Any = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
+def test_more_steps_stretch_a_cosine_without_warnings(recwarn):
+    def planned(steps, state=None):
+        module = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        schedule: Any = cosine_by_step(module, optimizer, 2)["scheduler"]
+        schedule = cosine_by_step(module, optimizer, 2)["scheduler"]
         if state is not None:
             schedule.load_state_dict(state)
         return schedule
 
-    def rates(schedule: Any, steps: int) -> list[float]:
+    def rates(schedule, steps):
         result = []
         for _ in range(steps):
             result.append(schedule.optimizer.param_groups[0]["lr"])
@@ -197,12 +187,12 @@ def test_more_steps_stretch_a_cosine_without_warnings(recwarn: pytest.WarningsRe
 
 
 class Line(pl.LightningModule):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.near, self.far = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
 
 
-def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None) -> Any:
+def adam_at(steps, rates, decay, state=None):
     """Adam with rates by epoch after `steps` epochs, optionally from a checkpoint's state."""
     module = Line()
     result = adam(module, (decay, 0.999), rates, None, 0, {"far": 0.5})
@@ -216,11 +206,11 @@ def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None
     return optimizer, schedule
 
 
-def test_rates_by_epoch_follow_the_settings_of_a_resumed_run() -> None:
+def test_rates_by_epoch_follow_the_settings_of_a_resumed_run():
     first = {0: 1e-3, 2: 1e-4}
     begun = [one.state_dict() for one in adam_at(2, first, 0.5)]
 
-    def groups(rates: dict[int, float], beta: float, steps: int = 0) -> list[tuple[float, ...]]:
+    def groups(rates, beta, steps=0):
         optimizer, _ = adam_at(steps, rates, beta, begun)
         return [(group["lr"], group["betas"][0]) for group in optimizer.param_groups]
 
@@ -231,7 +221,7 @@ def test_rates_by_epoch_follow_the_settings_of_a_resumed_run() -> None:
     assert groups(first, 0.5, 50) == [(5e-5, 0.5), (1e-4, 0.5)]
 
 
-def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None:
+def test_files_of_frozen_weights_may_move_but_not_change(tmp_path):
     """A moved file is another argument, so its weights are compared."""
     given = {"trainer": {"max_steps": 9, "max_epochs": None}}
     before, now = (
@@ -240,20 +230,20 @@ def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": {"trunk.a": torch.ones(2), "head": torch.ones(1)}}, path)
 
-    def resumed(trunk: torch.Tensor) -> None:
+    def resumed(trunk):
         one = Resumed(path, 3, 0, before, [])
         assert one.check(now, FaceCycleMotion) is None
         state = {"trunk.a": trunk, "head": torch.zeros(1)}
         one.check_weights(
             SimpleNamespace(by_content=FaceCycleMotion.by_content, state_dict=lambda: state)
-        )  # type: ignore[arg-type]
+        )
 
     resumed(torch.ones(2))
     text = message_of(resumed, torch.zeros(2))
     assert "trunk_weights new (was old): it holds other weights" in text
 
 
-def test_a_checkpoint_without_settings(copied: Path) -> None:
+def test_a_checkpoint_without_settings(copied):
     path = copied / "checkpoints/last.ckpt"
     content = checkpoint(copied)
     del content["config"]
@@ -261,7 +251,7 @@ def test_a_checkpoint_without_settings(copied: Path) -> None:
     assert f"{path}: has no settings of a run" in message_of(read_resumed, path, SimCLR)
 
 
-def test_a_line_about_a_missing_checkpoint(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_line_about_a_missing_checkpoint(faces, tmp_path, capsys):
     fit(*twins(faces, tmp_path / "my_run", "--trainer.max_steps", "1", *LAST))
     message = capsys.readouterr().out
     assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in message

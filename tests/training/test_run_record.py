@@ -1,12 +1,9 @@
 """`run.json` of a run's folder, and the list of runs."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 from ssl_faces.cli import main
 from ssl_faces.common import run_record
@@ -14,10 +11,9 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import RunRecord, git_state, read_run, state_of
 from ssl_faces.plan.runs import as_text, find_runs
 from tests.support.records import ONE
-from tests.support.types import Capsys, Patch
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder, *words):
     who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     done = subprocess.run(
         ["git", "-C", str(folder), *who, *words], capture_output=True, text=True, check=True
@@ -25,7 +21,7 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_codes_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_codes_commit_and_what_differs_from_it(tmp_path, monkeypatch):
     code = tmp_path / "ssl_faces" / "run_record.py"
     code.parent.mkdir()
     code.write_text("one\n")
@@ -43,18 +39,15 @@ def test_the_codes_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: 
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/x").write_text("no code")
     state, _ = git_state()
-    assert state is not None
     assert not state["dirty"]
     code.write_text("two\n")
     state, patch = git_state()
-    assert state is not None
     assert (state["commit"], state["dirty"]) == (commit, True)
     assert b"-one\n+two\n" in patch
 
     with RunRecord(["ssl-faces", "fit"]) as record:
         record.begin(tmp_path / "run")
     about = read_run(tmp_path / "run")
-    assert about is not None
     kept = tmp_path / "run" / about["sessions"][0]["uncommitted"]
     # It makes the code of the run from its commit.
     git(tmp_path, "checkout", "-q", "--", ".")
@@ -62,8 +55,8 @@ def test_the_codes_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: 
     assert code.read_text() == "two\n"
 
 
-def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
-    def session(error: BaseException | None) -> str | None:
+def test_how_sessions_end(tmp_path, monkeypatch):
+    def session(error):
         with (
             suppress(InputError, KeyboardInterrupt),
             RunRecord(["ssl-faces", "fit", "--out", "x"]) as record,
@@ -78,7 +71,6 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
     assert session(InputError("no faces;\ngive some")) == "failed"
     assert session(KeyboardInterrupt()) == "stopped"
     about = read_run(tmp_path)
-    assert about is not None
     assert [s["state"] for s in about["sessions"]] == ["finished", "failed", "stopped"]
     assert about["sessions"][1]["said"] == "no faces; give some"
     assert about["seed"] == 5
@@ -87,7 +79,6 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(run_record, "package_versions", lambda: versions)
     assert session(None) == "finished"
     about = read_run(tmp_path)
-    assert about is not None
     assert about["sessions"][3]["packages"] == {"torch": "0.1"}
     assert about["packages"]["torch"] != "0.1"
     # A killed run: its lock is free.
@@ -98,7 +89,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
     assert state_of(tmp_path) is None
 
 
-def test_the_list_of_runs(tmp_path: Path, capsys: Capsys) -> None:
+def test_the_list_of_runs(tmp_path, capsys):
     run = tmp_path / "some" / "run"
     with RunRecord(["ssl-faces", "fit"]) as record:
         record.begin(run, method="ssl_faces.methods.simclr.SimCLR")

@@ -1,8 +1,5 @@
 """Settings of the trainer work, or are refused in one sentence before anything is written."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,18 +9,17 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from ssl_faces.training.trainer_settings import check_trainer
 from tests.support.fits import fit, refused, twins
 from tests.support.refusals import message_of
-from tests.support.types import Capsys, Patch
 
 
 class Settings(SimpleNamespace):
     """A trainer's, of which the others have no value."""
 
-    def __init__(self, **given: object) -> None:
+    def __init__(self, **given):
         usual = {"accelerator": "auto", "devices": "auto", "precision": None}
         lengths = {"max_steps": 20, "max_epochs": None, "max_time": None}
         super().__init__(**{**usual, **lengths, **given})
 
-    def get(self, name: str) -> object:
+    def get(self, name):
         return getattr(self, name, None)
 
 
@@ -57,7 +53,7 @@ class Settings(SimpleNamespace):
     ],
     ids=str,
 )
-def test_refused(given: dict[str, object], message: str, monkeypatch: Patch) -> None:
+def test_refused(given, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     text = message_of(check_trainer, Settings(**given))
     name, value = next(iter(given.items()))
@@ -79,13 +75,11 @@ def test_refused(given: dict[str, object], message: str, monkeypatch: Patch) -> 
     ],
     ids=str,
 )
-def test_taken(given: dict[str, object]) -> None:
+def test_taken(given):
     check_trainer(Settings(**given))
 
 
-def test_nothing_is_written_where_they_are_refused(
-    faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_nothing_is_written_where_they_are_refused(faces, tmp_path, capsys):
     out = tmp_path / "run"
     refused(capsys, *twins(faces, out, "--trainer.overfit_batches", "2"))
     assert not out.exists()
@@ -106,14 +100,12 @@ def test_nothing_is_written_where_they_are_refused(
     ],
     ids=["the trainer", "its data", "its callbacks"],
 )
-def test_errors_of_lightning_are_one_sentence(
-    more: tuple[str, ...], message: str, faces: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_errors_of_lightning_are_one_sentence(more, message, faces, tmp_path, capsys):
     assert message in refused(capsys, *twins(faces, tmp_path / "run", *more))
     assert not (tmp_path / "run/encoder").exists()
 
 
-def test_a_run_without_logs(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_run_without_logs(faces, tmp_path, capsys):
     """And the summary of its networks has no wrong FLOPs."""
     summary = ("--trainer.enable_model_summary", "true")
     fit(*twins(faces, tmp_path, "--trainer.logger", "false", "--trainer.max_steps", "1", *summary))

@@ -1,9 +1,6 @@
 """Both stages trained on rendered faces, then scored against the truth: commands and files."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +13,11 @@ from linear_probe.records.record import read_records
 from ssl_faces import load_method
 from ssl_faces.rendered import RenderedClips
 from tests.support.fits import ROOT, fit, settings
-from tests.support.types import Capsys, Patch
 
 CONFIG = ROOT / "configs/data/rendered.yaml"
 
 
-def rendered_runs(folder: Path) -> tuple[Path, Path]:
+def rendered_runs(folder):
     """Runs of a few steps of stage 1 and 2 on a smaller set of the kind that the config names."""
     config = yaml.safe_load(CONFIG.read_text())
     config["data"]["sets"][0]["init_args"] |= {"clips": 8, "people": 8, "frames": 4}
@@ -38,7 +34,7 @@ def rendered_runs(folder: Path) -> tuple[Path, Path]:
     return motion, identity
 
 
-def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person() -> None:
+def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person():
     (entry,) = yaml.safe_load(CONFIG.read_text())["data"]["sets"]
     assert entry["class_path"] == "ssl_faces.rendered.RenderedClips"
     settings_of = entry["init_args"]
@@ -48,7 +44,7 @@ def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person(
     assert len(faces) > 9000
 
 
-def test_the_whole_command(tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
+def test_the_whole_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     motion, identity = rendered_runs(tmp_path)
     card = json.loads((motion / "encoder/card.json").read_text())

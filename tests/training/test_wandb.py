@@ -1,14 +1,9 @@
 """W&B: logged data, and that it never blocks or ends a run or leaks a secret."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +12,6 @@ from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, WandbSettings, 
 from tests.support.fits import completed, fit, twins
 from tests.support.processes import eventually
 from tests.support.twins import kill_wandb
-from tests.support.types import Capsys, Patch
 from tests.support.wandb_server import Server, logged, records_of
 
 SECRET = "5e47e1" * 6 + "beef"  # 40 letters, as W&B's keys have
@@ -25,14 +19,14 @@ QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--prob
 
 
 @pytest.fixture
-def clean(monkeypatch: Patch, tmp_path: Path) -> None:
+def clean(monkeypatch, tmp_path):
     """Without an account of the user and a service of an earlier test."""
     for name in ("NETRC", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-def runs_of(out: Path) -> list[Any]:
+def runs_of(out):
     """W&B's record of the run of each session, in their order."""
     from wandb.proto import wandb_internal_pb2
 
@@ -60,9 +54,7 @@ def runs_of(out: Path) -> list[Any]:
         ({}, "file without entity", ("", "begun")),
     ],
 )
-def test_where_a_run_is_logged(
-    settings: dict[str, str], begun: str, place: tuple[str, str], tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_where_a_run_is_logged(settings, begun, place, tmp_path, monkeypatch):
     for name, value in (("PROJECT", "from_env"), ("ENTITY", "team")):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
         if begun:
@@ -73,9 +65,7 @@ def test_where_a_run_is_logged(
     assert WandbSettings(**settings).place(tmp_path) == place
 
 
-def test_a_resumed_run_is_one_run_of_wandb(
-    clean: None, faces: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_resumed_run_is_one_run_of_wandb(clean, faces, tmp_path, monkeypatch):
     """With its project, group and tags, though the environment has changed; `wandb sync` uploads
     both sessions to it, one after the other."""
     import wandb
@@ -112,18 +102,11 @@ def test_a_resumed_run_is_one_run_of_wandb(
     assert [(v["project"], v["name"]) for v in resumed] == [("faces", identity)] * 2
 
 
-def hold(folder: Path, secret: str) -> list[Path]:
+def hold(folder, secret):
     return [p for p in folder.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
 
 
-def test_all_that_a_run_logs_without_an_account(
-    clean: None,
-    faces: Path,
-    tmp_path: Path,
-    monkeypatch: Patch,
-    caplog: pytest.LogCaptureFixture,
-    capfd: Capsys,
-) -> None:
+def test_all_that_a_run_logs_without_an_account(clean, faces, tmp_path, monkeypatch, caplog, capfd):
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     out = tmp_path / "out"
     fit(*twins(faces, out, *QUICK))
@@ -148,9 +131,7 @@ def test_all_that_a_run_logs_without_an_account(
     assert [p for p in (out / "wandb").iterdir() if p.name.startswith("offline-run-")]
 
 
-def test_no_account_and_no_server(
-    clean: None, faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_no_account_and_no_server(clean, faces, tmp_path, monkeypatch, capsys):
     """With WANDB_MODE=online a run prints a line and is logged offline."""
     monkeypatch.setenv("WANDB_MODE", "online")
     home = tmp_path / "home"
@@ -176,7 +157,7 @@ def test_no_account_and_no_server(
     assert SECRET not in message
 
 
-def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None:
+def test_its_service_is_killed_during_a_run(faces, tmp_path):
     out = tmp_path / "out"
     kill = ("--model.init_args.breaks_wandb_at", "2")
     done = completed(tmp_path / "printed", *twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
@@ -190,9 +171,7 @@ def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def online(
-    clean: None, monkeypatch: Patch, tmp_path: Path
-) -> Iterator[tuple[Server, CarefulWandbLogger]]:
+def online(clean, monkeypatch, tmp_path):
     """A server, and an online logger with short timeouts."""
     server = Server()
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -210,9 +189,7 @@ def online(
 
 @pytest.mark.slow  # W&B waits for half a minute
 @pytest.mark.parametrize("silent", [False, True])
-def test_the_network_is_lost_during_a_run(
-    silent: bool, online: tuple[Server, CarefulWandbLogger], tmp_path: Path
-) -> None:
+def test_the_network_is_lost_during_a_run(silent, online, tmp_path):
     """Nothing raises, and every call returns."""
     server, logger = online
     logger.log_metrics({"loss": 2.0}, 0)
@@ -236,16 +213,14 @@ def test_the_network_is_lost_during_a_run(
     assert hold(tmp_path / "run", SECRET) == []
 
 
-def test_a_service_that_breaks_at_the_start_is_replaced(
-    online: tuple[Server, CarefulWandbLogger], tmp_path: Path, monkeypatch: Patch, capsys: Capsys
-) -> None:
+def test_a_service_that_breaks_at_the_start_is_replaced(online, tmp_path, monkeypatch, capsys):
     """The run is logged offline, by another service."""
     import wandb
 
     _, logger = online
     real = wandb.init
 
-    def broken(**settings: Any) -> Any:
+    def broken(**settings):
         if settings["mode"] != "online":
             return real(**settings)
         run = real(**{**settings, "mode": "offline", "id": "other"})
@@ -264,11 +239,11 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     assert b"loss" in kept.read_bytes()
 
 
-def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: Patch) -> None:
+def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch):
     """W&B exits with the code of its service when it joins it."""
     import wandb
 
-    def joined(code: int) -> None:
+    def joined(code):
         raise SystemExit(-9)
 
     monkeypatch.setattr(wandb, "teardown", joined)

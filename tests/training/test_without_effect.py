@@ -1,11 +1,8 @@
 """Settings of `fit` that change nothing beside others are named."""
 
-from __future__ import annotations
-
 import logging
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +17,7 @@ SIMCLR = ["fit", "-c", str(next(path for path in CONFIGS if path.stem == "simclr
 CONTRAST = ["fit", "-c", str(next(path for path in CONFIGS if path.stem == "facecycle_contrast"))]
 
 
-def whole(path: Path) -> dict[str, Any]:
+def whole(path):
     """The settings of a file, over the defaults."""
     result = yaml.safe_load(path.read_text())
     kind_module, _, name = result["model"]["class_path"].rpartition(".")
@@ -35,7 +32,7 @@ def whole(path: Path) -> dict[str, Any]:
     return {"data": data, "model": model, "probe_every": 1000}
 
 
-def test_no_setting_of_the_configs_is_without_effect() -> None:
+def test_no_setting_of_the_configs_is_without_effect():
     """And every rule is about settings of a method with a config."""
     # Presets of the augmentation are strings in configs.
     augmentation = {f"data.augmentation.{name}": 0 for name in ("jitter_share", "jitter", "hue")}
@@ -73,17 +70,13 @@ def test_no_setting_of_the_configs_is_without_effect() -> None:
         ),
     ],
 )
-def test_fit_names_settings_without_effect(
-    command: list[str], more: list[str], result: dict[str, str]
-) -> None:
+def test_fit_names_settings_without_effect(command, more, result):
     settings = check([*command, *more])
     assert changed_without_effect(settings) == result
     assert result.items() <= without_effect(flat(settings)).items()
 
 
-def test_flip_share_where_nobody_is_known(
-    faces: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_flip_share_where_nobody_is_known(faces, tmp_path, caplog):
     data = FaceData(faces, batch_size=2, size=32, flip_share=0.0, cache=tmp_path)
     with caplog.at_level(logging.WARNING):
         data.setup()

@@ -1,10 +1,7 @@
 """The commands' images are those of the methods' edits; videos keep their times."""
 
-from __future__ import annotations
-
 import csv
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from ssl_faces.apps.translate import _followed
 from ssl_faces.cli import COMMANDS
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP
 from ssl_faces.prepare.sources import Video
-from tests.support.apps import Runs
 from tests.support.commands import refusal, run
 from tests.support.facecycle import SIDE
 from tests.support.images import (
@@ -31,10 +27,9 @@ from tests.support.images import (
     write_gif,
     write_video,
 )
-from tests.support.types import Capsys, Patch
 
 
-def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
+def resized(images, mode):
     return torch.nn.functional.interpolate(
         images, (SIDE, SIDE), mode=mode, antialias=mode == "bilinear"
     )
@@ -49,9 +44,7 @@ def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
         ("swap-identity", SWAP, "facecycle_contrast"),
     ],
 )
-def test_commands_write_the_edits(
-    command: str, edit: str, kind: str, run_of: Runs, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_commands_write_the_edits(command, edit, kind, run_of, tmp_path, monkeypatch):
     monkeypatch.setattr("ssl_faces.apps.editing.BATCH", 2)
     crops = rendered(5)
     paths = write_all(tmp_path / "in", crops)
@@ -77,7 +70,7 @@ def test_commands_write_the_edits(
         assert sheet.height // 98 == (3 if edit == SWAP else 2)
 
 
-def test_bad_files_are_listed(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_files_are_listed(run_of, tmp_path, capsys):
     bad_folder(tmp_path / "in")
     argv = ("neutralise", tmp_path / "in", "--with", run_of("facecycle_motion"), "--out")
     out = tmp_path / "out"
@@ -99,14 +92,14 @@ def test_bad_files_are_listed(run_of: Runs, tmp_path: Path, capsys: Capsys) -> N
     assert len(list((out / "pictures").rglob("*.png"))) == 1
 
 
-def test_names_that_are_too_long_are_cut() -> None:
+def test_names_that_are_too_long_are_cut():
     long = "脸" * 80
     assert len(picture_name(f"in/{long}.jpg").split("/")[-1].encode()) < 120
     assert picture_name(f"in/{long}.jpg") != picture_name(f"in/{long}.png")
     assert picture_name("in/a b.jpg#1") == "pictures/in/a b.jpg#1.png"
 
 
-def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_film_moves_a_person(run_of, tmp_path, capsys):
     source = run_of("facecycle_contrast")
     (person,) = write_all(tmp_path / "person", rendered(1, seed=4))
     film = write_video(tmp_path / "a film ü.mkv", list(rendered(9, 64)), 12, "ffv1")
@@ -133,9 +126,7 @@ def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> 
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_frames_without_a_face_repeat_the_last_result(
-    run_of: Runs, stub: None, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_frames_without_a_face_repeat_the_last_result(run_of, stub, tmp_path, capsys):
     (person,) = write_all(tmp_path / "person", rendered(1))
     empty = photo()
     # A second, larger face appears: the first one is followed.
@@ -154,7 +145,7 @@ def test_frames_without_a_face_repeat_the_last_result(
     assert boxes == [None, (40, 40, 130, 130), None, (44, 40, 134, 130), None]
 
 
-def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_films_leave_nothing(run_of, stub, tmp_path, capsys):
     (person,) = write_all(tmp_path / "person", rendered(1))
     argv = ("translate", "--person", person, "--with", run_of("facecycle_motion"), "--motion-of")
     out = tmp_path / "out" / "a.mp4"
@@ -179,7 +170,7 @@ def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsy
     assert (tmp_path / "pictures/sheet.png").exists()
 
 
-def test_every_command_exists_and_is_in_the_help(capsys: Capsys) -> None:
+def test_every_command_exists_and_is_in_the_help(capsys):
     assert run("--help") == 0
     printed = capsys.readouterr().out
     for name, (module, function, _) in COMMANDS.items():

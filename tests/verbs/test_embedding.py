@@ -1,11 +1,8 @@
 """Codes of the user's own images: the API, `embed`, `verify` and `gallery`."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,12 +15,9 @@ from ssl_faces import InputError, embed, load_encoder, save_encoder, similarity
 from ssl_faces.apps.gallery import nearest
 from tests.support.commands import refusal, run
 from tests.support.images import as_images, bad_folder, photo, rendered, write_all, write_video
-from tests.support.types import Capsys, Patch
 
 
-def test_embed_gives_the_encoders_codes_of_the_largest_faces(
-    encoder_folder: Path, stub: None, tmp_path: Path
-) -> None:
+def test_embed_gives_the_encoders_codes_of_the_largest_faces(encoder_folder, stub, tmp_path):
     encoder = load_encoder(encoder_folder)
     crops = rendered(3)
     paths = write_all(tmp_path, crops)
@@ -46,9 +40,7 @@ def test_embed_gives_the_encoders_codes_of_the_largest_faces(
         embed(encoder, [crops[0]], spaces=["colour"])
 
 
-def test_embed_in_python_equals_the_command(
-    encoder_folder: Path, stub: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_embed_in_python_equals_the_command(encoder_folder, stub, tmp_path, caplog):
     bad_folder(tmp_path / "in")
     crops = write_all(tmp_path / "in/faces", rendered(2))
     write_video(tmp_path / "in/film.mp4", list(rendered(3, 64)), fps=1)
@@ -76,7 +68,7 @@ def test_embed_in_python_equals_the_command(
     assert [face.key for face in given.faces] == [str(crops[0]), str(again), "two.png"]
 
 
-def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder: Path) -> None:
+def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder):
     encoder = load_encoder(encoder_folder)
     codes = embed(encoder, list(rendered(4)))
     found = similarity(encoder, codes)
@@ -92,9 +84,7 @@ def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder: Path) -> N
         similarity(encoder, codes)
 
 
-def test_the_table_is_one_that_linear_probe_reads(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_the_table_is_one_that_linear_probe_reads(encoder_folder, tmp_path, capsys):
     bad_folder(tmp_path / "in")
     paths = write_all(tmp_path / "in/faces", rendered(3))
     write_video(tmp_path / "in/film.mp4", list(rendered(2, 64)), fps=1)
@@ -125,9 +115,7 @@ def test_the_table_is_one_that_linear_probe_reads(
     assert not (tmp_path / "a.npz.skipped.csv").exists()
 
 
-def test_verify_decides_by_the_cards_threshold(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_verify_decides_by_the_cards_threshold(encoder_folder, tmp_path, capsys):
     paths = write_all(tmp_path / "in", rendered(4))
     encoder = load_encoder(encoder_folder)
     alike = similarity(encoder, embed(encoder, list(paths)))["identity"]
@@ -148,7 +136,7 @@ def test_verify_decides_by_the_cards_threshold(
     assert float(rows[2]["similarity"]) == pytest.approx(float(alike[0, 2]), abs=1e-4)
 
 
-def test_verify_without_a_threshold(encoder_folder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_verify_without_a_threshold(encoder_folder, tmp_path, capsys):
     bare = save_encoder(load_encoder(encoder_folder), tmp_path / "bare", {})
     first, second = write_all(tmp_path / "in", rendered(2))
     assert run("verify", first, second, "--encoder", bare) == 0
@@ -158,7 +146,7 @@ def test_verify_without_a_threshold(encoder_folder: Path, tmp_path: Path, capsys
     assert "the accuracy of this encoder is not known" in printed
 
 
-def test_nearest_equals_a_loop() -> None:
+def test_nearest_equals_a_loop():
     draw = torch.Generator().manual_seed(0)
     codes = torch.randn(30, 5, generator=draw)
     films = [None if i < 20 else f"film {i // 5}" for i in range(30)]
@@ -175,9 +163,7 @@ def test_nearest_equals_a_loop() -> None:
     assert [len(of) for of in nearest(codes[:3], 8)] == [2, 2, 2]
 
 
-def test_the_gallery_is_one_page_with_its_pictures(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys, monkeypatch: Patch
-) -> None:
+def test_the_gallery_is_one_page_with_its_pictures(encoder_folder, tmp_path, capsys, monkeypatch):
     paths = write_all(tmp_path / "in", rendered(5))
     paths[0].rename(tmp_path / "in" / "a <script>'\" face.png")
     out = tmp_path / "a.html"

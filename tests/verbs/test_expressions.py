@@ -1,10 +1,7 @@
 """`ssl-faces expressions`: each face of each frame, smoothed by track, as table, plot and film."""
 
-from __future__ import annotations
-
 import csv
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -19,26 +16,25 @@ from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from tests.support.apps import add_probe
 from tests.support.commands import refusal, run
 from tests.support.images import bad_folder, photo, rendered, write_all, write_video
-from tests.support.types import Capsys
 
 CLASSES = ("angry", "happy", "sad")
 
 
 @pytest.fixture
-def probed(encoder_folder: Path, tmp_path: Path) -> Path:
+def probed(encoder_folder, tmp_path):
     return add_probe(shutil.copytree(encoder_folder, tmp_path / "encoder"), CLASSES)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
-def shares_in(rows: list[dict[str, str]]) -> np.ndarray:
+def shares_in(rows):
     return np.array([[float(row[f"expression_{name}"]) for name in CLASSES] for row in rows])
 
 
-def test_images_have_the_probes_probabilities(probed: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_images_have_the_probes_probabilities(probed, tmp_path, capsys):
     reasons = bad_folder(tmp_path / "in")
     paths = write_all(tmp_path / "in/faces", rendered(5))
     out = tmp_path / "out.csv"
@@ -48,7 +44,6 @@ def test_images_have_the_probes_probabilities(probed: Path, tmp_path: Path, caps
     assert "right for 48.1 % [46.5, 49.8] of 3,589 test faces of a test" in printed
     rows = rows_of(out)
     probe = load_probe(probed)
-    assert probe is not None
     expected = probe(embed(load_encoder(probed), list(paths))["expression"])
     faces = [row for row in rows if "/faces/" in row["key"]]
     torch.testing.assert_close(torch.tensor(shares_in(faces)), expected.double(), atol=1e-5, rtol=0)
@@ -64,7 +59,7 @@ def test_images_have_the_probes_probabilities(probed: Path, tmp_path: Path, caps
     assert column.to_pylist() == [float(row["expression_sad"]) for row in rows]
 
 
-def a_film(path: Path) -> Path:
+def a_film(path):
     """12 frames, 10 a second: one face, and another in the first half; none in frame 8."""
     frames = []
     for i in range(12):
@@ -74,9 +69,7 @@ def a_film(path: Path) -> Path:
     return write_video(path, frames, 10, "ffv1")
 
 
-def test_a_film_has_tracks_a_plot_and_labels(
-    probed: Path, stub: None, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_film_has_tracks_a_plot_and_labels(probed, stub, tmp_path, capsys):
     film, out = a_film(tmp_path / "film.mkv"), tmp_path / "out.csv"
     words = ["expressions", film, "--probe", probed, "--out", out, "--overwrite"]
     more = ["--plot", tmp_path / "plot.html", "--film", tmp_path / "labels.mp4"]
@@ -85,7 +78,7 @@ def test_a_film_has_tracks_a_plot_and_labels(
     rows = rows_of(out)
     assert len(rows) == 11 + 6
     assert rows[0]["key"] == "film.mkv#frame0"
-    by_track: dict[str, list[int]] = {}
+    by_track = {}
     for row in rows:
         by_track.setdefault(row["track"], []).append(int(row["frame"]))
         assert float(row["time"]) == pytest.approx(int(row["frame"]) / 10, abs=1e-3)
@@ -117,10 +110,10 @@ def test_a_film_has_tracks_a_plot_and_labels(
     assert not np.allclose(raw, smooth, atol=1e-4)
 
 
-def test_smoothing_waits_for_no_more_than_its_window() -> None:
+def test_smoothing_waits_for_no_more_than_its_window():
     read = 0
 
-    def rows():  # type: ignore[no-untyped-def]
+    def rows():
         nonlocal read
         for i in range(1000):
             read += 1
@@ -134,7 +127,7 @@ def test_smoothing_waits_for_no_more_than_its_window() -> None:
     assert count == 1000
 
 
-def test_numbers_beside_classes(stub: None, tmp_path: Path) -> None:
+def test_numbers_beside_classes(stub, tmp_path):
     film = write_video(tmp_path / "film.mkv", [photo((26, 40, 80))] * 3, 10, "ffv1")
     reader = FaceReader([film], FaceFinder(16), fps=1000, tracked=True, quiet=True)
     outputs = [Output("age"), Output("race", ("a", "b"))]
@@ -151,9 +144,7 @@ def test_numbers_beside_classes(stub: None, tmp_path: Path) -> None:
     assert '"age"' in (tmp_path / "o.html").read_text(encoding="utf-8")
 
 
-def test_own_classes_and_labels_at_the_edge(
-    encoder_folder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_own_classes_and_labels_at_the_edge(encoder_folder, tmp_path, capsys):
     own = shutil.copytree(encoder_folder, tmp_path / "own")
     add_probe(own, ("=1+1", "über"), "classes")
     paths = write_all(tmp_path / "in", rendered(2))

@@ -1,9 +1,6 @@
 """Faces of the user's images: detected like `prepare` or taken whole; bad files are skipped."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +23,7 @@ from tests.support.images import (
 )
 
 
-def test_faces_are_cropped_as_prepare_crops_them(tmp_path: Path) -> None:
+def test_faces_are_cropped_as_prepare_crops_them(tmp_path):
     path = write_picture(tmp_path / "a.png", astronaut())
     prepared = read_source(Source("a", path), Settings(size=48), MTCNN(32))
     (crop,) = FaceFinder(48)(astronaut())
@@ -34,7 +31,7 @@ def test_faces_are_cropped_as_prepare_crops_them(tmp_path: Path) -> None:
     assert list(crop.box or ()) == prepared.rows[0].box
 
 
-def test_small_images_are_crops_and_large_ones_are_searched(stub: None) -> None:
+def test_small_images_are_crops_and_large_ones_are_searched(stub):
     small, large = rendered(1, 128)[0], photo((40, 30, 90))
     (whole,) = FaceFinder(32)(small)
     assert whole.box is None
@@ -47,10 +44,10 @@ def test_small_images_are_crops_and_large_ones_are_searched(stub: None) -> None:
     with pytest.raises(BadImage, match=r"no face that can be used \(too small: 39 px"):
         FaceFinder(32)(photo((40, 30, 39)))
     with pytest.raises(InputError, match="--detect maybe: give auto, always, never"):
-        FaceFinder(32, "maybe")  # type: ignore[arg-type]
+        FaceFinder(32, "maybe")
 
 
-def test_the_largest_face_has_the_files_key(stub: None, tmp_path: Path) -> None:
+def test_the_largest_face_has_the_files_key(stub, tmp_path):
     write_picture(tmp_path / "in/two.png", photo((40, 30, 60), (150, 60, 110)))
     # Its name equals the key of the other file's second face.
     write_picture(tmp_path / "in/two.png#1", photo((40, 30, 60)), format="PNG")
@@ -61,7 +58,7 @@ def test_the_largest_face_has_the_files_key(stub: None, tmp_path: Path) -> None:
     assert [face.key for face in largest] == ["in/two.png", "in/two.png#1"]
 
 
-def test_bad_files_are_skipped_and_listed(tmp_path: Path) -> None:
+def test_bad_files_are_skipped_and_listed(tmp_path):
     expected = bad_folder(tmp_path / "in")
     reader = FaceReader([tmp_path / "in"], FaceFinder(32), fps=1, quiet=True)
     for _ in range(2):  # a second time, too
@@ -74,7 +71,7 @@ def test_bad_files_are_skipped_and_listed(tmp_path: Path) -> None:
     assert "skipped 9 of 11 files" in reader.summary()
 
 
-def test_videos_give_frames(stub: None, tmp_path: Path) -> None:
+def test_videos_give_frames(stub, tmp_path):
     crops = rendered(6, 64)
     write_video(tmp_path / "in/a.mp4", list(crops), fps=2)
     write_gif(tmp_path / "in/b.gif", list(crops), 500)
@@ -92,7 +89,7 @@ def test_videos_give_frames(stub: None, tmp_path: Path) -> None:
         raise reader.nothing()
 
 
-def test_the_first_face(stub: None, tmp_path: Path) -> None:
+def test_the_first_face(stub, tmp_path):
     frames = [photo(), photo((40, 30, 60), (150, 60, 110))]
     film = write_video(tmp_path / "a.mkv", frames, codec="ffv1")
     face = first_face(film, FaceFinder(32))

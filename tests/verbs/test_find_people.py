@@ -1,11 +1,8 @@
 """`ssl-faces cluster` and `search`: groups and matches of people, on rendered ones."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,16 +19,15 @@ from ssl_faces.encoders.encoder import RELEASED, update_card
 from ssl_faces.rendered import RenderedFaces
 from tests.support.commands import refusal, run
 from tests.support.images import photo, rendered, write_all, write_picture, write_video
-from tests.support.types import Capsys
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 @pytest.fixture
-def finder(encoder_folder: Path, tmp_path: Path) -> Path:
+def finder(encoder_folder, tmp_path):
     """An encoder whose card says how to find people."""
     folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
     rate = {"value": 30.0, "low": 20.0, "high": 40.0}
@@ -47,7 +43,7 @@ def finder(encoder_folder: Path, tmp_path: Path) -> Path:
 # Groups -------------------------------------------------------------------------------------------
 
 
-def test_groups_are_those_of_a_loop() -> None:
+def test_groups_are_those_of_a_loop():
     codes = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
     mean = torch.full((4,), 0.1)
     x = torch.nn.functional.normalize(codes.double() - mean, dim=1)
@@ -71,7 +67,7 @@ def test_groups_are_those_of_a_loop() -> None:
     assert (np.diff(np.bincount(found)) <= 0).all()
 
 
-def test_rendered_people_are_grouped(tmp_path: Path, capsys: Capsys) -> None:
+def test_rendered_people_are_grouped(tmp_path, capsys):
     """The distance is chosen on some people, and other people are grouped by it."""
     folder = shutil.copytree(RELEASED / "facecycle", tmp_path / "facecycle")
     encoder = load_encoder(folder)
@@ -99,9 +95,7 @@ def test_rendered_people_are_grouped(tmp_path: Path, capsys: Capsys) -> None:
     assert adjusted_rand_score(people, [row["group"] for row in rows]) > 0.3
 
 
-def test_tracks_are_units_and_the_page_shows_groups(
-    finder: Path, stub: None, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_tracks_are_units_and_the_page_shows_groups(finder, stub, tmp_path, capsys):
     frames = [photo((26, 40, 80), (200, 60, 60)) for _ in range(4)]
     write_video(tmp_path / "in/film.mkv", frames, 10, "ffv1")
     write_all(tmp_path / "in", rendered(3))
@@ -110,7 +104,7 @@ def test_tracks_are_units_and_the_page_shows_groups(
     assert run(*words, tmp_path / "a.parquet") == 0
     assert run(*words, tmp_path / "a.csv") == 0
     assert "11 faces of 5 files" in capsys.readouterr().out
-    of_track: dict[str, set[str]] = {}
+    of_track = {}
     for row in rows_of(tmp_path / "a.csv"):
         if row["track"]:
             of_track.setdefault(row["track"], set()).add(row["group"])
@@ -126,9 +120,7 @@ def test_tracks_are_units_and_the_page_shows_groups(
 # Search -------------------------------------------------------------------------------------------
 
 
-def test_the_nearest_are_those_of_all_similarities(
-    finder: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_the_nearest_are_those_of_all_similarities(finder, tmp_path, capsys):
     crops = rendered(40, seed=2)
     paths = write_all(tmp_path / "in", crops)
     index = tmp_path / "index"
@@ -165,7 +157,7 @@ def test_the_nearest_are_those_of_all_similarities(
     assert run(*words, "--overwrite") == 0
 
 
-def test_indexes_that_are_not_whole(finder: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_indexes_that_are_not_whole(finder, tmp_path, capsys):
     (path, *_) = write_all(tmp_path / "in", rendered(4))
     index = tmp_path / "index"
     make = ("search", "index", tmp_path / "in", "--encoder", finder, "--out", index)
@@ -188,13 +180,12 @@ def test_indexes_that_are_not_whole(finder: Path, tmp_path: Path, capsys: Capsys
     assert Image.open(mine / "a.png").size == (16, 16)
 
 
-def test_a_card_that_can_not_be_used(encoder_folder: Path) -> None:
+def test_a_card_that_can_not_be_used(encoder_folder):
     encoder = load_encoder(encoder_folder)
     assert identification_of(encoder) is None
     entry = {"space": "identity", "mean": [0.0] * 6, "threshold": 0.5, "distance": 0.4}
     encoder.card["identification"] = {**entry, "chosen_on": "a test", "rates": []}
     known = identification_of(encoder)
-    assert known is not None
     assert (known.threshold, known.distance, known.description) == (0.5, 0.4, "a test")
     for wrong in ({"mean": [0.0]}, {"threshold": float("nan")}, {"space": "no"}, {"rates": None}):
         encoder.card["identification"] = {**entry, "chosen_on": "", "rates": [], **wrong}

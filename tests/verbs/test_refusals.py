@@ -1,17 +1,13 @@
 """Bad input of every command: one sentence, exit code 2, and no file written."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.apps import Runs
 from tests.support.commands import refusal
 from tests.support.images import rendered, write_all
-from tests.support.types import Capsys
 
 MOTION = f"-c {Path(__file__).parents[2]}/configs/method/facecycle_motion_small.yaml"
 TO = "--out {new}"
@@ -85,9 +81,7 @@ REFUSALS = {
 
 
 @pytest.fixture(scope="module")
-def places(
-    tmp_path_factory: pytest.TempPathFactory, run_of: Runs, encoder_folder: Path
-) -> dict[str, Path]:
+def places(tmp_path_factory, run_of, encoder_folder):
     root = tmp_path_factory.mktemp("refusals")
     places = {name: root / name for name in ("new", "none", "folder", "empty", "drawing")}
     places |= {name: root / name for name in ("set", "broken", "index")}
@@ -104,7 +98,7 @@ def places(
 
 
 @pytest.mark.parametrize("argv", REFUSALS)
-def test_refusals(argv: str, places: dict[str, Path], capsys: Capsys) -> None:
+def test_refusals(argv, places, capsys):
     root = places["new"].parent
     before = set(root.rglob("*"))
     words = [word.format(**places) for word in argv.split()]
@@ -124,7 +118,7 @@ def test_refusals(argv: str, places: dict[str, Path], capsys: Capsys) -> None:
         ),
     ],
 )
-def test_a_missing_input_is_refused_before_slow_imports(argv: str, tmp_path: Path) -> None:
+def test_a_missing_input_is_refused_before_slow_imports(argv, tmp_path):
     program, *words = argv.split()
     code = (
         f"import sys; from {program.replace('-', '_')}.cli import main; "

@@ -1,7 +1,5 @@
 """Releases of methods: half the bytes, nearly the same images, loaded by their names."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -17,22 +15,21 @@ from ssl_faces import InputError, load_encoder, load_method, save_encoder
 from ssl_faces.apps import release as module
 from ssl_faces.encoders.encoder import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
-from ssl_faces.methods.method import TWO_FACE_EDITS, Method
+from ssl_faces.methods.method import TWO_FACE_EDITS
 from ssl_faces.methods.released import edit_state
-from tests.support.apps import Runs, a_run
+from tests.support.apps import a_run
 from tests.support.commands import refusal, run
 from tests.support.facecycle import same_weights
 from tests.support.images import as_images, rendered
-from tests.support.types import Capsys, Patch
 
 KINDS = ("facecycle_motion", "facecycle_identity", "facecycle_contrast")
 
 
-def release(source: Path, out: Path, *more: str) -> tuple[object, ...]:
+def release(source, out, *more):
     return ("release", source, "--name", "kept", "--out", out, *more)
 
 
-def pictures(method: Method) -> dict[str, torch.Tensor]:
+def pictures(method):
     images = as_images(rendered(3))
     return {
         name: edit(images, images.flip(0)) if name in TWO_FACE_EDITS else edit(images)
@@ -41,9 +38,7 @@ def pictures(method: Method) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_release_makes_nearly_the_same_pictures(
-    kind: str, run_of: Runs, release_of: Runs, monkeypatch: Patch
-) -> None:
+def test_a_release_makes_nearly_the_same_pictures(kind, run_of, release_of, monkeypatch):
     folder = release_of(kind)
     monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
     whole, half = load_method(run_of(kind)), load_method("kept")
@@ -68,7 +63,7 @@ def test_a_release_makes_nearly_the_same_pictures(
     assert not same_weights(untrained.encoder, half.encoder)
 
 
-def test_stage_2_starts_from_a_released_stage_1(release_of: Runs) -> None:
+def test_stage_2_starts_from_a_released_stage_1(release_of):
     for kind in ("facecycle_motion", "facecycle_identity"):
         folder = release_of(kind)
         released = load_method(folder)
@@ -80,9 +75,7 @@ def test_stage_2_starts_from_a_released_stage_1(release_of: Runs) -> None:
     assert not same_weights(made.renormaliser, released.get_submodule("renormaliser"))
 
 
-def test_truth_takes_a_release_by_its_name(
-    run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_truth_takes_a_release_by_its_name(run_of, release_of, tmp_path, monkeypatch):
     source, folder = (of("facecycle_contrast") for of in (run_of, release_of))
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
@@ -96,7 +89,7 @@ def test_truth_takes_a_release_by_its_name(
         assert abs(value[task, "kept, untrained", "L1"] - of_both[0]) > 0.2
 
 
-def test_other_releases(run_of: Runs, tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
+def test_other_releases(run_of, tmp_path, capsys, monkeypatch):
     source = run_of("facecycle_contrast")
     assert run(*release(source, tmp_path)) == 0
     assert "that edit pictures (--with kept)" in capsys.readouterr().out
@@ -127,7 +120,7 @@ def test_other_releases(run_of: Runs, tmp_path: Path, capsys: Capsys, monkeypatc
     assert not (tmp_path / "large").exists()
 
 
-def test_a_checkpoint_of_another_step_is_refused(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_checkpoint_of_another_step_is_refused(tmp_path, capsys):
     source = a_run("facecycle_motion", tmp_path)
     encoder = load_encoder(source)
     state = encoder.state_dict()
@@ -138,10 +131,10 @@ def test_a_checkpoint_of_another_step_is_refused(tmp_path: Path, capsys: Capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_releases_are_refused(release_of: Runs, tmp_path: Path) -> None:
+def test_broken_releases_are_refused(release_of, tmp_path):
     whole = release_of("facecycle_motion")
 
-    def broken(name: str) -> Path:
+    def broken(name):
         return Path(shutil.copytree(whole, tmp_path / name))
 
     cut = broken("cut") / "method.safetensors"

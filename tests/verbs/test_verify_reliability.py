@@ -1,7 +1,5 @@
 """How often `verify` is right, as the card says."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +8,7 @@ import pytest
 from ssl_faces.apps.verify import accuracy_of
 
 
-def record(data_set: str, value: float) -> dict[str, Any]:
+def record(data_set, value):
     return {
         **{"task": "identity", "metric": "accuracy", "probe": "cosine similarity"},
         **{"feature_space": "identity", "data_set": data_set, "value": value},
@@ -26,7 +24,7 @@ def record(data_set: str, value: float) -> dict[str, Any]:
         ([], ""),
     ],
 )
-def test_it_is_that_of_the_thresholds_set(records: list[dict[str, Any]], expected: str) -> None:
+def test_it_is_that_of_the_thresholds_set(records, expected):
     sentence = accuracy_of(cast(Any, SimpleNamespace(card={"records": records})))
     assert expected in sentence
     assert bool(sentence) == bool(expected)

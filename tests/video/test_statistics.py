@@ -1,7 +1,5 @@
 """Statistics of sequences: a loop over frames and features says the same."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -16,7 +14,7 @@ from linear_probe.experiments.video.sequences import (
 from ssl_faces import InputError
 
 
-def by_loop(frames: list[list[float]], statistics: list[str]) -> list[float]:
+def by_loop(frames, statistics):
     """The vector of one sequence, number by number."""
     vector = []
     for name in statistics:
@@ -30,7 +28,7 @@ def by_loop(frames: list[list[float]], statistics: list[str]) -> list[float]:
 
 
 @pytest.mark.parametrize("statistics", [["mean", "std", "min", "max"], ["mean"], ["max", "std"]])
-def test_a_loop_says_the_same(statistics: list[str]) -> None:
+def test_a_loop_says_the_same(statistics):
     features = torch.from_numpy(np.random.default_rng(0).normal(1, 2, (9, 5)))
     sequences = [np.array([0, 1, 2]), np.array([8]), np.array([3, 7, 5, 4])]
     found = sequence_statistics(features, sequences, statistics)
@@ -39,7 +37,7 @@ def test_a_loop_says_the_same(statistics: list[str]) -> None:
     assert found.shape == (3, 5 * len(statistics))
 
 
-def test_frames_may_come_in_any_order_and_the_whole_vector_has_length_one() -> None:
+def test_frames_may_come_in_any_order_and_the_whole_vector_has_length_one():
     features = torch.from_numpy(np.random.default_rng(1).normal(size=(6, 3)))
     one = sequence_statistics(features, [np.arange(6)])
     other = sequence_statistics(features, [np.array([5, 2, 0, 1, 4, 3])])
@@ -51,13 +49,13 @@ def test_frames_may_come_in_any_order_and_the_whole_vector_has_length_one() -> N
     torch.testing.assert_close(one[0, :3] / one[0, 6:9], features.mean(0) / features.amin(0))
 
 
-def test_what_is_nowhere_stays_nowhere() -> None:
+def test_what_is_nowhere_stays_nowhere():
     single = sequence_statistics(torch.ones(1, 4), [np.array([0])], ["std"])
     assert (single == 0).all()
     assert sequence_statistics(torch.ones(1, 4), [], ["mean", "max"]).shape == (0, 8)
 
 
 @pytest.mark.parametrize("statistics", [[], ["median"], ["mean", "mean"]])
-def test_bad_statistics(statistics: list[str]) -> None:
+def test_bad_statistics(statistics):
     with pytest.raises(InputError, match="give some of mean, std, min, max, each once"):
         check_statistics(statistics)

@@ -1,7 +1,5 @@
 """Videos from frames to figures: splits, scores and bad input."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.experiments.job_files import run_job
 from linear_probe.experiments.video.data import FolderVideos, KeypointVideos, RenderedVideos
 from linear_probe.experiments.video.sequences import Sequences
 from linear_probe.plans.claims.settings import Claims
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tasks import MissingData
 from ssl_faces import InputError, save_encoder
@@ -29,7 +26,6 @@ from tests.claims.stand_ins import run_all
 from tests.support.cells import cells
 from tests.support.refusals import error_of
 from tests.support.threads import one_thread
-from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 VIDEO = ["video", "-c", str(ROOT / "configs/head/video_statistics.yaml"), "--bootstrap", "50"]
@@ -39,12 +35,12 @@ _one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 @pytest.fixture
-def encoder(tmp_path: Path) -> str:
+def encoder(tmp_path):
     torch.manual_seed(0)
     return str(save_encoder(BackboneEncoder("resnet18", 16, 0.0625), tmp_path / "e", {}))
 
 
-def write_clips(root: Path, classes: list[str], clips: int, seed: int, frames: int = 4) -> Path:
+def write_clips(root, classes, clips, seed, frames=4):
     """Clips of any colours: in the first class they stay, in others they flicker."""
     rng = np.random.default_rng(seed)
     for changes, name in enumerate(classes):
@@ -61,19 +57,17 @@ def write_clips(root: Path, classes: list[str], clips: int, seed: int, frames: i
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> list[str]:
+def folders(tmp_path):
     train = write_clips(tmp_path / "train", ["calm", "lively"], 24, 0)
     test = write_clips(tmp_path / "test", ["calm", "lively"], 16, 1)
     return ["--data", "FolderVideos", "--data.train", str(train), "--data.test", str(test)]
 
 
-def accuracy(out: Path) -> list[Record]:
+def accuracy(out):
     return [r for r in read_records(out / RECORDS_FILE) if r.metric == "accuracy"]
 
 
-def test_what_only_the_spread_tells_the_mean_does_not(
-    encoder: str, folders: list[str], tmp_path: Path
-) -> None:
+def test_what_only_the_spread_tells_the_mean_does_not(encoder, folders, tmp_path):
     out = tmp_path / "out"
     words = [*VIDEO, *folders, "--encoder", encoder, "--seeds", "[0, 1]", "--out", str(out)]
     assert main(words) == 0
@@ -94,9 +88,7 @@ def test_what_only_the_spread_tells_the_mean_does_not(
     assert [r.value for r in recalls] == [r.value for r in records]
 
 
-def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
-    encoder: str, folders: list[str], tmp_path: Path
-) -> None:
+def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(encoder, folders, tmp_path):
     for place in ("train/calm/003/001.png", *(f"test/lively/002/{i:03d}.png" for i in range(4))):
         (tmp_path / place).write_bytes(place.encode())
     (tmp_path / "train/calm/empty").mkdir()
@@ -124,17 +116,13 @@ def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
         (["--data.train", "/nowhere"], "/nowhere"),
     ],
 )
-def test_bad_input(
-    more: list[str], message: str, encoder: str, folders: list[str], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_bad_input(more, message, encoder, folders, tmp_path, capsys):
     words = [*VIDEO, "--encoder", encoder, *folders, *more, "--out", str(tmp_path / "out")]
     assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
-def test_a_class_whose_videos_have_no_face_is_told(
-    encoder: str, folders: list[str], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_a_class_whose_videos_have_no_face_is_told(encoder, folders, tmp_path, capsys):
     for picture in (tmp_path / "train/lively").rglob("*.png"):
         picture.write_bytes(b"none")
     words = [*VIDEO, *folders, "--encoder", encoder, "--out", str(tmp_path / "out")]
@@ -142,13 +130,13 @@ def test_a_class_whose_videos_have_no_face_is_told(
     assert lost in error_of(main, capsys, words)
 
 
-def test_a_frame_outside_of_a_clip_is_told(folders: list[str], tmp_path: Path) -> None:
+def test_a_frame_outside_of_a_clip_is_told(folders, tmp_path):
     (tmp_path / "train/calm/000/000.png").rename(tmp_path / "train/calm/loose.png")
     with pytest.raises(InputError, match=r"train/calm/loose.png lies in no clip's folder"):
         FolderVideos(str(tmp_path / "train"), str(tmp_path / "test")).sequences(tmp_path)
 
 
-def test_rendered_videos_are_whole_clips_of_people_on_one_side() -> None:
+def test_rendered_videos_are_whole_clips_of_people_on_one_side():
     found = RenderedVideos(clips=120, people=40, frames=8, fps=4).sequences(Path())
     clips = RenderedClips(120, 40, 8, 4.0, "all", nuisances="none")
     people = np.array(found.people)
@@ -170,7 +158,7 @@ def test_rendered_videos_are_whole_clips_of_people_on_one_side() -> None:
     assert len(peaks) > 3
 
 
-def write_people(root: Path, clips: dict[str, int]) -> Path:
+def write_people(root, clips):
     folder = root / "youtube_keypoints"
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -185,7 +173,7 @@ def write_people(root: Path, clips: dict[str, int]) -> Path:
     return folder
 
 
-def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path: Path) -> None:
+def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path):
     write_people(tmp_path, {"Ann_Other": 3, "Bob": 4, "Cy": 1, "Di": 2})
     found = KeypointVideos(str(tmp_path), part="all").sequences(tmp_path)
     assert list(found.class_names) == ["Ann_Other", "Bob", "Di"]
@@ -207,7 +195,7 @@ def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path: Path) -> No
     assert len(drawn) > 1
 
 
-def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path: Path) -> None:
+def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path):
     folder = write_people(tmp_path, {"Ann": 2})
     text = (folder / "labels.csv").read_text()
     (folder / "labels.csv").write_text(text.replace("Ann_21.jpg", "Ann_x.jpg"))
@@ -219,7 +207,7 @@ def test_names_that_tell_no_clip_and_missing_sets_are_told(tmp_path: Path) -> No
         KeypointVideos(str(tmp_path / "other")).sequences(tmp_path)
 
 
-def few(labels: list[int], folds: list[int], people: list[str] | None = None) -> Sequences:
+def few(labels, folds, people=None):
     faces = RenderedClips(8, 8, 4, part="all")
     return Sequences(
         *("video expression", faces, "split", [np.arange(3) + i for i in range(len(labels))]),
@@ -237,14 +225,12 @@ def few(labels: list[int], folds: list[int], people: list[str] | None = None) ->
         ([0, 1], [-1, -1], "no sequence left to score on; give more videos"),
     ],
 )
-def test_splits_that_teach_nothing_are_told(
-    labels: list[int], folds: list[int], message: str
-) -> None:
+def test_splits_that_teach_nothing_are_told(labels, folds, message):
     with pytest.raises(InputError, match=f"video expression: .*{message}"):
         few(labels, folds).splits()
 
 
-def test_too_few_to_choose_on_is_told() -> None:
+def test_too_few_to_choose_on_is_told():
     alone = few([0, 1, 0], [-1, -1, 0], ["p", "p", "q"])
     with pytest.raises(InputError, match="2 training sequences of 1 people or videos, too few"):
         alone.validation(np.array([0, 1]), 0)
@@ -253,7 +239,7 @@ def test_too_few_to_choose_on_is_told() -> None:
         people.validation(np.array([0, 1]), 0)
 
 
-def test_no_person_validates_and_teaches() -> None:
+def test_no_person_validates_and_teaches():
     people = [f"p{i % 10}" for i in range(40)]
     found = few([i % 2 for i in range(40)], [-1] * 40, people)
     validation = found.validation(np.arange(40), 3)
@@ -263,16 +249,14 @@ def test_no_person_validates_and_teaches() -> None:
     assert not sides[0] & sides[1]
 
 
-def test_frames_are_evenly_spaced_from_first_to_last() -> None:
+def test_frames_are_evenly_spaced_from_first_to_last():
     found = replace(few([0], [0]), frames=[np.arange(10, 20)])
     assert found.spaced(4).frames[0].tolist() == [10, 13, 16, 19]
     assert found.spaced(20).frames[0].tolist() == list(range(10, 20))
     assert found.spaced(1).frames[0].tolist() == [10]
 
 
-def test_untrained_weights_are_of_the_seed(
-    encoder: str, folders: list[str], tmp_path: Path
-) -> None:
+def test_untrained_weights_are_of_the_seed(encoder, folders, tmp_path):
     out = tmp_path / "out"
     words = [*VIDEO, *folders, "--encoder", encoder, "--untrained", "true", "--seeds", "[0, 1]"]
     assert main([*words, "--space", "pooled", "--out", str(out)]) == 0
@@ -281,9 +265,7 @@ def test_untrained_weights_are_of_the_seed(
     assert len({r.fingerprint for r in records}) == 2
 
 
-def test_as_arms_of_a_claim_they_share_features(
-    encoder: str, folders: list[str], tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_as_arms_of_a_claim_they_share_features(encoder, folders, tmp_path, monkeypatch):
     config = str(ROOT / "configs/head/video_statistics.yaml")
     arguments = {"encoder": encoder, "bootstrap": 50, "data": "FolderVideos"}
     arguments |= {"data.train": folders[3], "data.test": folders[5]}
@@ -298,12 +280,12 @@ def test_as_arms_of_a_claim_they_share_features(
             "claims": {"one": claim},
         }
     )
-    computed: list[int] = []
+    computed = []
     forward = BackboneEncoder.forward
 
-    def counted(self: BackboneEncoder, images: Tensor, *rest: object) -> dict[str, Tensor]:
+    def counted(self, images, *rest):
         computed.append(len(images))
-        return forward(self, images, *rest)  # type: ignore[arg-type]
+        return forward(self, images, *rest)
 
     monkeypatch.setattr(BackboneEncoder, "forward", counted)
 
