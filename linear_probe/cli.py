@@ -11,6 +11,7 @@ from docstring_parser import parse as parse_docstring
 
 from linear_probe.arguments import add_arguments, call
 from linear_probe.commands import COMMANDS
+from linear_probe.experiments.settings import ProbeSettings
 from linear_probe.experiments.verbs import VERBS
 from linear_probe.records.runner import Experiment, run_experiment
 from ssl_faces import InputError
@@ -20,6 +21,7 @@ from ssl_faces.common.errors import out_of_memory
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.pipes import exit_on_closed_pipe
 from ssl_faces.common.safe_path import protect
+from ssl_faces.common.shards import add_shards, run_shards
 
 
 @exit_on_closed_pipe
@@ -98,6 +100,7 @@ def parser() -> Parser:
                 const="none",
                 help="the same as --baselines none",
             )
+            add_shards(command)
     return reader
 
 
@@ -117,6 +120,14 @@ def run(words: Sequence[str]) -> int:
 
         make_probe(experiment)
         return 0
+    if isinstance(experiment, ProbeSettings):
+        out = Path(given.out)
+        run_shards(given, ["linear-probe", *words], out, gpus=None)
+        if given.shard is not None:
+            from linear_probe.experiments.probe import extract_shard
+
+            extract_shard(experiment, out, given.shard)
+            return 0
     # Late, so that `--help` needs no torch.
     from linear_probe.records.recorder import RunFolder
     from linear_probe.reports.command import tables_of_run

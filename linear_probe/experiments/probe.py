@@ -18,7 +18,8 @@ from linear_probe.features.frozen import FeatureCache, Pictures
 from linear_probe.features.source import precision_named
 from linear_probe.records.measured import Measured, condition_note
 from linear_probe.records.record import Record
-from linear_probe.records.runner import Run, Say, print_line, run_experiment
+from linear_probe.records.recorder import RunFolder
+from linear_probe.records.runner import Run, Say, device_named, print_line, run_experiment
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_name
 from linear_probe.sources.overlap import Overlaps
@@ -27,8 +28,10 @@ from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
 from linear_probe.tasks.face_sets import RENDERED, crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
+from linear_probe.tasks.validation_sets import validation_sets
 from ssl_faces import InputError
 from ssl_faces.common.plurals import plural
+from ssl_faces.common.shards import Shard, shards_folder
 from ssl_faces.data import FaceSet
 
 
@@ -113,6 +116,21 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
                 yield row._replace(figures=worse, condition=condition, note=notes)
 
 
+def extract_shard(settings: ProbeSettings, out: Path, shard: Shard) -> None:
+    """Compute a part of the features that a run in `out` needs; the run then finds it.
+
+    Raises:
+        InputError: as of a run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(shards_folder(out) / f"shard-{shard.number}-of-{shard.count}")
+    run = Run(folder, device_named(settings.device), print_line, {})
+    plan = _Planner(settings, run).plan()
+    cache = FeatureCache(out / FEATURES_FOLDER, settings.batch_size, run.device, shard)
+    pictures_of = _extract(plan, cache, run)
+    ChangedFeatures(cache, pictures_of).fill(plan, degradations(settings.robustness))
+
+
 class _Planner:
     """Makes the plan of a run from its settings."""
 
@@ -151,6 +169,11 @@ class _Planner:
     ) -> tuple[Sequence[str] | None, Mapping[int, Sequence[FaceSet]]]:
         """The tasks to score, None for the usual ones, and the face sets by seed."""
         settings, names = self.settings, self.settings.tasks
+        if settings.validation and (own or settings.test_data is not None):
+            raise InputError(
+                "--validation: only for sets of --data; score --test-data and data of your own "
+                "without it"
+            )
         if own:
             if settings.data is not None or settings.test_data is not None:
                 raise InputError(
@@ -162,6 +185,9 @@ class _Planner:
             return names, dict.fromkeys(self.seeds, own)
         say = self.run.say
         face_sets = face_sets_by_seed(settings.data, settings.or_rendered, self.seeds, say)
+        if settings.validation:
+            parts = {id(sets): validation_sets(sets) for sets in face_sets.values()}
+            return names, {seed: parts[id(sets)] for seed, sets in face_sets.items()}
         if settings.test_data is None:
             return names, face_sets
         names = list(names or ["expression"])

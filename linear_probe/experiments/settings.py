@@ -63,6 +63,8 @@ class ProbeSettings(Experiment):
         max_train: train the probes of expression and of attributes on N images each, drawn by the
             seed; default: all
         or_rendered: score on rendered faces where --data has images but no labels
+        validation: score a part of the training parts instead of the tests, for choices between
+            encoders that must not see a test image
         train: your own images, a folder with a folder for each class; with --test
         test: as --train, to test on
         train_csv: your own labels: a column image and some of expression, yaw, pitch, roll, age,
@@ -92,6 +94,7 @@ class ProbeSettings(Experiment):
     replicates: Annotated[PositiveInt, Option("--bootstrap")] = 1000
     max_train: TrainCount | None = None
     or_rendered: bool = False
+    validation: bool = False
     train: str | None = None
     test: str | None = None
     train_csv: str | None = None

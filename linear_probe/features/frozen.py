@@ -33,6 +33,7 @@ from linear_probe.features.files import (
 from linear_probe.features.source import Encoder, ImageSource, Precision, Source, add_weights
 from ssl_faces import InputError
 from ssl_faces.common.finite import non_finite_rows
+from ssl_faces.common.shards import Shard
 from ssl_faces.data import FaceSet, Skipped
 from ssl_faces.encoders.encoder import FaceEncoder
 
@@ -162,12 +163,21 @@ class FeatureCache:
         folder: one safetensors file for each source, images and space.
         batch_size: images given to an encoder at once.
         device: where encoders run.
+        shard: `fill` computes only this part of the chunks, beside processes that compute the
+            others; `fill` of a cache without it then joins them.
     """
 
-    def __init__(self, folder: Path, batch_size: int = 256, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        batch_size: int = 256,
+        device: str = "cpu",
+        shard: Shard | None = None,
+    ) -> None:
         self.folder = folder
         self.batch_size = batch_size
         self.device = device
+        self.shard = shard
         self._in_use: set[Path] = set()
 
     def fill(self, sources: Sequence[Source], pictures: Pictures) -> list[Skipped]:
@@ -188,6 +198,9 @@ class FeatureCache:
             if isinstance(source, KeyedSource):
                 skipped.update(source.missing(pictures))
         lacking = [s for s in computed if not self._has(s, pictures)]
+        if self.shard is not None:
+            self._extract([*self._by_file(lacking, pictures).values()], pictures)
+            return []
         while lacking:
             try:
                 done = self._compute_some(lacking, pictures)
@@ -241,6 +254,11 @@ class FeatureCache:
         text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
         return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
+    def _by_file(
+        self, sources: Sequence[ImageSource], pictures: Pictures
+    ) -> dict[str, ImageSource]:
+        return {self._stem(source, pictures): source for source in reversed(sources)}
+
     def _has(self, source: Source, pictures: Pictures) -> bool:
         return all(
             has_features(self._path(source, pictures, space), dim, len(pictures))
@@ -261,7 +279,7 @@ class FeatureCache:
                 return locks.enter_context(lock(path, wait))
 
             # By file: two names of one encoder are computed once.
-            first = {self._stem(s, pictures): s for s in reversed(sources)}
+            first = self._by_file(sources, pictures)
             held = [s for s in first.values() if mine(s, wait=False)]
             if not held:
                 of = f"{pictures.faces.name}, {sources[0].name}"
@@ -285,7 +303,7 @@ class FeatureCache:
         sizes = sorted({source.input_size for source in sources})
         every = cut(range(len(pictures)), max(_PIECE, self.batch_size))
         chunks = []
-        for images in every:
+        for images in every if self.shard is None else self.shard.of(every):
             for size in sizes:
                 lacking = [
                     s for s in sources if s.input_size == size and not finished[id(s)].has(images)
@@ -314,6 +332,8 @@ class FeatureCache:
                 bar.update(len(chunk.images))
             if writing is not None:
                 writing.result()
+        if self.shard is not None:
+            return
         failure: InputError | None = None
         for source in sources:
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import signal
@@ -106,9 +105,6 @@ class Trainer:
                     logger.log_hyperparams(_without_places(settings))
             order = EpochBatches(count, batch, seed, trainer.global_rank, trainer.world_size)
             rows = LabelledPictures(split.images[split.train], labels)
-            more: dict[str, Any] = {}
-            if "weights_only" in inspect.signature(trainer.fit).parameters:  # Lightning from 2.6 on
-                more["weights_only"] = True
             failed = 1
             try:
                 with suppress(SIGTERMException):
@@ -116,7 +112,7 @@ class Trainer:
                         HeadModule(head, training, seed),
                         DataLoader(rows, sampler=order, batch_size=None),
                         ckpt_path=str(checkpoint) if resumes else None,
-                        **more,
+                        weights_only=True,
                     )
                 failed = 0
             finally:

@@ -23,11 +23,12 @@ from linear_probe.sources.module import PREFIX
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError
 from ssl_faces.common.config_files import HEADS, find_config
+from ssl_faces.common.executors import add_jobs, where
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
 from ssl_faces.plan.cluster.resources import PlanResources
-from ssl_faces.plan.command import add_jobs, plan_parser, run_plan, where
+from ssl_faces.plan.command import plan_parser, run_plan
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import sha256
 from ssl_faces.plan.steps import Step, say

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.common.arguments import SEED, Parser, existing, number, whole
+from ssl_faces.common.arguments import SEED, Parser, existing, existing_place, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
@@ -44,6 +44,12 @@ def add_detection(of: argparse.ArgumentParser) -> None:
 
 def add_sources(of: argparse.ArgumentParser, what: str = "pictures, or folders of them") -> None:
     of.add_argument("sources", nargs="+", type=existing, metavar="SRC", help=what)
+
+
+def add_places(of: argparse.ArgumentParser) -> None:
+    """As `add_sources`; also addresses of object stores."""
+    what = "pictures, videos, or folders of them; also in an object store, such as s3://bucket/a"
+    of.add_argument("sources", nargs="+", type=existing_place, metavar="SRC", help=what)
 
 
 def add_out(of: argparse.ArgumentParser, *endings: str) -> None:
@@ -109,7 +115,7 @@ def add_method(of: argparse.ArgumentParser) -> None:
 
 def add_reader(of: argparse.ArgumentParser) -> None:
     """The arguments of `open_reader`: pictures and videos, an encoder, detection."""
-    add_sources(of, "pictures, videos, or folders of them")
+    add_places(of)
     add_encoder(of)
     of.add_argument(
         "--fps",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssl_faces.apps.arguments import add_out, add_reader, check_out, parser, writable
+from ssl_faces.common.shards import add_shards, part_of
 
 if TYPE_CHECKING:
     from ssl_faces.apps.faces import Face
@@ -34,21 +35,36 @@ def run(arguments: Sequence[str]) -> None:
     add_reader(of)
     of.add_argument("--spaces", metavar="S,S", help="feature spaces (default: all)")
     of.add_argument("--largest", action="store_true", help="only the largest face of each picture")
+    add_shards(of)
     options = of.parse_args(arguments)
     check_out(options)
     # Imported late, since they import torch.
-    from ssl_faces.apps.embedding import open_reader, read_codes
+    from ssl_faces.apps.embedding import check_spaces, open_reader, read_codes
+    from ssl_faces.apps.parts import join, parts_of, run_parts, write_receipt
     from ssl_faces.common.files import replace_file
 
     out: Path = options.out
     spaces = options.spaces.split(",") if options.spaces else None
-    encoder, reader = open_reader(options, largest=options.largest)
-    faces, tensors = read_codes(encoder, reader, spaces)
-    codes = {space: values.numpy() for space, values in tensors.items()}
-    replace_file(out, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
-    dims = ", ".join(f"{space} {values.shape[1]}" for space, values in codes.items())
-    line = f"{out}: {reader.counted(len(faces))}; {dims}"
-    print(reader.report(line, beside=out))
+    encoder, reader = open_reader(options, largest=options.largest, shard=options.shard)
+    check_spaces(encoder, spaces)
+    run_parts(options, ["ssl-faces", "embed", *arguments], reader, out)
+    if options.shards:
+        with parts_of(out, options.shards, reader) as (parts, receipts):
+            join(parts, out)
+        count = sum(receipt["faces"] for receipt in receipts)
+        dims: dict[str, int] = next(r["dims"] for r in receipts if r["faces"])
+    else:
+        table = out if options.shard is None else part_of(out, options.shard)
+        faces, tensors = read_codes(encoder, reader, spaces, may_be_empty=options.shard is not None)
+        codes = {space: values.numpy() for space, values in tensors.items()}
+        replace_file(table, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
+        count, dims = len(faces), {space: values.shape[1] for space, values in codes.items()}
+        if options.shard is not None:
+            write_receipt(table, reader, count, dims=dims)
+            print(f"{table}: {reader.counted(count)}")
+            return
+    sizes = ", ".join(f"{space} {dim}" for space, dim in dims.items())
+    print(reader.report(f"{out}: {reader.counted(count)}; {sizes}", beside=out))
 
 
 def columns(faces: Sequence[Face]) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from ssl_faces.apps.embed import columns
 from ssl_faces.apps.embedding import BATCH, read_codes
 from ssl_faces.apps.face_finder import Detect, FaceFinder
 from ssl_faces.apps.faces import Face, FaceReader
+from ssl_faces.common.arguments import as_place
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import Skipped
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Image = str | os.PathLike[str] | np.ndarray
-"""A file name, or uint8 RGB [H, W, 3]."""
+"""A file name or address (`s3://bucket/a.jpg`), or uint8 RGB [H, W, 3]."""
 
 
 class Embeddings(dict[str, Tensor]):
@@ -97,7 +97,7 @@ def embed(
     inputs = [sources] if isinstance(sources, str | os.PathLike | np.ndarray) else list(sources)
     if not inputs:
         raise InputError("embed: no source; give at least one image, video or folder")
-    places = [s if isinstance(s, np.ndarray) else Path(os.fsdecode(s)) for s in inputs]
+    places = [s if isinstance(s, np.ndarray) else as_place(os.fsdecode(s)) for s in inputs]
     finder = FaceFinder(encoder.input_size, detect, detector)
     reader = FaceReader(places, finder, largest=largest, fps=fps, quiet=True, strict=strict)
     faces, codes = read_codes(encoder, reader, spaces, batch_size=batch_size)

@@ -123,11 +123,13 @@ def read_codes(
     spaces: Collection[str] | None,
     see: Callable[[Face], object] = lambda face: None,
     batch_size: int = BATCH,
+    may_be_empty: bool = False,
 ) -> tuple[list[Face], dict[str, Tensor]]:
     """The faces of a reader, without pixels, and their codes, float32 [N, D] by feature space.
 
     Args:
         see: called with each face while it has its pixels.
+        may_be_empty: whether there may be no face.
 
     Raises:
         InputError: no face, or as `codes_of`.
@@ -139,8 +141,10 @@ def read_codes(
             see(face)
             faces.append(face.without_pixels())
         parts.append(codes)
-    if not parts:
+    if not parts and not may_be_empty:
         raise reader.nothing()
+    if not parts:
+        return [], {}
     return faces, {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
 
 

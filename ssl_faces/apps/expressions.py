@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_faces.apps.arguments import add_detection, add_out, add_sources, parser, percent
+from ssl_faces.apps.arguments import add_detection, add_out, add_places, parser, percent
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.shards import add_shards
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +82,7 @@ class ProbeOnEncoder:
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces expressions`; bad input and no detected face raise InputError."""
     of = parser("expressions", ABOUT)
-    add_sources(of, "pictures, videos, or folders of them")
+    add_places(of)
     add_out(of, ".csv", ".parquet")
     of.add_argument(
         "--smooth",
@@ -110,11 +111,15 @@ def run(arguments: Sequence[str]) -> None:
     )
     of.add_argument("--largest", action="store_true", help="only the largest face of each picture")
     add_detection(of)
+    add_shards(of)
     options = of.parse_args(arguments)
     from ssl_faces.apps.face_finder import FaceFinder
     from ssl_faces.apps.faces import FaceReader
-    from ssl_faces.apps.predictions import Targets, write_predictions
+    from ssl_faces.apps.parts import run_parts
+    from ssl_faces.apps.predictions import Targets, join_predictions, write_predictions
 
+    if (options.shards or options.shard) and (options.plot or options.film):
+        raise InputError("--shards: no --plot and no --film of several shards; leave them out")
     targets = Targets(options.out, options.plot, options.film, options.overwrite)
     targets.check(options.sources)
     predict = ProbeOnEncoder(options.probe)
@@ -126,7 +131,13 @@ def run(arguments: Sequence[str]) -> None:
         fps=options.fps,
         out=options.out,
         tracked=True,
+        shard=options.shard,
     )
-    print(write_predictions(reader, predict, predict.outputs, targets, options.smooth))
+    run_parts(options, ["ssl-faces", "expressions", *arguments], reader, options.out)
+    if options.shards:
+        print(join_predictions(reader, predict.outputs, targets, options.shards))
+    else:
+        smooth, shard = options.smooth, options.shard
+        print(write_predictions(reader, predict, predict.outputs, targets, smooth, shard))
     if predict.reliability:
         print(predict.reliability)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,20 +16,23 @@ import numpy as np
 from ssl_faces.apps.arguments import skipped_beside
 from ssl_faces.apps.face_finder import FaceCrop, FaceFinder
 from ssl_faces.apps.films import EVERY_FRAME, open_video
+from ssl_faces.common.arguments import Place
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
 from ssl_faces.common.plurals import plural
+from ssl_faces.common.shards import Shard
 from ssl_faces.data.faces import Skipped, write_skipped
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.prepare.quality import HASH_BITS, perceptual_hash
 from ssl_faces.prepare.reading import GAP
-from ssl_faces.prepare.sources import Frame, Source, kind_of, list_sources
+from ssl_faces.prepare.sources import Frame, Source, kind_of, list_sources, name_of
 from ssl_faces.prepare.tracks import Tracker
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_COUNTS = ("whole", "frames", "empty_frames")
 _SHOWN = 25  # frames of a video between two lines of progress
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
@@ -91,10 +94,12 @@ class FaceReader:
         quiet: without a progress bar.
         tracked: link the faces of a video to tracks.
         strict: raise InputError for a file that can't be used.
+        shard: read only this part of the files.
 
     Attributes:
         skipped: files without a usable face, and the reasons.
         sources, files: what to read, and how much that is.
+        content: hash of the keys of all files, also those of other shards.
         whole: number of images (or videos) taken as face crops.
         frames, empty_frames: number of frames of videos that were read, and of those without a
             usable face.
@@ -107,7 +112,7 @@ class FaceReader:
 
     def __init__(
         self,
-        places: Sequence[Path | np.ndarray],
+        places: Sequence[Place | np.ndarray],
         finder: FaceFinder,
         *,
         largest: bool = False,
@@ -116,15 +121,19 @@ class FaceReader:
         quiet: bool = False,
         tracked: bool = False,
         strict: bool = False,
+        shard: Shard | None = None,
     ) -> None:
         self.finder, self.largest, self.fps, self.quiet = finder, largest, fps, quiet
         self.tracked, self.strict = tracked, strict
         output = Path("-") if out is None else out.expanduser()
-        self.sources = list(_listed(places, output))
-        self.files = len(self.sources)
-        keys = {source.key for source in self.sources}
+        self.sources: Sequence[Source | Picture] = list(_listed(places, output))
+        keys = [source.key for source in self.sources]
+        self.content = hashlib.sha256("\0".join(keys).encode(errors="replace")).hexdigest()
         # Otherwise all keys differ, and long films need no list of them.
-        self._ambiguous = len(keys) < self.files or any("#" in key for key in keys)
+        self.ambiguous = len(set(keys)) < len(keys) or any("#" in key for key in keys)
+        if shard is not None:
+            self.sources = shard.of(self.sources)
+        self.files = len(self.sources)
         self._start()
 
     def _start(self) -> None:
@@ -137,8 +146,11 @@ class FaceReader:
         """Whether any of the files is a video or animation, by its first bytes."""
         for source in self.sources:
             with suppress(BadImage):
-                if isinstance(source, Source) and kind_of(source.path) == "video":
-                    return True
+                if isinstance(source, Picture):
+                    continue
+                with source.local() as path:
+                    if kind_of(path) == "video":
+                        return True
         return False
 
     def __iter__(self) -> Iterator[Face]:
@@ -158,24 +170,27 @@ class FaceReader:
 
     def _read(self, source: Source | Picture, bar: tqdm[Any]) -> Iterator[Face]:
         if isinstance(source, Picture):
-            pixels = source.pixels
-        elif kind_of(source.path) == "picture":
-            pixels = decode_image(source.path)
-        else:
-            yield from self._film(source, bar)
+            yield from self._picture(source.key, source.pixels)
             return
+        with source.local() as path:
+            if kind_of(path) == "picture":
+                yield from self._picture(source.key, decode_image(path))
+            else:
+                yield from self._film(source, path, bar)
+
+    def _picture(self, key: str, pixels: np.ndarray) -> Iterator[Face]:
         crops = self.finder(pixels)
         self.whole += crops[0].box is None
-        yield from self._faces(source.key, source.key, crops)
+        yield from self._faces(key, key, crops)
 
-    def _film(self, source: Source, bar: tqdm[Any]) -> Iterator[Face]:
+    def _film(self, source: Source, path: Path, bar: tqdm[Any]) -> Iterator[Face]:
         if not self.fps:
             raise BadImage("a video or animation; give a picture")
         if self.tracked and find_spec("imagehash") is None:
             raise InputError(
-                f"{source.path}: tracks need imagehash; pip install 'ssl-faces[prepare]'"
+                f"{source.key}: tracks need imagehash; pip install 'ssl-faces[prepare]'"
             )
-        video = open_video(source.path, self.fps)
+        video = open_video(path, self.fps)
         tracker: Tracker | None = None
         frames = faces = 0
         for frame in video:
@@ -213,12 +228,24 @@ class FaceReader:
         time, number = (-1.0, 0) if frame is None else (round(frame.time, 3), frame.number)
         for i, crop in enumerate(crops[:1] if self.largest else crops):
             name = f"{key}#{i}" if i else key
-            if self._ambiguous:
+            if self.ambiguous:
                 while name in self._keys:  # a file whose name equals the key of another's face
                     name += "'"
                 self._keys.add(name)
             track = tracks[i] if tracks else -1
             yield Face(name, source, crop.pixels, crop.box, crop.score, time, number, track)
+
+    def state(self) -> dict[str, Any]:
+        """What `report` says of the files that were read, as JSON."""
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        return {**counts, "notes": self.notes, "skipped": [[*one] for one in self.skipped]}
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Count the files that another reader has read."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + state[name])
+        self.notes += state["notes"]
+        self.skipped += [Skipped(*one) for one in state["skipped"]]
 
     def counted(self, faces: int) -> str:
         """How many faces of how many files, in words."""
@@ -262,22 +289,25 @@ class FaceReader:
         )
 
 
-def _listed(places: Sequence[Path | np.ndarray], out: Path) -> Iterator[Source | Picture]:
+def _listed(places: Sequence[Place | np.ndarray], out: Path) -> Iterator[Source | Picture]:
     """All files and images, without the command's earlier output."""
-    paths = [place for place in places if isinstance(place, Path)]
-    names = Counter(os.path.basename(os.path.realpath(path.expanduser())) for path in paths)
+    names = Counter(name_of(place) for place in places if not isinstance(place, np.ndarray))
     for i, place in enumerate(places):
-        if not isinstance(place, Path):
+        if isinstance(place, np.ndarray):
             if place.dtype != np.uint8 or place.ndim != 3 or place.shape[2] != 3 or not place.size:
                 kind = f"{place.dtype} {list(place.shape)}"
                 raise InputError(f"image {i}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
             yield Picture(f"image {i}", place)
             continue
         for name, sources in list_sources([place], out).items():
-            before = f"{place.parent.as_posix()}/" if names[name] > 1 else ""
+            before = f"{_parent(place)}/" if names[name] > 1 else ""
             for source in sources:
                 if not _is_output(source.path, out):
                     yield replace(source, key=before + source.key)
+
+
+def _parent(place: Place) -> str:
+    return place.rpartition("/")[0] if isinstance(place, str) else place.parent.as_posix()
 
 
 def _linked(tracker: Tracker, frame: Frame, crops: Sequence[FaceCrop]) -> list[int]:

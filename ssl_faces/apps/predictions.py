@@ -6,7 +6,7 @@ import json
 import tempfile
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,10 +20,14 @@ from ssl_faces.apps.arguments import check_ending, skipped_beside, writable
 from ssl_faces.apps.embedding import BATCH, batches
 from ssl_faces.apps.faces import Face, FaceReader
 from ssl_faces.apps.films import FilmWriter, open_video
+from ssl_faces.apps.parts import join, parts_of, write_receipt
 from ssl_faces.apps.tables import PLACE, place_cells, table_writer
+from ssl_faces.common.arguments import Place
+from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
+from ssl_faces.common.shards import Shard, part_of
 from ssl_faces.prepare.sources import Source
 
 Row = tuple[Face, np.ndarray]
@@ -59,7 +63,7 @@ class Targets:
     film: Path | None = None
     overwrite: bool = False
 
-    def check(self, sources: Sequence[Path]) -> None:
+    def check(self, sources: Sequence[Place]) -> None:
         """Check the files before anything is read.
 
         Raises:
@@ -76,7 +80,7 @@ class Targets:
             raise InputError(
                 f"--plot {self.plot}: needs plotly; pip install 'ssl-faces[dashboard]'"
             )
-        if self.film is not None and (len(sources) != 1 or sources[0].expanduser().is_dir()):
+        if self.film is not None and (len(sources) != 1 or not _is_local_file(sources[0])):
             raise InputError(f"--film {self.film}: annotates one video; give one as SRC")
 
 
@@ -86,6 +90,7 @@ def write_predictions(
     outputs: Sequence[Output],
     targets: Targets,
     smooth: float = 0.0,
+    shard: Shard | None = None,
 ) -> str:
     """Predict each face of a reader, and write the files; memory doesn't grow with the films.
 
@@ -94,6 +99,7 @@ def write_predictions(
         predict: the predictions.
         outputs: what their columns mean.
         smooth: seconds of a centred moving mean along each track of a video; 0 is none.
+        shard: which the reader reads: write this part of the table only, maybe without a face.
 
     Returns:
         What was predicted, in words.
@@ -109,8 +115,9 @@ def write_predictions(
     curves = _Curves()
     counts = {output.name: np.zeros(output.width, np.int64) for output in outputs}
     faces = 0
+    table = targets.table if shard is None else part_of(targets.table, shard)
     with ExitStack() as files:
-        write = files.enter_context(table_writer(targets.table, _columns(outputs)))
+        write = files.enter_context(table_writer(table, _columns(outputs)))
         notes = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
         for face, values in rows:
             faces += 1
@@ -122,7 +129,7 @@ def write_predictions(
             if targets.film:
                 note = (face.frame, face.box, _label(outputs, values))
                 notes.write(json.dumps(note) + "\n")
-        if not faces:
+        if not faces and shard is None:
             raise reader.nothing()
         if targets.film:
             path = files.enter_context(replacing(targets.film, targets.film.suffix))
@@ -130,6 +137,41 @@ def write_predictions(
         if targets.plot:
             page = curves.page(outputs, smooth)
             replace_file(targets.plot, page.encode())
+    if shard is not None:
+        write_receipt(table, reader, faces, counts={k: v.tolist() for k, v in counts.items()})
+        return f"{table}: {reader.counted(faces)}"
+    return _report(reader, outputs, targets, faces, counts)
+
+
+def join_predictions(
+    reader: FaceReader, outputs: Sequence[Output], targets: Targets, count: int
+) -> str:
+    """Write the table of all shards.
+
+    Args:
+        reader: of all files; it reads none.
+        count: of the shards.
+
+    Returns:
+        As `write_predictions`.
+
+    Raises:
+        InputError: as of `parts_of`.
+    """
+    with parts_of(targets.table, count, reader) as (parts, receipts):
+        join(parts, targets.table, csv_bytes([_columns(outputs)]))
+    faces = sum(receipt["faces"] for receipt in receipts)
+    counts = {o.name: sum(np.array(r["counts"][o.name]) for r in receipts) for o in outputs}
+    return _report(reader, outputs, targets, faces, counts)
+
+
+def _report(
+    reader: FaceReader,
+    outputs: Sequence[Output],
+    targets: Targets,
+    faces: int,
+    counts: Mapping[str, np.ndarray],
+) -> str:
     lines = [f"{targets.table}: {reader.counted(faces)}"]
     for output in outputs:
         if output.classes:
@@ -144,6 +186,10 @@ def write_predictions(
         lines.append(f"{reader.empty_frames:,} of {reader.frames:,} frames have no usable face")
     lines += [str(path) for path in (targets.plot, targets.film) if path is not None]
     return reader.report(*lines, beside=targets.table)
+
+
+def _is_local_file(place: Place) -> bool:
+    return isinstance(place, Path) and not place.expanduser().is_dir()
 
 
 def _predicted(reader: FaceReader, predict: Predict) -> Iterator[Row]:

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import save
 
+from ssl_faces.callbacks.averaging import averaging
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger
 from ssl_faces.common.errors import InputError
@@ -107,6 +108,7 @@ class EncoderExport(pl.Callback):
         probes = [c for c in trainer.callbacks if isinstance(c, OnlineProbe)]  # type: ignore[attr-defined]
         online = probes[0].card(data.online.faces) if probes else {}
         start = {} if module.encoder.start is None else module.encoder.start.card()
+        average = averaging(trainer)
         return {
             "method": module.name,
             "method_settings": {
@@ -133,6 +135,7 @@ class EncoderExport(pl.Callback):
             "pairs_seen": pairs,
             "seed": data.seed,
             "precision": str(trainer.precision),
+            **({} if average is None else {"ema_decay": average.decay}),
             "online": online,
             "loss": {k: round(float(v), 5) for k, v in trainer.logged_metrics.items()},
             "training_seconds": round(self._elapsed(), 1),

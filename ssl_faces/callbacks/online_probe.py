@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_faces.callbacks.averaging import averaged
 from ssl_faces.callbacks.collapse import CollapseWatch, lidar
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method, in_eval_mode
@@ -120,7 +121,8 @@ class OnlineProbe(pl.Callback):
     ) -> None:
         # With alternating optimisers a step may count as two.
         if self.every and trainer.global_step // self.every > self._last // self.every:
-            self._probe(trainer, module)
+            with averaged(trainer, module):
+                self._probe(trainer, module)
         self._last = trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

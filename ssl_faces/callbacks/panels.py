@@ -17,6 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import flow_to_image, make_grid
 
+from ssl_faces.callbacks.averaging import averaged
 from ssl_faces.common.files import replace_file
 from ssl_faces.methods.method import Method, in_eval_mode
 
@@ -77,7 +78,8 @@ class PanelWriter(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            self._write(trainer, module)
+            with averaged(trainer, module):
+                self._write(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.every_n_steps or trainer.global_step % self.every_n_steps:

@@ -145,6 +145,20 @@ def existing(text: str) -> Path:
     return path
 
 
+Place = Path | str
+"""A file or folder of this machine, or the address of one in an object store."""
+
+
+def as_place(text: str) -> Place:
+    """A path, or an address such as `s3://bucket/folder`."""
+    return text.rstrip("/") if "://" in text else Path(text)
+
+
+def existing_place(text: str) -> Place:
+    """As `existing`; addresses are not checked."""
+    return as_place(text) if "://" in text else existing(text)
+
+
 def check_exists(path: Path) -> None:
     """Raise InputError if there is no such file or folder, or it can't be looked at."""
     try:

@@ -5,9 +5,10 @@ large generators: the expression code's flow warps a face to its neutral one and
 brings it back; a small decoder renders the neutral face from the identity code alone, and the
 inverse flow makes it expressive again. From SimCLR (Chen et al., ICML 2020) comes the contrastive
 loss, once for each code with different invariances: the identity code is equal for both images of a
-pair and for mirror images; the expression code is equal for strong views of one image, and mirrored
-with the image. Both codes together must predict the image's histograms of oriented gradients, the
-target of MaskFeat (Wei et al., CVPR 2022): contrast alone only keeps what distinguishes images.
+pair and for mirror images; the expression code is equal for strong views of one image, never for
+two images of a person, and mirrored with the image. Both codes together must predict the image's
+histograms of oriented gradients, the target of MaskFeat (Wei et al., CVPR 2022): contrast alone
+only keeps what distinguishes images.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
@@ -26,6 +26,8 @@ from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat, PositiveFloat,
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.hog import HOG
+from ssl_faces.losses.objectives import Objective, PairObjective
+from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.encoder_method import EncoderMethod
@@ -52,8 +54,12 @@ class FaceCycleContrast(EncoderMethod):
     """Learns an expression code and an identity code by cycles, contrast and independence.
 
     Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], with mild common augmentation
-    (`data.augmentation: frames`; strong views are made here), and `mirrored`, bool [b]: whether the
-    second image is the first one's mirror image.
+    (`data.augmentation: frames`; strong views are made here); `mirrored`, bool [b]: whether the
+    second image is the first one's mirror image, not another image of the person; and perhaps
+    `people`, int64 [b]: a number that pairs of one person share, or -1.
+
+    Pairs of one person are never each other's negatives for the identity code. The expression code
+    of a pair of two images is compared with that of a second strong view of the first one.
 
     Args:
         encoder: the encoder to train; it gets the codes `expression` and `identity`.
@@ -62,8 +68,13 @@ class FaceCycleContrast(EncoderMethod):
             expression code.
         projection_dim: length of the contrastive embeddings.
         temperature: of the softmax over cosines.
+        objective: what makes identity codes equal, see `PairObjective`.
+        partner_negatives: whether the expression code of another image of the person is one more
+            negative for the first image's. No effect on mirror images.
         crop_low: smallest share of the area in strong views.
         cycle_share: share of the pairs for the cycles, which cost more than contrast.
+        mirrored_cycles: whether the cycles replace other images of the person by mirror images:
+            cycles need two images in the same light.
         cycle_weight, identity_weight, expression_weight, independence_weight, descriptor_weight: of
             the terms: the cycles' pixel and SSIM losses; contrast of identity codes; contrast of
             expression codes; squared correlation between the codes; squared error of the oriented
@@ -97,6 +108,9 @@ class FaceCycleContrast(EncoderMethod):
         descriptor_weight: NonNegativeFloat = 400.0,
         codes_from: CodesFrom = "map",
         decoder_width: LayerWidth = 16,
+        objective: Objective = "contrast",
+        partner_negatives: bool = False,
+        mirrored_cycles: bool = False,
     ) -> None:
         super().__init__(locals(), {"expression": code_dim, "identity": code_dim})
         self.weights = {
@@ -113,7 +127,9 @@ class FaceCycleContrast(EncoderMethod):
         self.expression_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
         self.motion = MotionDecoder(decoder_width, code_dim)
         self.face = ImageDecoder(code_dim, encoder.input_size, decoder_width)
-        self.contrast = NTXentLoss(temperature, gather_distributed=True)
+        self.objective = PairObjective(objective, temperature)
+        self.contrast = OwnNegativesLoss(temperature, other_faces=True)
+        self.partner_negatives, self.mirrored_cycles = partner_negatives, mirrored_cycles
         self.dependence = CrossCorrelationLoss()
         self.ssim, self.symmetry, self.fold = SSIMLoss(), SymmetryLoss(), FoldLoss()
         self.hog = HOG()
@@ -138,27 +154,31 @@ class FaceCycleContrast(EncoderMethod):
 
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The loss terms before their weights."""
-        pairs = self.checked(batch)
+        pairs, mirrored = self.checked(batch), batch["mirrored"]
         count = len(pairs)
-        views = self.strong(pairs)
-        flips = (torch.rand(count, 2) < 0.5).to(pairs.device)
-        views = torch.where(flips[..., None, None, None], views.flip(-1), views)
-        cycled = pairs[: self._cycled(count)].transpose(0, 1).flatten(0, 1)
+        views, flips = self.draw_views(pairs)
+        cycled = self._cycled(pairs, mirrored)
+        # Another image of the person has another expression, so it is no positive for that.
+        others = ~mirrored & bool(self.weights["expression"])
+        again, flips_again = self.draw_views(pairs[others][:, [0, 0]])
         # One encoder pass for all images.
-        seen = torch.cat((views.transpose(0, 1).flatten(0, 1), cycled))
-        expression, identity = self.codes(seen)
-        of_views, of_cycled = expression.split((2 * count, len(cycled)))
-        identity_of_views, identity_of_cycled = identity.split((2 * count, len(cycled)))
+        seen = (views.transpose(0, 1).flatten(0, 1), cycled, again[:, 0])
+        expression, identity = self.codes(torch.cat(seen))
+        sizes = [len(images) for images in seen]
+        of_views, of_cycled, of_again = expression.split(sizes)
+        identity_of_views, identity_of_cycled, _ = identity.split(sizes)
         terms = {}
         if self.weights["identity"]:
             first, second = self.identity_projector(identity_of_views).chunk(2)
-            terms["identity"] = self.contrast(first, second)
+            terms["identity"] = self.objective(first, second, batch.get("people"))
         if self.weights["expression"]:
-            mirrored = torch.cat((flips[:, 0], flips[:, 1] ^ batch["mirrored"]))
-            first, second = self.expression_projector(self.mirror(of_views, mirrored)).chunk(2)
-            # Another image of the person has another expression, so it is no positive.
-            second = torch.where(batch["mirrored"][:, None], second, first)
-            terms["expression"] = self.contrast(first, second)
+            turned = torch.cat((flips[:, 0], flips[:, 1] ^ mirrored, flips_again[:, 0]))
+            codes = self.mirror(torch.cat((of_views, of_again)), turned)
+            projected = self.expression_projector(codes)
+            first, partner, own = projected.split((count, count, len(again)))
+            second = partner.index_put((others,), own)
+            negatives = partner[:, None] if self.partner_negatives else None
+            terms["expression"] = self.contrast(first, second, negatives, valid=others[:, None])
         if self.weights["independence"]:
             terms["independence"] = self.dependence(of_views, identity_of_views)
         if self.weights["descriptor"]:
@@ -174,8 +194,22 @@ class FaceCycleContrast(EncoderMethod):
             terms["fold"] = self.fold(faces.flow)
         return terms
 
-    def _cycled(self, count: int) -> int:
-        return max(1, round(self.cycle_share * count)) if self.weights["cycle"] else 0
+    def draw_views(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Strong views [b, 2, 3, S, S] of pairs, and bool [b, 2] which of them are mirrored."""
+        if not len(pairs):  # no random numbers
+            return pairs, torch.zeros(0, 2, dtype=torch.bool, device=pairs.device)
+        views = self.strong(pairs)
+        flips = (torch.rand(len(pairs), 2) < 0.5).to(pairs.device)
+        return torch.where(flips[..., None, None, None], views.flip(-1), views), flips
+
+    def _cycled(self, pairs: Tensor, mirrored: Tensor) -> Tensor:
+        """The images [2m, 3, S, S] for the cycles, in the order of `views`."""
+        share = self.cycle_share * len(pairs)
+        count = max(1, round(share)) if self.weights["cycle"] else 0
+        first, second = pairs[:count].unbind(1)
+        if self.mirrored_cycles:
+            second = torch.where(mirrored[:count, None, None, None], second, first.flip(-1))
+        return torch.cat((first, second))
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Their weighted sum."""

@@ -93,6 +93,9 @@ class FaceData(TrainingFaces):
         neutral_faces: batches also have the neutral frontal face that belongs to the first image,
             if there is one (`RenderedClips(neutral=True)`): the image whose key ends in `/neutral`
             and is else that of the first image. Needs an augmentation that both images share.
+        identity_labels: whether real people are known by labels of their identity. False: such
+            images are paired with their mirror images, and only rendered people and clips give
+            pairs of two images. Without effect with `positives: picture`.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; images are packed, so 0 is usually best.
         cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or
@@ -137,6 +140,7 @@ class FaceData(TrainingFaces):
         epoch_of: Literal["images", "clips"] = "images",
         leave_out_near_copies: bool = True,
         neutral_faces: bool = False,
+        identity_labels: bool = True,
     ) -> None:
         check_ranges(FaceData.__init__, locals(), "data")
         if isinstance(augmentation, str):
@@ -152,6 +156,7 @@ class FaceData(TrainingFaces):
             cache=cache,
             cache_gb=cache_gb,
             use_people=positives != "picture",
+            identity_labels=identity_labels,
             leave_out_tests=leave_out_tests,
             leave_out_near_copies=leave_out_near_copies,
             online_pictures=online_pictures or 0,
@@ -186,15 +191,16 @@ class FaceData(TrainingFaces):
         self._keep_back(tests)
         online = self.online.held_out if self.online.faces else None
         held_out = tests if self.leave_out_tests else HeldOut.of()
-        chosen = [select(one, held_out, self.use_people, online) for one in packs]
+        use = (self.use_people, self.identity_labels)
+        chosen = [select(one, held_out, *use, online) for one in packs]
         self.description = [about for one in chosen for about in one.description]
         self.skipped = [item for one in packs for item in one.skipped()]
         self.packs = packs
-        self.faces = StoredFaces(packs, [one.kept for one in chosen], self.use_people)
+        self.faces = StoredFaces(packs, [one.kept for one in chosen], *use)
         if self.positives == "person":
             paired = only_paired(self.faces)
             paired.describe(self.description)
-            self.faces = StoredFaces(packs, paired.kept)
+            self.faces = StoredFaces(packs, paired.kept, *use)
         if self.positives == "strangers" or self.epoch_of == "clips":
             self._check_clips()
         if self.different_share and self.two_images == {}:
@@ -342,6 +348,7 @@ class FaceData(TrainingFaces):
         ready: PairBatch = {
             "pairs": augmented[:, :2],
             "mirrored": batch["mirrored"],
+            "people": batch["people"],
             "seed": batch["seed"],
         }
         if "has_neutral" in batch:
@@ -386,6 +393,7 @@ class FaceData(TrainingFaces):
             "different_share": self.different_share,
             "epoch_of": self.epoch_of,
             "neutral_faces": self.neutral_faces,
+            "identity_labels": self.identity_labels,
             "seed": self.seed,
             "window": self.window,
         }

@@ -24,6 +24,7 @@ class PairBatch(TypedDict, total=False):
     pairs: Tensor  # [b, 2, 3, S, S], uint8 RGB; float in [0, 1] once augmented
     seed: int  # of every random draw that the step makes
     mirrored: Tensor  # bool [b]: whether the second is the first one's mirror image
+    people: Tensor  # int64 [b]: a number that pairs of one person share, or -1
     neutral: Tensor  # [b, 3, S, S] as `pairs`: the neutral frontal face of the first
     has_neutral: Tensor  # bool [b]: whether it is known; if not, `neutral` is the first
     # Instead of `pairs`, where pictures are gathered on the device that holds them all:
@@ -39,12 +40,13 @@ _COARSE = 8  # side of the images whose distance is how much two differ
 
 
 class Draw(NamedTuple):
-    """Which pictures meet: int64 [b] numbers of the first and the second ones, and bool [b]
-    whether the second is the first one's mirror image."""
+    """Which pictures meet: int64 [b] numbers of the first and the second ones, bool [b] whether
+    the second is the first one's mirror image, and int64 [b] the first one's person or -1."""
 
     first: np.ndarray
     second: np.ndarray
     mirrored: np.ndarray
+    people: np.ndarray
 
 
 class PairBatches(IterableDataset[PairBatch]):
@@ -139,6 +141,7 @@ class PairBatches(IterableDataset[PairBatch]):
         seed = np.random.SeedSequence((self.seed, self.epoch, number, self.rank)).generate_state(1)
         batch: PairBatch = {
             "mirrored": torch.from_numpy(drawn.mirrored),
+            "people": torch.from_numpy(drawn.people),
             "seed": int(seed[0]),
         }
         numbers = [drawn.first, drawn.second]
@@ -251,6 +254,7 @@ class _People:
     def __init__(self, numbers: np.ndarray, people: np.ndarray) -> None:
         small = not len(numbers) or numbers.max() < 2**31
         self.numbers = numbers.astype(np.int32) if small else numbers
+        self.people = people
         known = np.flatnonzero(people >= 0).astype(np.int32)
         self.by_person = known[np.argsort(people[known], kind="stable")]
         ordered = people[self.by_person]
@@ -296,7 +300,7 @@ class _People:
         sizes = self.groups[group + 1] - self.groups[group]
         second = self.everyone[self.groups[group] + (uniform[:, 1] * sizes).astype(np.int64)]
         first, second = (self.numbers[p].astype(np.int64) for p in (members, second))
-        return Draw(first, second, np.zeros(len(members), bool))
+        return Draw(first, second, np.zeros(len(members), bool), self.people[members])
 
     def weighted(self, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """An order in which a share of the places have a partner.
@@ -324,7 +328,7 @@ class _People:
         mirrored = ~has | (uniform[:, 0] < flip_share)
         second = np.where(mirrored, members, other)
         first, second = (self.numbers[p].astype(np.int64) for p in (members, second))
-        return Draw(first, second, mirrored)
+        return Draw(first, second, mirrored, self.people[members])
 
 
 class _Epoch:

@@ -21,7 +21,7 @@ from ssl_faces.data.store.selection import (
     all_fit,
     held_out_by,
 )
-from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.data.store.stored_faces import StoredFaces, has_identity_labels, knows_people
 from ssl_faces.pairs.mix import joined_with
 from ssl_faces.pairs.online import OF_PACKS, Online, keep_back, keep_back_of_root
 from ssl_faces.rendered import RenderedFaces
@@ -37,6 +37,7 @@ class TrainingFaces(pl.LightningDataModule):
 
     Args:
         use_people: whether people are known by a label.
+        identity_labels: whether labels of real people's identity count, see `FaceData`.
         root, sets, packs, rendered, size, seed, cache, cache_gb: as in `FaceData`.
         leave_out_tests, leave_out_near_copies, online_pictures, online_root: likewise.
     """
@@ -53,6 +54,7 @@ class TrainingFaces(pl.LightningDataModule):
         cache: Path | None,
         cache_gb: float | None,
         use_people: bool,
+        identity_labels: bool,
         leave_out_tests: bool,
         leave_out_near_copies: bool,
         online_pictures: int,
@@ -68,6 +70,7 @@ class TrainingFaces(pl.LightningDataModule):
         self.cache = cache
         self.cache_gb = cache_gb
         self.use_people = use_people
+        self.identity_labels = identity_labels
         self.leave_out_tests = leave_out_tests
         self.leave_out_near_copies = leave_out_near_copies
         self.online_pictures = online_pictures
@@ -139,14 +142,15 @@ class TrainingFaces(pl.LightningDataModule):
     @property
     def has_people(self) -> bool:
         """Whether pairs may be two pictures of one person."""
-        return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
+        use = (self.use_people, self.identity_labels)
+        return any(knows_people(a, *use) for pack in self.packs for a in pack.index.sets)
 
     @property
     def uses_identity_labels(self) -> bool:
         """Whether pairs may be two images of one real person, by a label of the identity."""
-        # Older packs don't say what their people are known by.
-        sets = [about for pack in self.packs for about in pack.index.sets]
-        return self.use_people and any(a.get("identity_labels", a["people"]) for a in sets)
+        if not self.use_people or not self.identity_labels:
+            return False
+        return any(has_identity_labels(a) for pack in self.packs for a in pack.index.sets)
 
     def _face_sets(self) -> list[FaceSet]:
         if self.sets is not None and self.root is None:

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.common.arguments import Parser, whole
+from ssl_faces.common.arguments import Parser
 from ssl_faces.common.children import Stopped, stoppable
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.executors import EXECUTORS, JOBS_ON_CLUSTER, add_executor
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.requeue import job_id
 from ssl_faces.common.run_record import Held, RunRecord, claim
@@ -22,42 +23,6 @@ from ssl_faces.plan.cluster.attempts import Cluster, Remote
 from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import say
-
-EXECUTORS = ("local", "slurm", "ray")
-
-JOBS_ON_CLUSTER = 100
-
-
-def add_jobs(parser: Any, default: int = 1) -> None:
-    """The argument `--jobs`; None if it is left out."""
-    parser.add_argument(
-        "--jobs",
-        type=whole(1, 1024),
-        metavar="N",
-        help=f"steps at once, as far as memory allows; default: {default}, on a cluster "
-        f"{JOBS_ON_CLUSTER}",
-    )
-
-
-def add_executor(parser: Any) -> None:
-    """The arguments `--executor` and `--address`."""
-    parser.add_argument(
-        "--executor",
-        choices=EXECUTORS,
-        default=EXECUTORS[0],
-        help="where steps run: on this machine (default), or as jobs of a cluster; "
-        "configs/launch/README.md",
-    )
-    parser.add_argument(
-        "--address",
-        metavar="auto|HOST:PORT",
-        help="of the Ray cluster (default: auto); `local` tries --executor slurm on this machine",
-    )
-
-
-def where(arguments: Any) -> dict[str, Any]:
-    """The parsed arguments of `add_executor`, for `run_plan`."""
-    return {"executor": arguments.executor, "address": arguments.address}
 
 
 def _connected(executor: str, address: str | None, out: Path) -> Cluster:

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ssl_faces.common.errors import InputError, bad_input
+from ssl_faces.common.executors import add_jobs, where
 from ssl_faces.common.files import replace_file
-from ssl_faces.plan.command import add_jobs, plan_parser, run_plan, where
+from ssl_faces.plan.command import plan_parser, run_plan
 from ssl_faces.plan.comparison import EXAMPLE, TUNING, Comparison, read
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, finished_card, fit_step, fit_words

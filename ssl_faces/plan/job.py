@@ -10,11 +10,12 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.executors import where
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.ranges import GlobalSeed
 from ssl_faces.common.run_record import read_run, state_of
 from ssl_faces.common.yaml_settings import Name, check_configs, read_as
-from ssl_faces.plan.command import plan_parser, run_plan, where
+from ssl_faces.plan.command import plan_parser, run_plan
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, Stage, Staged, fit_step, fit_words
 from ssl_faces.plan.steps import Step, say

@@ -57,6 +57,7 @@ class Probe(Strict):
     features: str | None = None
     data: str | None = None
     or_rendered: bool = False
+    validation: bool = False  # score a part of the training parts instead of the tests
     baselines: bool = True
     precision: Literal["32", "bf16", "auto"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "auto"

@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.common.arguments import SIDE, Parser, existing, number, whole
+from ssl_faces.common.arguments import SIDE, Parser, Place, existing_place, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, write_failure
 from ssl_faces.common.plurals import plural
+from ssl_faces.common.shards import add_shards, run_shards
 
 ABOUT = """\
 Photos and videos to a pack of faces: detected, aligned, cropped, in videos linked to clips of one
@@ -41,7 +42,8 @@ def run(arguments: Sequence[str]) -> None:
     from filelock import FileLock, Timeout
 
     out = Path(options.out).expanduser()
-    lock = out / ".prepare.lock"
+    run_shards(options, ["ssl-faces", "prepare", *arguments], out)
+    lock = out / (f".prepare-{options.shard.number}.lock" if options.shard else ".prepare.lock")
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -70,8 +72,8 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    sources = "folder of photos and videos, or one"
-    add("sources", nargs="+", type=existing, metavar="SRC", help=sources)
+    sources = "folder of photos and videos, or one; also in an object store, such as s3://bucket/a"
+    add("sources", nargs="+", type=existing_place, metavar="SRC", help=sources)
     add("--out", required=True, metavar="DIR", help="folder of the pack")
     # Without defaults, since an existing folder has its own settings.
     for name, kind, about in (
@@ -91,6 +93,7 @@ def _parser() -> Parser:
         shown = f"{default:g}" if isinstance(default, float) else default
         add(f"--{name}", type=kind, help=f"{about} ({shown})")
     add("--workers", type=whole(1, 1024), help=f"processes (one per core, up to {_MOST_WORKERS})")
+    add_shards(parser)
     return parser
 
 
@@ -100,7 +103,7 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     from ssl_faces.data.store.packing import pack_sets
     from ssl_faces.prepare.manifest import NAME, SHEET, counted, write_manifest, write_sheet
     from ssl_faces.prepare.reading import drop_near_duplicates
-    from ssl_faces.prepare.sources import list_sources, version_of
+    from ssl_faces.prepare.sources import Source, list_sources, version_of
     from ssl_faces.prepare.store import PreparedFaces, Store
     from ssl_faces.prepare.workers import read_all
 
@@ -108,7 +111,9 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     listed = list_sources(options.sources, out)
     _check_roots(options.sources, about["roots"])
     store = Store(out / "sources")
-    sources = [source for group in listed.values() for source in group]
+    sources: Sequence[Source] = [source for group in listed.values() for source in group]
+    if options.shard:
+        sources = options.shard.of(sources)
     versions = {source.key: version_of(source) for source in sources}
 
     def is_known(key: str) -> bool:
@@ -116,7 +121,7 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
         return known is not None and known[0] == versions[key]
 
     todo = [source for source in sources if not is_known(source.key)]
-    reading = read_all(todo, settings, options.workers or _workers())
+    reading = read_all(todo, settings, options.workers or _workers(options.shard is not None))
     with tqdm(total=len(todo), desc="detecting faces", unit="files", disable=not todo) as bar:
         faces = 0
         for position, (source, result) in enumerate(reading):
@@ -128,6 +133,9 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
             bar.set_postfix_str(f"{faces:,} faces", refresh=False)
             bar.update()
     replace_file(out / _SETTINGS, json.dumps(about, indent=2).encode())
+    if options.shard:
+        print(f"{out}: shard {options.shard}: {plural(len(sources), 'file')}, {len(todo):,} new")
+        return
     for key in set(store.sources()) - versions.keys():
         if key.partition("/")[0] in listed:
             store.drop(key)
@@ -155,9 +163,12 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
     print(f"each face and file: {out / NAME}; faces to look at: {out / SHEET}")
 
 
-def _workers() -> int:
+def _workers(is_shard: bool) -> int:
     here = getattr(os, "sched_getaffinity", None)  # none on macOS
-    return min(_MOST_WORKERS, len(here(0)) if here else os.cpu_count() or 1)
+    cores = len(here(0)) if here else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", "") if is_shard else ""  # as the plan sets it
+    # Never one: a file that crashes its reader must not end the shard.
+    return min(_MOST_WORKERS, max(2, int(share)) if share.isdecimal() else cores)
 
 
 def _settings(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]]:
@@ -200,15 +211,17 @@ def _settings(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, An
     return settings, {"format": _FORMAT, "name": name, "settings": stored, "roots": roots}
 
 
-def _check_roots(sources: Sequence[Path], roots: dict[str, str]) -> None:
+def _check_roots(sources: Sequence[Place], roots: dict[str, str]) -> None:
     """Record the folder of each SRC by its name.
 
     Raises:
         InputError: another folder of that name was prepared before.
     """
+    from ssl_faces.prepare.sources import name_of
+
     for source in sources:
-        place = source.expanduser().resolve()
-        before = roots.setdefault(place.name or "root", str(place))
+        place = source if isinstance(source, str) else source.expanduser().resolve()
+        before = roots.setdefault(name_of(source), str(place))
         if before != str(place):
             raise InputError(
                 f"{source}: {before}, which has the same name, was prepared to this folder; "

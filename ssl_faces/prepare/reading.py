@@ -90,7 +90,7 @@ def failed(reason: str, settings: Settings) -> SourceFaces:
 
 def read_source(source: Source, settings: Settings, detector: FaceDetector) -> SourceFaces:
     """Detect the faces of an image or video. A file that can't be used gives a row with the
-    reason, and no error."""
+    reason, and no error. Raises InputError: it can't be fetched from its object store."""
     kind, reason = "", ""
     rows: list[FaceRow] = []
     crops: list[np.ndarray] = []
@@ -120,15 +120,16 @@ def read_source(source: Source, settings: Settings, detector: FaceDetector) -> S
             rows.append(row)
 
     try:
-        kind = kind_of(source.path)
-        if kind == "picture":
-            read(Frame(0, -1.0, decode_image(source.path)))
-        else:
-            video = Video(source.path, settings.fps)
-            tracker = Tracker(GAP / settings.fps)
-            for frame in video:
-                read(frame, tracker)
-            reason = video.note
+        with source.local() as path:
+            kind = kind_of(path)
+            if kind == "picture":
+                read(Frame(0, -1.0, decode_image(path)))
+            else:
+                video = Video(path, settings.fps)
+                tracker = Tracker(GAP / settings.fps)
+                for frame in video:
+                    read(frame, tracker)
+                reason = video.note
     except BadImage as error:
         reason = str(error)
     except MemoryError:

@@ -9,14 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from ssl_faces.common.errors import InputError
+from ssl_faces.common.arguments import Place
+from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import NOT_REGULAR, regular
+from ssl_faces.common.shards import SUFFIX
 from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadImage
+from ssl_faces.data.store.fetching import fetch_bytes
 
 Kind = Literal["picture", "video"]
 
@@ -49,10 +53,40 @@ _MOST_BROKEN = 100  # successive packets
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file: its key (its SRC's name and the posix path below it) and its path."""
+    """A file.
+
+    Attributes:
+        key: its SRC's name and the posix path below it.
+        path: on this machine; see `local`.
+        url: of a file in an object store; its path is this, too, and there is no such file.
+        version: of a file in an object store, as of `version_of`.
+    """
 
     key: str
     path: Path
+    url: str = ""
+    version: str = ""
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """The path on this machine; a file of an object store is fetched, and deleted at the end.
+
+        Raises:
+            BadImage: it is gone from the object store.
+            InputError: it can't be fetched.
+        """
+        if not self.url:
+            yield self.path
+            return
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            try:
+                path.write_bytes(fetch_bytes(self.url, ", and run again"))
+            except InputError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    raise BadImage("gone since it was listed") from error
+                raise
+            yield path
 
 
 class Frame(NamedTuple):
@@ -63,33 +97,66 @@ class Frame(NamedTuple):
     pixels: np.ndarray  # uint8 RGB [H, W, 3], upright
 
 
-def list_sources(places: Sequence[Path], out: Path) -> dict[str, list[Source]]:
+def list_sources(places: Sequence[Place], out: Path) -> dict[str, list[Source]]:
     """Every file below each SRC in order of key, by the SRC's name.
 
-    Links to folders are followed, each folder once. Hidden files and folders and `out` are skipped.
+    Links to folders are followed, each folder once. Hidden files and folders, folders of shards
+    (`NAME.shards`) and `out` are skipped.
 
     Raises:
         InputError: a SRC is missing, can't be listed or is empty, or two share a name.
     """
     listed: dict[str, list[Source]] = {}
-    named: dict[str, Path] = {}
+    named: dict[str, Place] = {}
     for place in places:
-        root = place.expanduser()
-        try:
-            status = root.stat()
-            name = root.resolve().name or "root"
-        except OSError as error:
-            raise InputError(f"{place}: {error.strerror or error}; check the path") from error
+        name = name_of(place)
         if name in listed:
             raise InputError(f"{named[name]} and {place} are both called {name}; rename one")
-        if stat.S_ISDIR(status.st_mode):
-            listed[name] = _below(root, name, out)
-            if not listed[name]:
-                raise InputError(f"{place}: no file in it; give a folder of photos or videos")
+        if isinstance(place, str):
+            listed[name] = _in_store(place, name)
+        elif place.expanduser().is_dir():
+            listed[name] = _below(place.expanduser(), name, out)
         else:
-            listed[name] = [Source(name, root)]
+            listed[name] = [Source(name, place.expanduser())]
+        if not listed[name]:
+            raise InputError(f"{place}: no file in it; give a folder of photos or videos")
         named[name] = place
     return listed
+
+
+def name_of(place: Place) -> str:
+    """The name of a SRC: the start of its files' keys. Raises InputError: no such path."""
+    if isinstance(place, str):
+        return place.rpartition("/")[2]
+    root = place.expanduser()
+    try:
+        root.stat()
+        return root.resolve().name or "root"
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror or error}; check the path") from error
+
+
+def _in_store(address: str, name: str) -> list[Source]:
+    import fsspec
+
+    try:
+        store, root = fsspec.core.url_to_fs(address)
+        files = store.find(root, detail=True)
+    except Exception as error:  # each kind of store has its own errors
+        raise InputError(
+            f"{address}: can't be listed ({reason_of(error)}); check the address, the keys and "
+            "that its package is installed"
+        ) from error
+    sources = []
+    for path, about in files.items():
+        below = path[len(root) :].strip("/")
+        if any(map(_hidden, below.split("/"))):
+            continue
+        marks = (about.get(key) for key in ("ETag", "etag", "LastModified", "mtime", "created"))
+        version = f"{about.get('size')} {next(filter(None, marks), '')}"
+        url = store.unstrip_protocol(path)
+        sources.append(Source(f"{name}/{below}" if below else name, Path(url), url, version))
+    return sorted(sources, key=lambda source: source.key)
 
 
 def _below(root: Path, name: str, out: Path) -> list[Source]:
@@ -116,11 +183,13 @@ def _below(root: Path, name: str, out: Path) -> list[Source]:
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name == "__MACOSX" or name.endswith(SUFFIX)
 
 
 def version_of(source: Source) -> str:
     """A text that changes when the file does, without reading it."""
+    if source.url:
+        return source.version
     try:
         status = source.path.stat()
     except OSError:

@@ -111,7 +111,15 @@ class _NoiseFaces(FaceData):
     def _batch(self, pairs: int, draw: torch.Generator) -> PairBatch:
         shape = (pairs, 2, 3, self.size, self.size)
         images = torch.randint(256, shape, dtype=torch.uint8, generator=draw)
-        return {"pairs": images, "mirrored": torch.ones(pairs, dtype=torch.bool), "seed": 0}
+        # As many pairs of two images as are configured, which a method may treat differently.
+        share = (
+            float(self.positives == "person")
+            if self.different_share is None
+            else (self.different_share)
+        )
+        mirrored = torch.arange(pairs) >= round(share * pairs)
+        people = torch.full((pairs,), -1)
+        return {"pairs": images, "mirrored": mirrored, "people": people, "seed": 0}
 
 
 class StepCLI(FaceCLI):

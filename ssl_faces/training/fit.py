@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Callback, ModelSummary, ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from ssl_faces.callbacks.averaging import AverageWeights
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint, RunSettings, SameCheckpoint
@@ -43,7 +44,13 @@ from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.common.passwords import refuse_passwords
-from ssl_faces.common.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
+from ssl_faces.common.ranges import (
+    GlobalSeed,
+    NonNegativeInt,
+    PositiveInt,
+    UnitBelow1,
+    check_value,
+)
 from ssl_faces.common.ranks import is_first
 from ssl_faces.common.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.common.settings_parser import SettingsErrors
@@ -88,6 +95,8 @@ class FaceCLI(LightningCLI):
         add("--panels_every", type=NonNegativeInt, default=500, help=text)
         text = "steps between online probes of the encoder and checks for collapse, 0: none"
         add("--probe_every", type=NonNegativeInt, default=1000, help=text)
+        text = "decay of the exponential moving average of the weights that is saved; 0: none"
+        add("--ema_decay", type=UnitBelow1, default=0.0, help=text)
         add("--wandb", type=WandbSettings, default=WandbSettings())
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -124,8 +133,7 @@ class FaceCLI(LightningCLI):
         if is_first():
             for name, why in changed_without_effect(settings.as_dict()).items():
                 _log.warning("%s has no effect, since %s", name, why)
-        if "weights_only" in settings:  # of Lightning from 2.6 on
-            settings.weights_only = True
+        settings.weights_only = True
         self._resume(settings)
 
     def _resume(self, settings: Any) -> None:
@@ -209,6 +217,8 @@ class FaceCLI(LightningCLI):
             # Before callbacks that save weights.
             FiniteLoss(settings.out / CHECKPOINT),
             StepFigures(),
+            # Before callbacks that show, probe and save the averaged weights.
+            *([AverageWeights(settings.ema_decay)] if settings.ema_decay else []),
             PanelWriter(settings.out, settings.panels_every),
             # Before `EncoderExport`, which saves its results in the card.
             OnlineProbe(settings.probe_every),

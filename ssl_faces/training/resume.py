@@ -45,6 +45,8 @@ _ADDED = {
     "data.candidates": 1,
     "data.epoch_of": "images",
     "data.augmentation.mirror_augmented": False,
+    "data.identity_labels": True,
+    "ema_decay": 0.0,
 }
 """Settings that older checkpoints lack, and what these were trained with."""
 
@@ -199,7 +201,8 @@ def _decides(setting: str) -> bool:
     name = rest.partition(".")[0]
     if section == "data":
         return name not in _DATA_ANYWHERE
-    return section in ("model", "seed_everything") or (section == "trainer" and name in _TRAINER)
+    whole = section in ("model", "seed_everything", "ema_decay")
+    return whole or (section == "trainer" and name in _TRAINER)
 
 
 def _shown(value: Any) -> str:

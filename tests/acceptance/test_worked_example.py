@@ -101,8 +101,7 @@ class Loss(nn.Module):
         self.method = WMSE(encoder, projection_dim=2, group=PAIRS).eval()
 
     def forward(self, x):
-        loss = self.method.losses(x)["whitened"]
-        return loss
+        return self.method.losses(x)["whitened"]
 
 
 def images(pairs):

@@ -22,8 +22,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         tokens = self.conv(x).flatten(2).transpose(1, 2)
-        found = self.linear(self.attention(tokens, tokens, tokens)[0].mean(1))
-        return found
+        return self.linear(self.attention(tokens, tokens, tokens)[0].mean(1))
 
 
 IMAGES = torch.rand(2, 3, 8, 8)

@@ -28,8 +28,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         seen = self.up(self.norm(self.conv(x)).relu()).mean(2).transpose(1, 2)
-        found = self.linear(self.recurrent(seen)[0][:, -1])
-        return found
+        return self.linear(self.recurrent(seen)[0][:, -1])
 
 
 IMAGES = torch.rand(24, 3, 8, 8) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)

@@ -22,8 +22,7 @@ def made(out, *folders, more=()):
 def data_of(html):
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     assert found
-    data = json.loads(found[1])
-    return data
+    return json.loads(found[1])
 
 
 def test_what_the_page_holds(comparison, swept, tmp_path):

@@ -22,12 +22,6 @@ from tests.support.noise_sets import (
 from tests.support.refusals import message_of
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    """Packs of made-up faces go beside them, not to the user's cache."""
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
-
-
 @pytest.fixture
 def root(tmp_path):
     return four_sets(tmp_path / "data")

@@ -1,9 +1,9 @@
 """Training from packs: the same as from the pictures, in memory or not, whole or streamed."""
 
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,6 +11,7 @@ from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.pairs.module import FaceData
+from tests.support.packed import noise
 from tests.support.refusals import message_of
 from tests.support.waiting import eventually
 
@@ -18,13 +19,11 @@ SIZE, COUNT, SHARD = 8, 60, 12
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+def _small_shards(monkeypatch):
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
 
 
-def pixels(number):
-    return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+pixels = partial(noise, SIZE, SIZE)
 
 
 def faces(name="noise", numbers=range(COUNT), tested=None):
@@ -175,13 +174,13 @@ def tight(pack):
     return {"cache_gb": (4 * longest + 1) / 1e9, "window": 2}
 
 
-def test_streamed_pairs_are_of_one_person_in_two_levels(pack, tmp_path):
+def test_streamed_pairs_are_of_one_person_in_two_levels(pack, own_cache):
     data = ready(f"file://{pack}", flip_share=0.0, batch_size=3, **tight(pack))
     shards = {key: k for k, keys in enumerate(shard_keys(data)) for key in keys}
     orders = []
 
     def kept_is_small():
-        kept = (tmp_path / "cache" / "fetched").glob("*.npy")
+        kept = (own_cache / "fetched").glob("*.npy")
         return sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
 
     for epoch in range(3):

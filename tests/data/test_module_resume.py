@@ -12,11 +12,6 @@ from tests.support.noise_sets import four_sets, put_picture
 from tests.support.refusals import message_of
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
-
-
 @pytest.fixture
 def root(tmp_path):
     return four_sets(tmp_path / "data")

@@ -15,18 +15,13 @@ from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.pairs.online import LEAST, keep_back
 from ssl_faces.rendered import RenderedFaces
+from tests.support.packed import noise
 
 SIZE = 16
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
-
-
-def picture(number):
-    """Noise that no other number gives."""
-    return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+picture = partial(noise, SIZE, SIZE)
+"""An image of noise by its number."""
 
 
 def records(numbers, people=0, label="expression", first=0):

@@ -13,8 +13,7 @@ from tests.support.fits import settings
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+def _no_wandb(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 

@@ -16,24 +16,8 @@ from ssl_faces.data.pictures import square
 from ssl_faces.data.store.held_out import number_of
 from ssl_faces.data.store.packing import pack, pack_sets
 from ssl_faces.data.store.packs import default_cache_root
-from tests.support.packed import SIZES, noise, noise_images, save, small_shards, stored
+from tests.support.packed import SIZES, noise, save, small_shards, stored
 from tests.support.refusals import message_of
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
-
-
-@pytest.fixture
-def root(tmp_path):
-    return noise_images(tmp_path / "faces")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
 
 # Pixels -----------------------------------------------------------------------------------------
 

@@ -19,25 +19,9 @@ from ssl_faces.data.store.index import INDEX
 from ssl_faces.data.store.packing import pack, pack_sets
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import held_out_by
-from tests.support.packed import files_of, noise, noise_images, save, small_shards, stored
+from tests.support.packed import files_of, noise, save, small_shards, stored
 from tests.support.processes import begin
 from tests.support.refusals import message_of
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
-
-
-@pytest.fixture
-def root(tmp_path):
-    return noise_images(tmp_path / "faces")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
 
 # Never half-made --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -20,6 +21,7 @@ from ssl_faces.data.store.index import _check_of
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
+from tests.support.packed import noise
 from tests.support.refusals import message_of
 
 SIZE = 8
@@ -29,13 +31,11 @@ Change = Callable[[Path], object]
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+def _small_shards(monkeypatch):
     monkeypatch.setattr("ssl_faces.data.store.packing.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
 
 
-def pixels(number):
-    return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+pixels = partial(noise, SIZE, SIZE)
 
 
 def faces():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
@@ -23,9 +24,8 @@ PAIRED = {"Ann", "Bob", "Cleo"}
 
 
 @pytest.fixture
-def sets(tmp_path, monkeypatch):
+def sets(tmp_path):
     """Two sets of known people, and five pictures of nobody known."""
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
     youtube(tmp_path / "first", FIRST)
     lfw(tmp_path / "second", SECOND, tested=("Bob", "Eve"))
     utkface(tmp_path / "utk", 5)
@@ -159,6 +159,23 @@ def test_rendered_people_are_no_identity_labels(positives, sets):
     assert data.has_people
     assert not data.uses_identity_labels
     assert ready([*rendered, *sets], positives).uses_identity_labels
+
+
+def test_without_identity_labels_only_rendered_people_meet(sets):
+    """And batches say which pairs are of one person."""
+    rendered = [RenderedFaces(12, 4, "all", size=16)]
+    more = {"different_share": 0.5, "batch_size": 26}
+    data = ready([*rendered, *sets], "frames", identity_labels=False, **more)
+    assert not data.uses_identity_labels
+    assert data.two_images == pytest.approx({"rendered": 0.5})
+    paired = [about(data, name)["pairs"] for name in ("rendered", "lfw", "youtube_keypoints")]
+    assert paired == ["pictures of one person, or mirror images", *["mirror images"] * 2]
+    (batch,) = data.train_dataloader()
+    assert bool(batch["mirrored"].any())
+    assert torch.equal(batch["people"] < 0, batch["mirrored"])
+    assert len(batch["people"].unique()) == 1 + 4
+    for first, second, mirrored in met(data):
+        assert mirrored == (first[0] != "rendered") == (first == second)
 
 
 def test_the_configs_of_positives(monkeypatch):

@@ -29,7 +29,7 @@ NOT_REGULAR = "a pipe, a socket or a device"
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(tmp_path, monkeypatch):
+def no_waiting():
     """A test that waits for a pipe fails."""
 
     def fail(number, frame):
@@ -37,7 +37,6 @@ def no_waiting(tmp_path, monkeypatch):
 
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(30)
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

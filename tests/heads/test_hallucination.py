@@ -70,12 +70,11 @@ def reached(head, *names):
     """Which parts get gradients from these terms."""
     found = head.losses(torch.rand(4, 3, 32, 32), torch.arange(4) % 4)
     torch.stack([found[name] for name in names]).sum().backward()
-    moved = {
+    return {
         name.split(".")[0]
         for name, p in head.named_parameters()
         if p.grad is not None and p.grad.abs().max() > 0
     }
-    return moved
 
 
 def test_together_recognition_teaches_hallucination_and_apart_it_does_not():

@@ -34,8 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 def weights(out):
     (path,) = out.glob("heads/*/seed0/last.ckpt")
-    state = torch.load(path, weights_only=True)["state_dict"]
-    return state
+    return torch.load(path, weights_only=True)["state_dict"]
 
 
 def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path):

@@ -12,7 +12,7 @@ from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from tests.support.processes import results_of_two
 
 
-def naive(views, negatives, temperature, others):
+def naive(views, negatives, temperature, others, people, valid):
     """views [2, b, D], negatives [b, m, D]."""
 
     def similar(a, b):
@@ -23,10 +23,11 @@ def naive(views, negatives, temperature, others):
         for i in range(views.shape[1]):
             anchor = views[v, i]
             near = similar(anchor, views[1 - v, i])
-            far = sum(similar(anchor, n) for n in negatives[i])
+            far = sum(similar(anchor, n) for n, v in zip(negatives[i], valid[i], strict=True) if v)
             if others:
-                for w in range(2):
-                    far += sum(similar(anchor, o) for j, o in enumerate(views[w]) if j != i)
+                for j, person in enumerate(people):
+                    if j != i and (person < 0 or person != people[i]):
+                        far += sum(similar(anchor, views[w, j]) for w in range(2))
             losses.append(-math.log(near / (near + far)))
     return sum(losses) / len(losses)
 
@@ -43,8 +44,12 @@ def test_as_a_loop_over_views(faces, own, others, temperature, seed):
     draw = torch.Generator().manual_seed(seed)
     views = torch.randn(2, faces, 5, generator=draw, dtype=torch.float64)
     negatives = torch.randn(faces, own, 5, generator=draw, dtype=torch.float64)
-    loss = OwnNegativesLoss(temperature, others)(views[0], views[1], negatives)
-    assert loss.item() == pytest.approx(naive(views, negatives, temperature, others), abs=1e-5)
+    people = torch.randint(-1, 2, (faces,), generator=draw)
+    valid = torch.rand(faces, own, generator=draw) < 0.7
+    loss = OwnNegativesLoss(temperature, others)(*views, negatives, people, valid)
+    lists = (people.tolist(), valid.tolist())
+    expected = naive(views, negatives, temperature, others, *lists)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_own_negatives_it_is_simclrs():

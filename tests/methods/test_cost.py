@@ -11,8 +11,7 @@ def step_flops(method):
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         method.total(method.cycle(x)[1]).backward()
-    total = counter.get_total_flops()
-    return total
+    return counter.get_total_flops()
 
 
 def test_a_small_step_is_at_least_20_times_cheaper():

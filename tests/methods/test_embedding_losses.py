@@ -55,14 +55,12 @@ def each_view(network, x):
 
 
 def embeddings(method, x):
-    result = method.projector(method.represent(x)).detach()
-    return result
+    return method.projector(method.represent(x)).detach()
 
 
 def targets(method, x):
     teacher = method.teacher
-    result = teacher.projector(method.represent(x, teacher.encoder)).detach()
-    return result
+    return teacher.projector(method.represent(x, teacher.encoder)).detach()
 
 
 def embeddings_by_view(method, x):

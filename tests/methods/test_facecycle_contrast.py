@@ -8,6 +8,7 @@ from ssl_faces import load_encoder
 from ssl_faces.common.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.hog import HOG
+from ssl_faces.losses.objectives import PairObjective
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.loading import load_method
 from ssl_faces.networks.backbone import EncoderSettings
@@ -73,19 +74,93 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair():
     assert result["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 
-def test_another_picture_of_the_person_is_no_positive_for_the_expression():
-    one = method(cycle_weight=0.0, independence_weight=0.0, identity_weight=0.0)
+def pairs_of_people():
+    """Six pairs of four people; pairs 1 and 4 are mirror images."""
+    pairs = batch(6, mirrored=False)["pairs"]
+    mirrored = torch.tensor([False, True, False, False, True, False])
+    pairs[mirrored, 1] = pairs[mirrored, 0].flip(-1)
+    people = torch.tensor([7, -1, 7, 3, -1, 7])
+    return {"pairs": pairs, "mirrored": mirrored, "people": people}
+
+
+@pytest.mark.parametrize("partner_negatives", [False, True])
+def test_pairs_of_two_images_of_a_person(partner_negatives):
+    """Both contrasts against loops: who attracts whom, and who is whose negative."""
+    weights = {"cycle_weight": 0.0, "independence_weight": 0.0, "descriptor_weight": 0.0}
+    one = method(partner_negatives=partner_negatives, **weights)
     one.strong = torch.nn.Identity()
-    given = batch(mirrored=False)
+    given = pairs_of_people()
     torch.manual_seed(1)
-    flips = torch.rand(6, 2) < 0.5
+    flips, again = torch.rand(6, 2) < 0.5, torch.rand(4, 2)[:, 0] < 0.5
     torch.manual_seed(1)
-    result = one.terms(given)["expression"].item()
+    result = one.terms(given)
     seen = torch.where(flips[..., None, None, None], given["pairs"].flip(-1), given["pairs"])
-    code, _ = one.codes(seen.transpose(0, 1).flatten(0, 1))
-    first, _ = one.expression_projector(one.mirror(code, flips.T.flatten())).chunk(2)
-    # Its own embedding stands in for the other's, which pulls at nothing.
-    assert result == pytest.approx(nt_xent(first, first, 0.1), rel=1e-4)
+    others = ~given["mirrored"]
+    third = given["pairs"][others, 0]
+    third = torch.where(again[:, None, None, None], third.flip(-1), third)
+    expression, identity = one.codes(torch.cat((seen.transpose(0, 1).flatten(0, 1), third)))
+    z = F.normalize(one.identity_projector(identity[:12]), dim=1).double()
+    losses = []
+    for i in range(12):
+        person = given["people"][i % 6]
+        scores = {j: torch.exp(z[i] @ z[j] / 0.1) for j in range(12) if j != i}
+        partner = (i + 6) % 12
+        for j in list(scores):
+            same = person >= 0 and given["people"][j % 6] == person
+            if same and j != partner:
+                del scores[j]  # another pair of the person is no negative
+        losses.append(-torch.log(scores[partner] / sum(scores.values())))
+    expected = torch.stack(losses).mean().item()
+    assert result["identity"].item() == pytest.approx(expected, rel=1e-4)
+
+    turned = torch.cat((flips[:, 0], flips[:, 1] ^ given["mirrored"], again))
+    projected = one.expression_projector(one.mirror(expression, turned))
+    z = F.normalize(projected, dim=1).double()
+    row_of = dict(zip(others.nonzero()[:, 0].tolist(), range(12, 16), strict=True))
+    positive = {i: row_of.get(i, i + 6) for i in range(6)}  # of the first view
+    losses = []
+    for i in range(6):
+        for anchor, partner in ((i, positive[i]), (positive[i], i)):
+            scores = {partner: torch.exp(z[anchor] @ z[partner] / 0.1)}
+            for j in range(6):
+                for negative in (j, positive[j]) if j != i else ():
+                    scores[negative] = torch.exp(z[anchor] @ z[negative] / 0.1)
+            if partner_negatives and i in row_of:
+                scores[i + 6] = torch.exp(z[anchor] @ z[i + 6] / 0.1)
+            losses.append(-torch.log(scores[partner] / sum(scores.values())))
+    expected = torch.stack(losses).mean().item()
+    assert result["expression"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_cycles_of_mirror_images_alone():
+    given = pairs_of_people()
+    weights = {"identity_weight": 0.0, "expression_weight": 0.0, "cycle_share": 1.0}
+    results = []
+    for mirrored_cycles, pairs in ((False, 1), (True, 1), (False, 0)):
+        one = method(mirrored_cycles=mirrored_cycles, **weights)
+        batch_of = dict(given)
+        if not pairs:
+            first = given["pairs"][:, 0]
+            batch_of["pairs"] = torch.stack((first, first.flip(-1)), 1)
+        results.append(one.terms(batch_of)["cycle"].item())
+    assert results[1] == pytest.approx(results[2])
+    assert results[0] != pytest.approx(results[2])
+
+
+@pytest.mark.parametrize("objective", ["lejepa", "vicreg"])
+def test_objectives_without_negatives(objective):
+    """Two images of a person get closer; identical embeddings of everyone cost more."""
+    loss = PairObjective(objective, 0.1)  # type: ignore[arg-type]
+    draw = torch.Generator().manual_seed(0)
+    first = torch.randn(64, 8, generator=draw)
+    torch.manual_seed(0)
+    near = loss(first, first).item()
+    torch.manual_seed(0)
+    far = loss(first, torch.randn(64, 8, generator=draw)).item()
+    torch.manual_seed(0)
+    collapsed = loss(torch.zeros(64, 8), torch.zeros(64, 8)).item()
+    assert near < far
+    assert near < collapsed
 
 
 def test_mirroring_a_code_twice_changes_nothing():

@@ -32,8 +32,7 @@ def built(kind, **settings):
 
 
 def pictures(method, pairs=PAIRS):
-    x = method.views({"pairs": mirrored_pairs(pairs, SIDE)})
-    return x
+    return method.views({"pairs": mirrored_pairs(pairs, SIDE)})
 
 
 @pytest.mark.parametrize("same_size", [True, False])

@@ -19,8 +19,7 @@ def small(**settings):
 
 
 def optimizer_of(method):
-    optimizer = method.configure_optimizers()["optimizer"]
-    return optimizer
+    return method.configure_optimizers()["optimizer"]
 
 
 def test_rate_factors_scale_the_named_networks_only():

@@ -28,8 +28,7 @@ stages = pytest.mark.parametrize("stage", ["motion", "identity"])
 
 def config(stage):
     path = ROOT / f"configs/method/facecycle_{stage}.yaml"
-    content = yaml.safe_load(path.read_text())
-    return content
+    return yaml.safe_load(path.read_text())
 
 
 def method(stage, folder):

@@ -45,8 +45,7 @@ def _quick(monkeypatch):
 
 def state_of(out, name):
     about = read_run(out)
-    state = about["steps"][name]
-    return state
+    return about["steps"][name]
 
 
 def test_steps_are_jobs_and_failures_are_as_on_this_machine(workers, tmp_path, capsys):

@@ -37,8 +37,7 @@ def twins(cache, out, *more):
 
 
 def card(run):
-    result = json.loads((run / "encoder/card.json").read_text())
-    return result
+    return json.loads((run / "encoder/card.json").read_text())
 
 
 def logged(run, version=0):

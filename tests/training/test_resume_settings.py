@@ -56,8 +56,7 @@ def copied(whole, tmp_path):
 
 
 def config(run):
-    loaded = yaml.safe_load((run / "config.yaml").read_text())
-    return loaded
+    return yaml.safe_load((run / "config.yaml").read_text())
 
 
 def test_new_rates_and_decay_act_and_are_recorded(simclr, copied, capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 from ssl_faces.common.arguments import SIDE, Parser, existing, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.plurals import plural
+from ssl_faces.common.shards import add_shards, run_shards
 
 _SIZE = 64
 _SHOWN = 5
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--verify", metavar="PACK", help="compare a pack with its checksums, and end"
     )
+    add_shards(parser)
     options = parser.parse_args(arguments)
     for name, place in (("--out", options.out), ("--verify", options.verify)):
         if place is not None and "://" in place:
@@ -63,12 +65,14 @@ def run(arguments: Sequence[str]) -> None:
                 "when it is made (its shards are verified as they are fetched)"
             )
     if options.verify is not None:
-        if options.sources or options.out:
-            raise InputError("--verify takes no SOURCE and no --out; leave them out")
+        if options.sources or options.out or options.shards or options.shard:
+            raise InputError("--verify takes no SOURCE, no --out and no shards; leave them out")
         _verify(options.verify)
     elif not options.sources or options.out is None:
         raise InputError("give a SOURCE folder and --out PACK, or --verify PACK")
     else:
+        command = ["ssl-faces", "pack", *arguments]
+        run_shards(options, command, Path(options.out).expanduser())
         _pack(options)
 
 
@@ -103,7 +107,11 @@ def _pack(options: argparse.Namespace) -> None:
     held_out = None if options.include_tests else held_out_by(sets)
     if options.include_tests and index.exists() and not Pack(out).held_out.is_empty:
         raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
-    done = pack_sets(sets, out, size, held_out=held_out, workers=options.workers)
+    workers, shard = options.workers, options.shard
+    done = pack_sets(sets, out, size, held_out=held_out, workers=workers, shard=shard)
+    if shard is not None:
+        print(f"{out}: shard {shard}: {plural(done.added, 'picture')}")
+        return
     for line in recognised(sets, Index.read(out).sets, "--include-tests packs them too"):
         print(line)
     print(f"{out}: {plural(done.pictures, 'picture')} to train on, {done.added:,} of them new")

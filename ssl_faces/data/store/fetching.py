@@ -19,9 +19,9 @@ from ssl_faces.common.files import remove_leftovers, replace_file, write_failure
 _TRIES = 3
 
 
-def fetch_bytes(url: str) -> bytes:
+def fetch_bytes(url: str, resume: str = ", and resume with --ckpt_path last") -> bytes:
     """A remote file; tried again after a moment where the connection fails. Raises InputError: it
-    can't be fetched."""
+    can't be fetched; `resume` says how to continue then."""
     import fsspec
 
     for attempt in range(_TRIES):
@@ -44,7 +44,7 @@ def fetch_bytes(url: str) -> bytes:
             if attempt == _TRIES - 1:
                 raise InputError(
                     f"{url}: can't be fetched ({type(error).__name__}: {error}); check the address "
-                    "and the connection, and resume with --ckpt_path last"
+                    f"and the connection{resume}"
                 ) from error
             time.sleep(2**attempt)
     raise AssertionError("unreachable")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, write_failure
+from ssl_faces.common.shards import Shard
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.held_out import (
@@ -118,6 +119,7 @@ def pack_sets(
     workers: int = 4,
     wait: bool = False,
     cache: Path | None = None,
+    shard: Shard | None = None,
 ) -> Packed:
     """Pack face sets to the folder `out`, or add to the pack that is there.
 
@@ -138,6 +140,8 @@ def pack_sets(
     Args:
         held_out: people and images to leave out, beside those that the pack left out before.
         wait: whether to wait for another process that packs to `out`.
+        shard: only write this part of the pack's new files, beside processes that write the others;
+            packing without it then finds them, as those of a killed packing.
 
     Raises:
         InputError: the pack has another size, its index is broken, or a shard is that has images
@@ -150,8 +154,11 @@ def pack_sets(
             raise InputError(f"two face sets are called {name}; rename the folder of one")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        settings = (sets, out, size, held_out or HeldOut.of(), workers)
+        if shard is not None:
+            return _Packing(*settings).run_shard(shard)
         with FileLock(out / ".lock", timeout=-1 if wait else 0):
-            return _Packing(sets, out, size, held_out or HeldOut.of(), workers).run(cache)
+            return _Packing(*settings).run(cache)
     except Timeout as error:
         raise InputError(
             f"{out}: another process is packing to it; wait until it is done"
@@ -180,32 +187,47 @@ class _Packing:
         for part in self.out.glob(".*.*"):
             if part.name.startswith((".shard-", ".images-", f".{INDEX}")):
                 part.unlink()  # of a packing that was killed
-        self.listed = Listed(self.sets, self.numbers)
-        self.of_test_people = np.isin(self.listed.people, self.index.held_out.people)
-        self.done.of_test_people = int(self.of_test_people.sum())
-        self._drop()
+        self._list()
         self._repair()
-        pieces = self._pieces()
-        what = ", ".join(faces.name for faces in self.sets)
         added = [self.index.images]
-        numbers = (int(Path(entry.file).stem[len("shard-") :]) for entry in self.index.shards)
-        first = 1 + max(numbers, default=-1)
-        with tqdm(total=sum(map(len, pieces)), desc=f"packing {what}", unit="faces") as bar:
-            for number, piece in enumerate(pieces, first):
-                path = self.out / f"shard-{number:05d}.npy"
-                made = self._made_before(path, piece)
-                if made is not None:
-                    bar.update(len(piece))
-                entry, rows, passed = made or self._make(path, piece, bar)
-                self.index.passed += passed
-                if entry is not None:
-                    self.index.shards.append(entry)
-                    added.append(rows)
-                    self.done.added += entry.pictures
+        for entry, rows, passed in self._shards():
+            self.index.passed += passed
+            if entry is not None:
+                self.index.shards.append(entry)
+                added.append(rows)
+                self.done.added += entry.pictures
         self.index.images = Images.joined(added)
         self._finish()
         Pack(self.out, cache).remember_verified()
         return self.done
+
+    def run_shard(self, shard: Shard) -> Packed:
+        """Write a part of the new files, and no index."""
+        self._list()
+        for entry, _, _ in self._shards(shard):
+            self.done.added += 0 if entry is None else entry.pictures
+        return self.done
+
+    def _list(self) -> None:
+        self.listed = Listed(self.sets, self.numbers)
+        self.of_test_people = np.isin(self.listed.people, self.index.held_out.people)
+        self.done.of_test_people = int(self.of_test_people.sum())
+        self._drop()
+
+    def _shards(self, part: Shard | None = None) -> Iterator[_Made]:
+        """Each shard to make, or those of a part; made now, or before by a killed packing."""
+        numbers = (int(Path(entry.file).stem[len("shard-") :]) for entry in self.index.shards)
+        pieces = list(enumerate(self._pieces(), 1 + max(numbers, default=-1)))
+        mine = pieces if part is None else part.of(pieces)
+        total = sum(len(piece) for _, piece in mine)
+        what = ", ".join(faces.name for faces in self.sets)
+        with tqdm(total=total, desc=f"packing {what}", unit="faces") as bar:
+            for number, piece in mine:
+                path = self.out / f"shard-{number:05d}.npy"
+                made = self._made_before(path, piece)
+                if made is not None:
+                    bar.update(len(piece))
+                yield made or self._make(path, piece, bar)
 
     def _drop(self) -> None:
         """Mark stored images that are no longer to be trained on."""

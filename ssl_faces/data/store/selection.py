@@ -18,7 +18,7 @@ from ssl_faces.data.sets.recognised import RecognisedSet
 from ssl_faces.data.store.held_out import HeldOut, number_of
 from ssl_faces.data.store.index import ShardEntry
 from ssl_faces.data.store.packs import Pack
-from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.data.store.stored_faces import StoredFaces, knows_people
 
 _log = logging.getLogger(__name__)
 _FOR_PROBE = "left_out_for_the_online_probe"
@@ -82,12 +82,17 @@ def _may_share(train: FaceSet, test: FaceSet) -> bool:
 
 
 def select(
-    pack: Pack, held_out: HeldOut, use_people: bool, online: HeldOut | None = None
+    pack: Pack,
+    held_out: HeldOut,
+    use_people: bool,
+    identity_labels: bool = True,
+    online: HeldOut | None = None,
 ) -> Selection:
     """Leave test people and test images out of a pack, and count what is left out, now and when it
     was packed.
 
     Args:
+        use_people, identity_labels: whether people are known, see `StoredFaces`.
         online: people and images for the online probe, left out too and counted separately.
     """
     images, index = pack.index.images, pack.index
@@ -105,7 +110,7 @@ def select(
     skipped = Counter(name for name, _ in pack.skipped())
     description = []
     for number, stored in enumerate(index.sets):
-        paired = use_people and stored["people"]
+        paired = knows_people(stored, use_people, identity_labels)
         about = {"name": stored["name"], "part": stored["part"], "pictures": pictures[number]}
         about |= {key: stored.get(key, 0) + of[number] for key, of in counts.items()}
         about["skipped"] = skipped[stored["name"]]

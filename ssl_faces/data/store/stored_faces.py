@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,17 @@ from tqdm import tqdm
 
 from ssl_faces.data.faces import NEUTRAL_KEY
 from ssl_faces.data.store.packs import Pack
+
+
+def has_identity_labels(about: Mapping[str, Any]) -> bool:
+    """Whether the people of a stored face set are known by labels of real people's identity."""
+    # Older packs don't say what their people are known by.
+    return bool(about.get("identity_labels", about["people"]))
+
+
+def knows_people(about: Mapping[str, Any], people: bool, identity_labels: bool) -> bool:
+    """Whether the people of a stored face set are known, see `StoredFaces`."""
+    return people and about["people"] and (identity_labels or not has_identity_labels(about))
 
 
 class Faces(Protocol):
@@ -48,6 +59,7 @@ class StoredFaces:
         kept: bool [n] of each pack, which of its images are trained on; None: all that the packs
             did not drop.
         people: whether people are known; False: every image is nobody's.
+        identity_labels: False: people known by labels of real people's identity are nobody.
 
     Attributes:
         starts: int64 [shards + 1], the number of each shard's first image.
@@ -63,6 +75,7 @@ class StoredFaces:
         packs: Sequence[Pack],
         kept: Sequence[np.ndarray] | None = None,
         people: bool = True,
+        identity_labels: bool = True,
     ) -> None:
         self.packs = packs
         self.size = packs[0].size
@@ -76,7 +89,8 @@ class StoredFaces:
             [pack.index.images.sets + first for pack, first in zip(packs, firsts, strict=False)]
         )
         known = np.concatenate([pack.index.images.people for pack in packs])
-        self.people = known if people else np.full_like(known, -1)
+        knows = [knows_people(a, people, identity_labels) for p in packs for a in p.index.sets]
+        self.people = np.where(np.array(knows, bool)[self.sets], known, -1)
         spans = zip(self.starts[:-1], self.starts[1:], strict=True)
         self.counts = np.array([self.kept[a:b].sum() for a, b in spans], np.int64)
         self.memory: Tensor | None = None

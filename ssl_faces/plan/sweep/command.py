@@ -12,9 +12,10 @@ from ssl_faces.common.arguments import SEED, Parser, whole
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.executors import add_executor, where
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import refuse_input
-from ssl_faces.plan.command import add_executor, run_plan, where
+from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import say
 
