@@ -36,9 +36,11 @@ quickstart: $(VENV)/installed
 	@echo "Images to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
 	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
 
-# A file of tests stays in one process, so that what its tests share is made once.
+# A file of tests stays in one process, so that what its tests share is made once. Files in their
+# order: long ones of few tests would come last, and one process wait for the other.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile \
+	    --no-loadscope-reorder
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow

@@ -17,11 +17,13 @@ from linear_probe.experiments.settings import (
     summary_of,
 )
 from linear_probe.head_commands import export, predict
+from linear_probe.sources.names import check_data
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
+from ssl_faces.encoders.places import find_encoder
 
 JobCount = Annotated[int, PlainValidator(whole(1, 1024))]
 Config = Annotated[str, Option("-c", "--config")]
@@ -136,6 +138,7 @@ def report(
     if out:
         check_ending(out)
         check_output(Path(out), overwrite, folders)
+    check_data(data)
     target = None if wandb is None else parse_target(wandb)
     found = find_records(folders)
     records = [one.record for one in found]
@@ -231,6 +234,7 @@ def card(encoder: str, folders: list[str]) -> int:
         encoder: its folder, or a released name
         folders: the --out of earlier runs
     """
+    find_encoder(encoder)
     from linear_probe.records.card import add_records
 
     print(f"{encoder}: {len(add_records(encoder, folders)):,} records in its card")
@@ -260,6 +264,8 @@ def threshold(encoder: str, *, data: str | None = None) -> int:
         encoder: its folder, or a released name
         data: folder with LFW; default: as for run
     """
+    find_encoder(encoder)
+    check_data(data)
     from linear_probe.experiments.threshold import keep_threshold
     from ssl_faces.data import default_data_root
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import PlainValidator
 
+from linear_probe.sources.names import check_data
 from ssl_faces.common.arguments import existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
@@ -100,6 +101,7 @@ def export(
             "several there (OUT/heads/NAME/seedN)"
         )
     check_output(path, overwrite, [head])
+    check_data(data)
     from linear_probe.heads.export import export_head
 
     print(export_head(folder, path, opset, data, faces))

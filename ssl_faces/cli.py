@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 from ssl_faces.common.arguments import check_files
 from ssl_faces.common.children import exit_code
-from ssl_faces.common.errors import InputError, bad_input, out_of_memory
+from ssl_faces.common.errors import InputError, bad_input, did_you_mean, out_of_memory
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.pipes import exit_on_closed_pipe
 from ssl_faces.common.safe_path import protect
@@ -97,9 +96,8 @@ def _main(arguments: list[str]) -> int:
             module, function, _ = COMMANDS[arguments[0]]
             return getattr(import_module(module), function)(arguments[1:]) or 0
         if arguments[0] != "fit" and not arguments[0].startswith("-"):
-            near = get_close_matches(arguments[0], ["fit", *COMMANDS], n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"no command '{arguments[0]}'; {hint}see `ssl-faces --help`")
+            near = did_you_mean(arguments[0], ["fit", *COMMANDS])
+            raise InputError(f"no command '{arguments[0]}'{near}; see `ssl-faces --help`")
         from ssl_faces.training.fit import run
 
         run(arguments)

@@ -22,10 +22,11 @@ from linear_probe.records.recorder import RunFolder
 from linear_probe.records.runner import Run, Say, device_named, print_line, run_experiment
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_name
+from linear_probe.sources.names import RENDERED
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
-from linear_probe.tasks.face_sets import RENDERED, crossed_by_seed, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.validation_sets import validation_sets

@@ -30,14 +30,8 @@ from ssl_faces import InputError, load_encoder
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import same_file
 from ssl_faces.data import FaceSet
-from ssl_faces.encoders.encoder import (
-    CARD_FILE,
-    HASHES,
-    TRAINED_FILE,
-    WEIGHTS_FILE,
-    find_encoder,
-    read_card,
-)
+from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, WEIGHTS_FILE, read_card
+from ssl_faces.encoders.places import CARD_FILE, find_encoder
 from ssl_faces.encoders.saved_probe import SavedProbe, probe_file, save_probe
 
 _FIRST = ("fer2013",)
@@ -55,7 +49,6 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
         InputError: a setting, the encoder or the data can't be used, or nothing can be written.
     """
     encoder, space = settings.encoder, settings.space
-    find_encoder(encoder)
     own = _own_faces(settings)
     kind = _kind(settings.task, own)
     device = device_named(settings.device)

@@ -13,9 +13,11 @@ from pydantic import PlainValidator
 from linear_probe.arguments import Option
 from linear_probe.records.runner import Experiment
 from linear_probe.reports.command import tables_of_run
+from linear_probe.sources.names import check_data, check_encoder
 from ssl_faces.common.arguments import existing, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
+from ssl_faces.encoders.places import find_encoder
 
 if TYPE_CHECKING:
     from linear_probe.records.record import Record
@@ -115,6 +117,11 @@ class ProbeSettings(Experiment):
             if None not in pair:  # else both must be given, which comes first
                 for place in pair:
                     existing(str(place))
+        for encoder in self.encoders:
+            if isinstance(encoder, str):  # in Python also an encoder
+                check_encoder(encoder)
+        for data in (self.data, self.test_data):
+            check_data(data)
 
     module = "linear_probe.experiments.probe"
     writes = "folder for records.jsonl, features, skipped.csv"
@@ -193,6 +200,10 @@ class FrontalSettings(EditSettings):
     recogniser: str
     data: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_data(self.data)
+
     module = "linear_probe.experiments.frontal.run"
     panel = "frontal.png"
     writes = "folder for records.jsonl, frontal.png"
@@ -238,6 +249,8 @@ class SavedProbeSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
+        find_encoder(self.encoder)
+        check_data(self.data)
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:

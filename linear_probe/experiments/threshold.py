@@ -22,7 +22,8 @@ from linear_probe.tasks.identification import FALSE_POSITIVES, Identification, r
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.apps.embedding import Verification, codes_of, cosines
 from ssl_faces.data import FaceSet, distinct_pairs, find_face_sets
-from ssl_faces.encoders.encoder import find_encoder, update_card
+from ssl_faces.encoders.encoder import update_card
+from ssl_faces.encoders.places import find_encoder
 
 SPACE = "identity"
 

@@ -15,7 +15,7 @@ from ssl_faces.apps.face_finder import Detect, FaceFinder
 from ssl_faces.apps.faces import FaceReader
 from ssl_faces.apps.predictions import Output, Targets, write_predictions
 from ssl_faces.common.errors import InputError
-from ssl_faces.encoders.encoder import is_encoder
+from ssl_faces.encoders.places import is_encoder
 
 
 class HeadPredictor:

@@ -32,6 +32,7 @@ from linear_probe.heads.pictures import PEOPLE, Decoded, LabelledSplit, People, 
 from linear_probe.records.measured import Measured, TaskFacts, condition_note
 from linear_probe.records.runner import Run, Say
 from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.sources.names import check_data
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, Task
@@ -44,6 +45,7 @@ from ssl_faces import InputError, load_encoder
 from ssl_faces.callbacks.panels import write_panel
 from ssl_faces.common.ranks import is_first
 from ssl_faces.data import FaceSet
+from ssl_faces.encoders.places import find_encoder
 from ssl_faces.training.fit import quiet
 
 
@@ -56,6 +58,12 @@ def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:
     for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
         if task not in known:
             raise InputError(f"task: '{task}'; heads learn {', '.join(known)}")
+    # Before any stage is trained.
+    if job.encoder is not None:
+        find_encoder(job.encoder)
+    for stage in (*job.before, job.last_stage):
+        check_data(stage.data)
+        check_data(stage.test_data)
     quiet()
     data = _Data(job, run)
     for seed in job.seeds:

@@ -26,7 +26,8 @@ from ssl_faces.common.config_files import HEADS, find_config
 from ssl_faces.common.executors import add_jobs, where
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
-from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
+from ssl_faces.encoders.encoder import WEIGHTS_FILE
+from ssl_faces.encoders.places import find_encoder
 from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.command import plan_parser, run_plan
 from ssl_faces.plan.engine import Engine

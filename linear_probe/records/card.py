@@ -11,7 +11,8 @@ from linear_probe.features.source import Precision
 from linear_probe.records.collect import read_folders
 from linear_probe.records.record import Record
 from ssl_faces import FaceEncoder, InputError, load_encoder
-from ssl_faces.encoders.encoder import find_encoder, update_card
+from ssl_faces.encoders.encoder import update_card
+from ssl_faces.encoders.places import find_encoder
 
 _PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 

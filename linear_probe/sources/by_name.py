@@ -15,8 +15,6 @@ Each may have a name for tables before it: `simclr=runs/a/seed0`.
 from __future__ import annotations
 
 import copy
-import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -27,25 +25,21 @@ from linear_probe.features.source import Encoder, Precision, Source
 from linear_probe.sources.backbones import BackboneName, load_backbone, resnet18_weights
 from linear_probe.sources.baselines import NAMES, UNTRAINED, baselines_named
 from linear_probe.sources.baselines import RESNET18 as IMAGENET
+from linear_probe.sources.names import title_and_name
 from linear_probe.sources.opening import KINDS, Opened
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.registries import import_modules
 
 RESNET18 = "ImageNet ResNet-18"
 
-_NAMED = re.compile(r"([A-Za-z0-9][\w .+-]*)=(.+)", re.DOTALL)
-
 
 def split_name(text: str) -> tuple[str | None, str]:
     """The name that `NAME=ENCODER` gives an encoder for tables, if any, and the encoder; InputError
     if the name is that of a baseline."""
-    match = None if os.path.lexists(text) else _NAMED.fullmatch(text)
-    if match is None:
-        return None, text
-    name = match[1].strip()
-    if name in (*NAMES, RESNET18):
-        raise InputError(f"--encoder {text}: '{name}' is a baseline; choose another name")
-    return name, match[2]
+    title, name = title_and_name(text)
+    if title in (*NAMES, RESNET18):
+        raise InputError(f"--encoder {text}: '{title}' is a baseline; choose another name")
+    return title, name
 
 
 class EncoderObject(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from linear_probe.sources.names import RENDERED
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.task import MissingData, Task
 from linear_probe.tasks.toy_sets import TEST_BEDS
@@ -65,7 +66,6 @@ def crossed_by_seed(
 
 
 T = TypeVar("T", bound=Task)
-RENDERED = "rendered"
 RENDERED_COUNT = 1400
 RENDERED_PEOPLE = 140
 _ADD = "add it to the data folder"

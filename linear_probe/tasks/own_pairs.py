@@ -15,8 +15,8 @@ from linear_probe.tasks.leaks import Leak, Placed, find_leaks
 from linear_probe.tasks.splits import components
 from ssl_faces import InputError
 from ssl_faces.common.errors import shorten
+from ssl_faces.common.files import existing_folder
 from ssl_faces.data import IMAGE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
-from ssl_faces.data.sets.folder import existing_folder
 from ssl_faces.data.sets.lfw import read_pairs
 from ssl_faces.data.tables import MEND, described, file_in, header_of, read_table
 

@@ -10,10 +10,13 @@ from typing import Any
 
 from ssl_faces.common.arguments import SEED, Parser, existing, existing_place, number, whole
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import MOST_PIXELS, existing_folder
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.encoders.places import RELEASED, saved_encoder
 
 ENCODER = "hybrid"
 METHOD = "facecycle"
+RENDERED = "rendered"
 
 
 def parser(command: str, about: str) -> Parser:
@@ -95,16 +98,35 @@ def skipped_beside(table: Path) -> Path:
 def add_encoder(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--encoder",
+        type=saved_encoder,
         default=ENCODER,
         metavar="NAME",
         help=f"a released name, or a run's folder (default: {ENCODER})",
     )
 
 
+def existing_method(text: str) -> str:
+    """An argument's type: a path, or the name of a release, checked before slow imports."""
+    if not (Path(text).exists() or (RELEASED / text).exists()):
+        raise InputError(
+            f"--with {text}: no such file or folder; give a run's folder or checkpoint, or a "
+            f"released name ({METHOD}, {ENCODER})"
+        )
+    return text
+
+
+def face_folder(text: str) -> str:
+    """An argument's type: `rendered`, or an existing folder, checked before slow imports."""
+    if text != RENDERED:
+        existing_folder(text, "data")
+    return text
+
+
 def add_method(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--with",
         dest="method",
+        type=existing_method,
         default=METHOD,
         metavar="RUN",
         help="run of FaceCycle or the hybrid: its folder, a checkpoint, or a released name "
@@ -128,8 +150,6 @@ def add_reader(of: argparse.ArgumentParser) -> None:
 
 def add_server(of: argparse.ArgumentParser, port: int, limited: str, pixels: str) -> None:
     """The arguments of a server: address and limits, of what `limited` and `pixels` say."""
-    from ssl_faces.data.pictures import MOST_PIXELS
-
     add = of.add_argument
     add("--host", default="127.0.0.1", help="address (default: only this machine)")
     add("--port", type=whole(0, 65_535), default=port, help=f"0: any free port (default: {port})")

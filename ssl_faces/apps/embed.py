@@ -40,8 +40,9 @@ def run(arguments: Sequence[str]) -> None:
     check_out(options)
     # Imported late, since they import torch.
     from ssl_faces.apps.embedding import check_spaces, open_reader, read_codes
-    from ssl_faces.apps.parts import join, parts_of, run_parts, write_receipt
+    from ssl_faces.apps.parts import parts_of, run_parts, write_receipt
     from ssl_faces.common.files import replace_file
+    from ssl_faces.data.joining import join
 
     out: Path = options.out
     spaces = options.spaces.split(",") if options.spaces else None

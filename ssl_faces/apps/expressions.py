@@ -10,6 +10,7 @@ from ssl_faces.apps.arguments import add_detection, add_out, add_places, parser,
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.shards import add_shards
+from ssl_faces.encoders.places import saved_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +99,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     of.add_argument(
         "--probe",
+        type=saved_encoder,
         default=PROBE,
         metavar="NAME",
         help="a released encoder with a probe, or the folder of `linear-probe save-probe` "

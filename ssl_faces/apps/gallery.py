@@ -12,12 +12,17 @@ from ssl_faces.common.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from ssl_faces.encoders.encoder import FaceEncoder
+
 ABOUT = """\
 A page that shows each face with its nearest neighbours by expression code and by identity code. It
 is one file that holds its pictures and needs no network. Frames of one video are not each other's
 neighbours.
 """
 
+FEWEST_CENTRED = 10
+"""With fewer faces their mean is not subtracted: the codes of two would be opposite, whoever they
+show."""
 _ROWS = 1024  # faces whose similarities to all others are computed at once
 
 
@@ -44,13 +49,17 @@ def run(arguments: Sequence[str]) -> None:
     if len(faces) < 2:
         raise InputError("one face has no neighbours; give more")
     films = [face.source if face.of_video else None for face in faces]
-    neighbours = {space: nearest(values, options.nearest, films) for space, values in codes.items()}
+    neighbours = {
+        space: nearest(values, options.nearest, films, _centre(encoder, space, values))
+        for space, values in codes.items()
+    }
     names = [writable(face.key) for face in faces]
     page = rendered(
         "ssl_faces.apps",
         "gallery.html",
         data=json_in_script({"names": names, "faces": thumbnails, "spaces": neighbours}),
         count=len(faces),
+        centred=len(faces) >= FEWEST_CENTRED,
         encoder=str(options.encoder),
         spaces=list(neighbours),
     )
@@ -59,20 +68,31 @@ def run(arguments: Sequence[str]) -> None:
     print(reader.report(line, beside=options.out))
 
 
+def _centre(encoder: FaceEncoder, space: str, codes: torch.Tensor) -> torch.Tensor:
+    """The code [D] to subtract before comparison: the mean of all, of few the one in the encoder's
+    card, or zeros."""
+    from ssl_faces.apps.embedding import verification_of
+
+    if len(codes) >= FEWEST_CENTRED:
+        return codes.double().mean(0)
+    known = verification_of(encoder, space)
+    return codes.double().new_zeros(codes.shape[1]) if known is None else known.mean
+
+
 def nearest(
-    codes: torch.Tensor, count: int, films: Sequence[str | None] | None = None
+    codes: torch.Tensor, count: int, films: Sequence[str | None] | None, centre: torch.Tensor
 ) -> list[list[tuple[int, float]]]:
     """For each face its nearest neighbours and their cosine similarity, most similar first.
 
     Args:
-        codes: [N, D]; their mean is subtracted first.
+        codes: [N, D].
         count: neighbours per face, at most.
         films: the video of each face, None for images: frames of one video are not compared.
+        centre: [D], subtracted from the codes first.
     """
     import torch
 
-    values = codes.double() - codes.double().mean(0)
-    values = torch.nn.functional.normalize(values, dim=1)
+    values = torch.nn.functional.normalize(codes.double() - centre, dim=1)
     names = list(films or [None] * len(codes))
     numbers = {None: -1} | {name: i for i, name in enumerate(set(names) - {None})}
     film = torch.tensor([numbers[name] for name in names])

@@ -20,7 +20,7 @@ from ssl_faces.apps.arguments import check_ending, skipped_beside, writable
 from ssl_faces.apps.embedding import BATCH, batches
 from ssl_faces.apps.faces import Face, FaceReader
 from ssl_faces.apps.films import FilmWriter, open_video
-from ssl_faces.apps.parts import join, parts_of, write_receipt
+from ssl_faces.apps.parts import parts_of, write_receipt
 from ssl_faces.apps.tables import PLACE, place_cells, table_writer
 from ssl_faces.common.arguments import Place
 from ssl_faces.common.csv_files import csv_bytes
@@ -28,6 +28,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.shards import Shard, part_of
+from ssl_faces.data.joining import join
 from ssl_faces.prepare.sources import Source
 
 Row = tuple[Face, np.ndarray]

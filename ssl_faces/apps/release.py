@@ -18,17 +18,15 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, write_failure
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.encoders.encoder import (
-    CARD_FILE,
     HASHES,
     METHOD_FILE,
-    RELEASED,
     TRAINED_FILE,
     WEIGHTS_FILE,
     FaceEncoder,
-    find_encoder,
     load_encoder,
     save_encoder,
 )
+from ssl_faces.encoders.places import CARD_FILE, RELEASED, find_encoder
 from ssl_faces.encoders.saved_probe import probe_file
 from ssl_faces.encoders.trained_images import load_trained_images
 

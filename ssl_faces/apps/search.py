@@ -26,6 +26,7 @@ from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import file_hash, regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, refuse_input
+from ssl_faces.encoders.places import find_encoder, saved_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +119,6 @@ def _index(options: argparse.Namespace, out: Path) -> str:
         open_reader,
     )
     from ssl_faces.apps.tables import PLACE, place_cells, table_writer
-    from ssl_faces.encoders.encoder import find_encoder
     from ssl_faces.encoders.saved_probe import weights_hash
 
     encoder, reader = open_reader(options, tracked=True)
@@ -166,7 +166,6 @@ class Index(NamedTuple):
 
     def check_encoder(self, name: str | os.PathLike[str], place: Path) -> None:
         """Raise InputError if an encoder has other weights than the index was made by."""
-        from ssl_faces.encoders.encoder import find_encoder
         from ssl_faces.encoders.saved_probe import weights_hash
 
         if weights_hash(find_encoder(name)) != self.about["encoder_sha256"]:
@@ -236,7 +235,8 @@ def run_query(arguments: Sequence[str]) -> None:
     of.add_argument("index", type=index_folder, metavar="INDEX", help="folder of `search index`")
     add_sources(of, "pictures, or folders of them")
     add_out(of, ".csv", ".parquet", ".html")
-    of.add_argument("--encoder", metavar="NAME", help="the index's encoder, if it is elsewhere now")
+    moved = "the index's encoder, if it is elsewhere now"
+    of.add_argument("--encoder", type=saved_encoder, metavar="NAME", help=moved)
     of.add_argument(
         "--nearest", type=whole(1, 100), default=5, metavar="K", help="matches (default: 5)"
     )

@@ -14,6 +14,7 @@ BENCHES = {
     "cost": "count the arithmetic of one training step of any method: GFLOP per step and image",
     "embed": "released encoders, HOG, LBP and installed recognisers: accuracy and speed",
     "plan": "estimate time, memory, disk, network and cost of a large run from measured speed",
+    "scale": "cost of plans, shards and large tables beside the work itself",
     "serve": "requests per second of the REST service, with and without batches",
     "step": "the time of a training step of any method",
 }
@@ -31,7 +32,9 @@ def run(argv: Sequence[str]) -> None:
         verb.add_argument("--out", type=Path, help="also write the figures to this file, as JSON")
         add_overwrite(verb)
         if name == chosen:
-            import_module(f"ssl_faces.bench.{name}").add_arguments(verb)
+            bench = import_module(f"ssl_faces.bench.{name}")
+            bench.add_arguments(verb)
+            verb.passes_on = getattr(bench, "PASSES_ON", False)
     arguments, unknown = parser.parse_known_args(argv)
     bench = import_module(f"ssl_faces.bench.{arguments.bench}")
     if getattr(bench, "PASSES_ON", False):

@@ -20,6 +20,7 @@ from ssl_faces.bench.result import Result
 from ssl_faces.common.arguments import comma_separated, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.safe_path import python
+from ssl_faces.encoders.places import saved_encoder
 
 BATCHED, ALONE = "batches", "one by one"
 _PATH = "/embed?spaces="
@@ -28,7 +29,12 @@ _IMAGES = 32
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--encoder", default="hybrid", help="as for `ssl-faces serve`; default: hybrid")
+    add(
+        "--encoder",
+        type=saved_encoder,
+        default="hybrid",
+        help="as for `ssl-faces serve`; default: hybrid",
+    )
     rates = comma_separated(whole(1, 256))
     add("--concurrency", type=rates, default=[1, 8, 32], help="requests at once (1,8,32)")
     add("--max-batch", type=whole(2, 1024), default=32, help="faces per batch (32)")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import math
 import operator
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ssl_faces.common.errors import InputError, shorten
+from ssl_faces.common.errors import InputError, did_you_mean, shorten
 from ssl_faces.common.files import NOT_REGULAR, is_special
+
+_OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
 
 
 class OneSentence:
@@ -29,11 +32,32 @@ class OneSentence:
 
 
 class Parser(OneSentence, argparse.ArgumentParser):
-    """The parser of commands without a settings file."""
+    """The parser of commands without a settings file.
+
+    Attributes:
+        passes_on: whether it leaves unknown options to another parser.
+    """
+
+    passes_on = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        check_words(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        check_words(words)
+        if not self.passes_on:
+            self._check_options(words)
+        return super().parse_known_args(words, namespace)
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        """Refuse unknown options first: argparse would only name what is missing."""
+        known = [name for action in self._actions for name in action.option_strings]
+        for word in words:
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                return  # arguments, or a command with options of its own
+            name = word.partition("=")[0]
+            if not _OPTION.fullmatch(name) or name in known or name[:2] in known:
+                continue
+            if not (self.allow_abbrev and any(option.startswith(name) for option in known)):
+                self.error(f"unknown option {name}{did_you_mean(name, known)}")
 
 
 def check_words(words: Sequence[str]) -> None:

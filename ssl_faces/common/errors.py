@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 
 class InputError(Exception):
@@ -27,6 +28,12 @@ def shorten(text: object, length: int = 200) -> str:
 def reason_of(error: BaseException, length: int = 200) -> str:
     """The shortened message of an error; the class name if it is empty."""
     return shorten(error, length) or type(error).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean NEAREST?)`; empty if no known name is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 _OUT_OF_MEMORY = re.compile(

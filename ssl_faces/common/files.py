@@ -17,6 +17,9 @@ from ssl_faces.common.errors import InputError
 
 NOT_REGULAR = "a pipe, a socket or a device"
 
+MOST_PIXELS = 100_000_000
+"""Images with more pixels than this are refused from their header, before any decoding."""
+
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 BAD_PATH = {
     *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR),
@@ -38,6 +41,23 @@ def regular(path: Path) -> Path:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
     return path
+
+
+def existing_folder(root: str | Path, what: str) -> Path:
+    """`root` as a path with `~` expanded. Raises InputError, with `what` it is: it is missing, no
+    folder, or can't be listed."""
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise InputError(f"{what}: folder {folder} does not exist; check the path")
+    if not folder.is_dir():
+        raise InputError(f"{what}: {folder} is a file; give the folder that holds the pictures")
+    try:
+        with os.scandir(folder):
+            return folder
+    except OSError as error:
+        raise InputError(
+            f"{what}: folder {folder} can't be listed ({error.strerror}); check its permissions"
+        ) from error
 
 
 def file_hash(path: Path) -> str:

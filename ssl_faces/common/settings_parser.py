@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from ssl_faces.common.arguments import OneSentence, check_text, check_words
-from ssl_faces.common.errors import InputError, bad_input, shorten
+from ssl_faces.common.errors import InputError, bad_input, did_you_mean, shorten
+from ssl_faces.common.yaml_settings import read_yaml
 
 _NUMBER = re.compile(
     r"Annotated\[\s*\w+,\s+PlainValidator\(func=([^=]*),\s+json_schema_input_type=[\w.]*\)\]"
@@ -29,6 +32,13 @@ _PLAIN = (
     (r"\. Got value: (.+)", r", not \1"),
     (r"\. Got value:", ", not nothing"),
 )
+
+_UNKNOWN = re.compile(
+    r"(?:Group '(?P<group>[^']+)' does not accept option|Subcommand '\w+' does not accept option"
+    r"|Option) '(?P<key>[^']+)'(?: is not accepted)?"
+    r"|unrecognized arguments: (?P<option>--?[A-Za-z][^\s=]*).*"
+)
+_UNKNOWN_KEY = re.compile(r"configuration: (\S+): unknown key")
 
 
 class SettingsErrors(OneSentence, ArgumentParser):
@@ -52,6 +62,8 @@ class SettingsErrors(OneSentence, ArgumentParser):
             if "null byte" not in str(error):
                 raise
             raise InputError(f"{self.subject}a null byte in a path; take it out") from error
+        except InputError as error:
+            raise InputError(_with_file(str(error), words)) from error
         check_text(settings.as_dict(), "")
         return settings
 
@@ -66,7 +78,18 @@ class SettingsErrors(OneSentence, ArgumentParser):
             raise InputError(known or self.subject + one_sentence(str(error))) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        super().error(one_sentence(message), ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        text = one_sentence(message)
+        if match := _UNKNOWN.fullmatch(text):
+            keys = [action.dest for action in parser._actions]
+            options = [name for action in parser._actions for name in action.option_strings]
+            key = ".".join(filter(None, (match["group"], match["key"])))
+            text = f"{key}: unknown key{did_you_mean(key, keys)}"
+            if name := match["option"]:
+                text = f"unknown option {name}{did_you_mean(name, options)}"
+        if not parser.exit_on_error:  # the parser of a class, whose help is not the command's
+            raise InputError(self.subject + text) from ex
+        super(SettingsErrors, parser).error(text, ex)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))
@@ -82,6 +105,33 @@ def _holds(name: str, error: UnicodeDecodeError) -> bool:
         return Path(name).read_bytes().startswith(error.object)
     except (OSError, ValueError):
         return False
+
+
+def _with_file(message: str, words: Sequence[str]) -> str:
+    """A message, with the last config among the words that has its unknown key."""
+    match = _UNKNOWN_KEY.match(message)
+    if match is None:
+        return message
+    for before, word in reversed(list(zip(["", *words], words, strict=False))):
+        name = word if before in ("-c", "--config") else word.partition("--config=")[2]
+        with suppress(InputError):
+            for key in _keys(read_yaml(Path(name), name)) if name else ():
+                # The parser of a class knows only the end of the key.
+                if f".{key}".endswith(f".{match[1]}"):
+                    return f"{SettingsErrors.subject}{name}: {key}{message[match.end(1) :]}"
+    return message
+
+
+def _keys(settings: object, key: str = "") -> Iterator[str]:
+    """All keys of nested settings, as in messages: without `init_args`."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            below = key if name == "init_args" else f"{key}.{name}".removeprefix(".")
+            yield below
+            yield from _keys(value, below)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _keys(value, key)
 
 
 def one_sentence(message: str) -> str:

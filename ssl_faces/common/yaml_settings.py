@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from ssl_faces.common.arguments import check_text
 from ssl_faces.common.config_files import FIT, find_config
-from ssl_faces.common.errors import InputError, reason_of
+from ssl_faces.common.errors import InputError, did_you_mean, reason_of
 from ssl_faces.common.files import regular
 
 PREVIOUS = "{previous}"
@@ -27,6 +28,18 @@ class Strict(BaseModel):
     """Settings of a file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, settings: Any) -> Any:
+        """Before missing keys are reported, which a misspelt key may stand for."""
+        for key in settings if isinstance(settings, Mapping) else ():
+            if key not in cls.model_fields:
+                near = did_you_mean(str(key), cls.model_fields)
+                raise PydanticCustomError(
+                    "unknown_key", "unknown key{near}", {"key": str(key), "near": near}
+                )
+        return settings
 
 
 def read_yaml(path: Path, like: str) -> dict[str, Any]:
@@ -129,9 +142,10 @@ def flags(arguments: Arguments) -> list[str]:
 def sentence(error: ValidationError) -> str:
     """The first error in a file's settings."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        what = "unknown key; take it out, or mend its name"
+    of_key = (first["ctx"]["key"],) if first["type"] == "unknown_key" else ()
+    place = ".".join(str(part) for part in (*first["loc"], *of_key))
+    if first["type"] == "unknown_key":
+        what = f"{first['msg']}; take it out, or mend its name"
     elif first["type"] == "missing":
         what = "is missing"
     else:

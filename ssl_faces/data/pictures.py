@@ -16,15 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ssl_faces.common.files import regular
+from ssl_faces.common.files import MOST_PIXELS, regular
 
 _JPEG = ("jpg", "jpeg", "jpe")
 _OTHERS = ("png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "pbm", "pnm")
 IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in (*_JPEG, *_OTHERS))
 """File name endings (lower case) that the face sets list as pictures."""
-
-MOST_PIXELS = 100_000_000
-"""Pictures with more pixels than this are refused from their header, before any decoding."""
 
 MOST_BYTES = 1 << 30
 """Files with more bytes than this are refused unread."""

@@ -23,9 +23,9 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
+from ssl_faces.encoders.places import CARD_FILE, find_encoder
 
 WEIGHTS_FILE = "encoder.safetensors"
-CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
 TRAINED_FILE = "trained_images.safetensors"
 HASHES = "sha256"
@@ -39,11 +39,6 @@ _STARTED = ("method", "steps", "pairs_seen", "data", "uses_identity_labels")
 
 _KINDS: dict[str, type[FaceEncoder]] = {}
 """By `encoder_name`; cards can name only these, so that a foreign card can't import other code."""
-
-_INSTALLED = Path(__file__).parents[1] / "released"
-
-RELEASED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "checkpoints"
-"""Folder of the released encoders: in the installed package, or in the clone."""
 
 
 @dataclass(frozen=True)
@@ -236,29 +231,6 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
     or a file that is no card."""
     return _read_card(find_encoder(name_or_path) / CARD_FILE)
-
-
-def is_encoder(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether there is a saved encoder of this name, as in `load_encoder`."""
-    return _folder_of(Path(name_or_path)) is not None
-
-
-def _folder_of(path: Path) -> Path | None:
-    candidates = (path, path / "encoder", RELEASED / path)
-    return next((folder for folder in candidates if (folder / CARD_FILE).is_file()), None)
-
-
-def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of a saved encoder, named as in `load_encoder`; InputError if there is none."""
-    path = Path(name_or_path)
-    if (folder := _folder_of(path)) is not None:
-        return folder
-    released = sorted(p.parent.name for p in RELEASED.glob(f"*/{CARD_FILE}"))
-    known = f"a released name ({', '.join(released)})" if released else "a released name"
-    raise InputError(
-        f"encoder {path}: no {CARD_FILE} there; give the folder that a run saved its encoder to, "
-        f"or {known}"
-    )
 
 
 def _read_card(path: Path) -> dict[str, Any]:

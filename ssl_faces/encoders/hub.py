@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ssl_faces.common.errors import InputError, reason_of
-from ssl_faces.encoders.encoder import CARD_FILE, FaceEncoder, load_encoder, save_encoder
+from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
+from ssl_faces.encoders.places import CARD_FILE
 
 _FILES = ("*.safetensors", CARD_FILE)
 

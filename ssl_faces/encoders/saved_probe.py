@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
-from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
+from ssl_faces.encoders.encoder import WEIGHTS_FILE
+from ssl_faces.encoders.places import find_encoder
 
 EXPRESSION = "expression"
 _ABOUT = "probe"

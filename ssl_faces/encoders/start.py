@@ -5,15 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.encoders.encoder import (
-    CARD_FILE,
-    WEIGHTS_FILE,
-    FaceEncoder,
-    Start,
-    find_encoder,
-    load_encoder,
-    read_card,
-)
+from ssl_faces.encoders.encoder import WEIGHTS_FILE, FaceEncoder, Start, load_encoder, read_card
+from ssl_faces.encoders.places import CARD_FILE, find_encoder
 from ssl_faces.encoders.state_files import load_state, read_state
 
 SETTING = "--model.encoder.weights"

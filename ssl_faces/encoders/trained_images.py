@@ -23,13 +23,8 @@ from ssl_faces.common.files import regular, replace_file
 from ssl_faces.data.near_copies import SIDE, Described, describe
 from ssl_faces.data.pictures import square
 from ssl_faces.data.store.held_out import NEAR_COPIES, number_of
-from ssl_faces.encoders.encoder import (
-    HASHES,
-    TRAINED_FILE,
-    check_hash,
-    find_encoder,
-    read_card,
-)
+from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, check_hash, read_card
+from ssl_faces.encoders.places import find_encoder, saved_encoder
 from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -271,8 +266,14 @@ def run(arguments: Sequence[str]) -> None:
         "from the data sets that its card names. `ssl-faces fit` does so for new encoders.",
     )
     add = parser.add_argument
-    add("encoder", metavar="ENCODER", help="folder of a run or encoder, or a released name")
-    add("--data", type=Path, metavar="DIR", help="folder with the data sets; default: as data.root")
+    names = "folder of a run or encoder, or a released name"
+    add("encoder", type=saved_encoder, metavar="ENCODER", help=names)
+    add(
+        "--data",
+        type=existing,
+        metavar="DIR",
+        help="folder with the data sets; default: as data.root",
+    )
     add("--config", "-c", type=existing, metavar="FILE", help="with data.sets: RUN/config.yaml")
     add("--cache", type=Path, metavar="DIR", help="folder of packed faces")
     options = parser.parse_args(arguments)

@@ -15,14 +15,13 @@ from torch import Tensor
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.finite import check_weights
 from ssl_faces.encoders.encoder import (
-    CARD_FILE,
     METHOD_FILE,
-    RELEASED,
     check_hash,
     load_encoder,
     read_card,
     read_weights,
 )
+from ssl_faces.encoders.places import CARD_FILE, RELEASED
 from ssl_faces.methods.method import Method
 
 REBUILD = "method_rebuilt_from"

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import regular
-from ssl_faces.encoders.encoder import RELEASED, read_weights
+from ssl_faces.encoders.encoder import read_weights
+from ssl_faces.encoders.places import RELEASED
 from ssl_faces.encoders.state_files import load_state
 
 Layer = Literal["relu2_1", "relu3_1", "relu4_1"]

@@ -37,6 +37,9 @@ FIRST_GUESS = 3 * 2**30
 
 _TICK = 0.1
 
+_SHARE = 0.02
+"""Most of the time that may go into writing the state: that of 100,000 steps takes seconds."""
+
 executor: Executor = Command
 """Where steps run."""
 
@@ -62,7 +65,7 @@ class Engine:
 
     Attributes:
         failures: messages of the steps that failed, by their names.
-        spent: cost and seconds of each step that has ended.
+        spent: cost and seconds of all steps that have ended.
     """
 
     def __init__(
@@ -78,10 +81,12 @@ class Engine:
         self.out, self.lock, self.jobs, self.record = out, lock, jobs, record
         self.share_gpus, self.by_memory, self.remote = share_gpus, by_memory, remote
         self.failures: dict[str, Failed] = {}
-        self.spent: list[tuple[float, float]] = []
+        self.spent = (0.0, 0.0)
         self._running: list[_Running] = []
         self._states: dict[str, dict[str, Any]] = {}
         self._most = 0  # bytes that a step has used
+        self._is_noted = True  # whether the state is written
+        self._next_note = 0.0  # when it may be written again
         self._requeued = False  # by a run itself
 
     @property
@@ -99,7 +104,7 @@ class Engine:
         self,
         steps: Iterable[Step],
         quiet: bool = False,
-        then: Callable[[set[str]], None] = lambda over: None,
+        then: Callable[[set[str]], None] | None = None,
     ) -> None:
         """Run the steps that are not done, each after those that it needs.
 
@@ -137,6 +142,7 @@ class Engine:
                     time.sleep(_TICK)
                     for running in list(self._running):
                         self._look(running, source)
+                    self._write_state()
             except BaseException as error:
                 self._end_all(source, getattr(error, "number", signal.SIGTERM), signals)
                 raise
@@ -176,7 +182,7 @@ class Engine:
             error = failure
         self._running.remove(running)
         about = {"seconds": round(time.monotonic() - running.began, 1), **process.about}
-        self.spent.append((step.cost, about["seconds"]))
+        self.spent = self.spent[0] + step.cost, self.spent[1] + about["seconds"]
         source.ended(step, error)
         error = self.failures.get(step.name, error)
         if error is None:
@@ -220,20 +226,36 @@ class Engine:
 
     def _note(self, step: Step, state: str, **more: Any) -> None:
         self.set_state(step, state, **more)
-        if self.record is not None:
-            self.record.note(steps=self._states)
+        self._is_noted = False
+        self._write_state()
+
+    def _write_state(self) -> None:
+        """Write what was noted, unless that is too often; at its end the record writes the rest."""
+        began = time.monotonic()
+        if self.record is None or self._is_noted or began < self._next_note:
+            return
+        self.record.note(steps=self._states)
+        self._is_noted = True
+        now = time.monotonic()
+        self._next_note = now + (now - began) / _SHARE
 
 
 class _Graph(Source):
     """Steps that are all known before."""
 
     def __init__(
-        self, steps: list[Step], engine: Engine, quiet: bool, then: Callable[[set[str]], None]
+        self,
+        steps: list[Step],
+        engine: Engine,
+        quiet: bool,
+        then: Callable[[set[str]], None] | None,
     ) -> None:
         self.engine, self.quiet, self.then = engine, quiet, then
         self.steps = {step.name: step for step in steps}
         self.done = {name for name, step in self.steps.items() if step.is_done()}
-        self.waiting = [step for step in steps if step.name not in self.done]
+        # By name, in their order: quick to remove from.
+        self.waiting = {step.name: step for step in steps if step.name not in self.done}
+        self.cost = sum(step.cost for step in self.waiting.values())  # of those that are not over
         self.alone: set[str] = set()  # steps that ran out of memory beside others
         self.skipped: set[str] = set()
         for name, step in self.steps.items():
@@ -245,30 +267,31 @@ class _Graph(Source):
         folders = {step.out for step in busy}
         if any(step.name in self.alone for step in busy):
             return None
-        for step in list(self.waiting):
+        chosen: Step | None = None
+        passed: list[Step] = []
+        for step in self.waiting.values():
             needs = [name for name in step.after if name in self.steps and name not in self.done]
             if any(name in self.engine.failures or name in self.skipped for name in needs):
-                self.waiting.remove(step)
+                passed.append(step)
                 self.skipped.add(step.name)
             elif not needs and step.out not in folders and not (busy and step.name in self.alone):
-                self.waiting.remove(step)
                 if not step.is_done():
-                    return step
+                    chosen = step
+                    break
+                passed.append(step)
                 self.done.add(step.name)  # another step has made it
-        return None
+        for step in [*passed, *([chosen] if chosen else [])]:
+            del self.waiting[step.name]
+        self.cost -= sum(step.cost for step in passed)
+        return chosen
 
     def progress(self) -> str:
         if self.quiet:
             return ""
-        over = self._over()
-        cost = sum(step.cost for name, step in self.steps.items() if name not in over)
-        spent = sum(cost for cost, _ in self.engine.spent)
-        seconds = sum(seconds for _, seconds in self.engine.spent) / self.engine.jobs
-        left = f"; about {duration(seconds / spent * cost)} left" if spent else ""
+        spent, seconds = self.engine.spent
+        each = seconds / self.engine.jobs / spent if spent else 0.0
+        left = f"; about {duration(each * self.cost)} left" if spent else ""
         return f" (step {len(self.steps) - len(self.waiting)} of {len(self.steps)}{left})"
-
-    def _over(self) -> set[str]:
-        return self.done | self.skipped | set(self.engine.failures)
 
     def is_over(self) -> bool:
         return not self.waiting
@@ -278,8 +301,9 @@ class _Graph(Source):
         if error is not None and not is_alone and _is_of_memory(error):
             say(f"{step.name}: out of memory beside other steps; runs again alone")
             self.alone.add(step.name)
-            self.waiting.append(step)
+            self.waiting[step.name] = step
             return
+        self.cost -= step.cost
         if error is None and not step.is_whole():
             error = Failed(f"it ended without its result; see {step.log}")
         if error is not None:
@@ -291,7 +315,8 @@ class _Graph(Source):
             self.done.add(step.name)
             if not self.quiet:
                 say(f"{len(self.done)} of {len(self.steps)} steps done: {step.name}")
-        self.then(self._over())
+        if self.then is not None:
+            self.then(self.done | self.skipped | set(self.engine.failures))
 
 
 def _wait(process: Process, is_urgent: Callable[[], bool]) -> None:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from ssl_faces.common.arguments import Place
 from ssl_faces.common.errors import InputError, reason_of
-from ssl_faces.common.files import NOT_REGULAR, regular
+from ssl_faces.common.files import MOST_PIXELS, NOT_REGULAR, regular
 from ssl_faces.common.shards import SUFFIX
-from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadImage
+from ssl_faces.data.pictures import MOST_BYTES, SHORTEST_SIDE, BadImage
 from ssl_faces.data.store.fetching import fetch_bytes
 
 Kind = Literal["picture", "video"]

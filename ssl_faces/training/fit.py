@@ -55,7 +55,7 @@ from ssl_faces.common.ranks import is_first
 from ssl_faces.common.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.common.settings_parser import SettingsErrors
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.encoders.encoder import CARD_FILE
+from ssl_faces.encoders.places import CARD_FILE
 from ssl_faces.methods.method import Method
 from ssl_faces.pairs.module import FaceData
 from ssl_faces.pairs.online import PICTURES

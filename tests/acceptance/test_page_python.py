@@ -1,15 +1,17 @@
-"""The Python of the pages, as it is written there, but with fewer steps and faces."""
+"""The Python of the pages and the notebook as it is written there, with fewer steps and faces."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ssl_faces import load_encoder, save_encoder
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 from tests.support.fits import ROOT, SIZE
 from tests.support.hub import hub
-from tests.support.images import rendered, write_all
+from tests.support.images import astronaut, rendered, write_all
 
 __all__ = ["hub"]
 SMALLER = {
@@ -88,9 +90,48 @@ def test_embedding_from_python(shown, capsys):
 
 
 def test_the_hub_from_python(shown, hub):
-    pytest.importorskip("huggingface_hub")
     (block,) = blocks("ssl_faces/apps/README.md", "Hugging Face hub")
     names = {}
     exec(block, names)
     assert hub.private == {"OWNER/hybrid": True}
     assert names["encoder"].card == load_encoder("hybrid").card
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_the_three_lines(tmp_path, monkeypatch, capsys):
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "embed" in b)
+    lines = [line for line in block.splitlines() if line and "import" not in line]
+    assert len(lines) == 3
+    for name, pixels in (("one.jpg", astronaut()), ("other.jpg", astronaut()[:, ::-1])):
+        Image.fromarray(pixels).save(tmp_path / name, quality=95)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(block, found)
+    printed = re.search(r"-?\d\.\d+", capsys.readouterr().out)
+    # A person's mirror image.
+    assert 0.5 < float(printed[0]) < 1
+    codes = found["codes"]
+    assert codes["expression"].shape == (2, 512)
+
+
+NOTEBOOK = ROOT / "ssl_faces/tutorial.ipynb"
+
+
+def test_the_tutorial_runs(tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient")
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    book = nbformat.read(NOTEBOOK, as_version=4)
+    assert not any(cell.get("outputs") for cell in book.cells), "clear the notebook's outputs"
+    metadata = {"metadata": {"path": str(tmp_path)}}
+    client.NotebookClient(book, timeout=500, kernel_name="python3", resources=metadata).execute()
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    figures = [o for o in outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]
+    assert len(figures) == 5
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "simclr" in text
+    assert "p = " in text
+    assert load_encoder(tmp_path / "runs/tutorial").card["steps"] == 60

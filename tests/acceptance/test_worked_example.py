@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from linear_probe import read_records
-from linear_probe.cli import main as linear_probe
 from ssl_faces import load_encoder
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.fits import ROOT, SIZE, environment, random_pairs
+from tests.support.in_process import MAIN
 from tests.support.processes import gradients, one_thread, results_of_two
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def start(command, folder, *more):
-    """What `ssl-faces` prints in processes of its own."""
+    """Run `ssl-faces` in processes of its own."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ssl_faces.cli", *command.split()[1:], *more],
         env=environment() | {"PYTHONPATH": f"{folder}:{ROOT}"},
@@ -43,12 +43,12 @@ def start(command, folder, *more):
         timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
-def score(command, *more):
-    """Run `linear-probe` in this process."""
-    assert linear_probe([*command.split()[1:], *more]) == 0
+def here(command, *more):
+    """Run a command in this process."""
+    program, *words = command.split()
+    assert MAIN[program]([*words, *more]) == 0
 
 
 def test_the_commands_train_resume_and_score(folder, faces, monkeypatch, capsys):
@@ -64,23 +64,23 @@ def test_the_commands_train_resume_and_score(folder, faces, monkeypatch, capsys)
     named = [command.replace("FOLDER", str(faces)) for command in (fit, resume)]
     small += ["--data.cache", str(folder / "cache")]
     start(named[0], folder, *small, "--trainer.max_steps", "2")
-    printed = start(named[1], folder, *small, "--trainer.max_steps", "3")
-    assert "step 2" in printed
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    here(named[1], *small, "--trainer.max_steps", "3")
+    assert "step 2" in capsys.readouterr().out
     card = load_encoder(folder / "runs/wmse").card
     assert (card["method"], card["steps"], card["pairs_a_step"]) == ("wmse", 3, 16)
 
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(folder)
     rendered = ("--data", "rendered:200", "--bootstrap", "20")
     quick = ("--task", "expression", "--baselines", "none", "--features", "pooled")
-    score(probe, *rendered, *quick)
-    score(head, *rendered, "--training.epochs", "1", "--accelerator", "cpu")
+    here(probe, *rendered, *quick)
+    here(head, *rendered, "--training.epochs", "1", "--accelerator", "cpu")
     records = read_records(folder / "runs/heads/records.jsonl")
     assert {(r.encoder, r.feature_space, r.probe) for r in records} == {
         ("runs/wmse", "pooled", "mlp")
     }
     capsys.readouterr()
-    score(report)
+    here(report)
     table = capsys.readouterr().out
     assert "mlp" in table
     assert "logistic regression" in table

@@ -14,7 +14,10 @@ import linear_probe.cli
 import ssl_faces.cli
 from linear_probe.cli import parser
 from ssl_faces.bench.cli import BENCHES
+from ssl_faces.common.errors import reason_of, shorten
+from ssl_faces.common.passwords import hidden, refuse_passwords
 from ssl_faces.common.pipes import CLOSED_PIPE, exit_on_closed_pipe
+from tests.support.refusals import message_of
 
 Main = Callable[[list[str]], int]
 
@@ -111,3 +114,72 @@ def test_another_broken_pipe_is_no_readers_leaving():
 def test_a_misspelt_command(capsys):
     assert ssl_faces.cli.main(["embd", "x.jpg"]) == 2
     assert "no command 'embd'; did you mean embed?" in capsys.readouterr().err
+
+
+NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("short", "short"),
+        (f"can't read {NAME}", f"can't read {NAME}"),
+        (f"can't read {NAME} at all", f"can't read {NAME} …"),
+        ("a  file.png\n  is \r\n broken", "a  file.png is broken"),
+        ("x" * 1000, "x" * 430 + " …"),
+    ],
+)
+def test_file_names_stay_whole(text, message):
+    assert shorten(text, 30) == reason_of(ValueError(text), 30) == message
+    assert reason_of(TimeoutError()) == "TimeoutError"
+
+
+SECRETS = ("s3cret", "s3c/ret+x", "0/s3cret", "s3c@ret", "s3c:ret", "?s3c#ret", "s3'\"cret<")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://AKIA:{}@bucket/x",
+        "redis://:{}@host/x",
+        "https://me:{}@host.example:8080/x@2",
+        "postgresql+psycopg2://me:{}@10.0.0.1/db",
+    ],
+)
+def test_passwords_of_users(address, secret):
+    text = address.format(secret)
+    assert hidden(f"see {text} and more@x") == f"see {_without(address)} and more@x"
+    message = message_of(refuse_passwords, {"data": {"packs": ["a", text]}})
+    assert message.startswith("data.packs: ")
+    assert _without(address) in message
+
+
+def _without(address):
+    return address.replace("{}", "***").replace("***@host.example:8080/x@2", "***@2")
+
+
+@pytest.mark.parametrize("key", ["password", "PASSWD", "db_pwd", "X-Amz-Signature", "sig", "key"])
+def test_passwords_of_a_query(key):
+    text = f"https://host/db?user=me&{key}=s3c/ret&x=1"
+    assert hidden(text) == f"https://host/db?user=me&{key}=***&x=1"
+    assert "has a password" in message_of(refuse_passwords, text, "storage")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://localhost:8000/faces@v2",
+        "http://host.example:8000/faces@v2",
+        "http://[::1]:8000/faces@v2",
+        "https://user@host/x",
+        "s3://bucket/a:b@c",
+        "s3://bucket/x?versionId=3",
+        "s3://me:***@bucket/x",
+        "a:b@c",
+        "/data/x:y@z",
+    ],
+)
+def test_addresses_without_a_password(text):
+    assert hidden(text) == text
+    refuse_passwords({"x": text})

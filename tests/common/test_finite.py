@@ -15,7 +15,8 @@ from linear_probe.sources.backbones import BackboneName, load_backbone
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError, embed, load_encoder, load_method, save_encoder
-from ssl_faces.encoders.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
+from ssl_faces.encoders.encoder import METHOD_FILE, WEIGHTS_FILE
+from ssl_faces.encoders.places import CARD_FILE
 from ssl_faces.methods.released import read_state
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.trunk import VggTrunk

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_faces.apps.web.uploads import Limits
+from ssl_faces.apps.web.uploads import Limits, read_upload
 from tests.support.commands import refusal, run
 from tests.support.demo import NOT_PICTURES, black
-from tests.support.images import encoded, rendered
+from tests.support.images import BAD_FILES, encoded, rendered
+from tests.support.refusals import message_of
 
 for package in ("fastapi", "httpx", "prometheus_client"):
     pytest.importorskip(package)
@@ -160,3 +161,26 @@ def test_a_public_host_gives_a_warning(with_probe, monkeypatch, capsys):
 def test_without_fastapi(command, monkeypatch, capsys):
     monkeypatch.setattr("ssl_faces.apps.web.find_spec", lambda name: None)
     assert f"pip install 'ssl-faces[{command}]'" in refusal(capsys, command)
+
+
+WRONG = NOT_PICTURES | {"one.png": BAD_FILES["one.png"], "cut.jpg": BAD_FILES["cut.jpg"]}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_uploads(name):
+    data, message = WRONG[name]
+    sentence = message_of(read_upload, data, "face A", Limits(0.05, 50_000))
+    assert sentence.startswith("face A: ")
+    assert message in sentence
+    assert "; give " in sentence
+    assert "\n" not in sentence
+    assert "face B: no picture yet" in message_of(read_upload, None, "face B", Limits())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_within_the_limits(kind):
+    pixels = black(48, 64) + 3 * np.arange(64, dtype=np.uint8)[:, None, None]
+    data = encoded(pixels, kind, **({} if kind == "JPEG" else {"lossless": True}))
+    upload = read_upload(data, "face A", Limits(len(data) / 2**20, 64 * 48))
+    assert upload.shape == (64, 48, 3)
+    assert np.abs(upload.astype(int) - pixels).max() <= (6 if kind == "JPEG" else 0)

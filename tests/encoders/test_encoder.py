@@ -12,12 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import ssl_faces
-from ssl_faces.encoders import encoder
 from ssl_faces.encoders.encoder import (
-    CARD_FILE,
     HASHES,
     METHOD_FILE,
-    RELEASED,
     TRAINED_FILE,
     WEIGHTS_FILE,
     FaceEncoder,
@@ -26,6 +23,7 @@ from ssl_faces.encoders.encoder import (
     save_encoder,
     update_card,
 )
+from ssl_faces.encoders.places import CARD_FILE, RELEASED
 from ssl_faces.encoders.trained_images import load_trained_images
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.pickles import Touch
@@ -154,7 +152,7 @@ def test_saving_again_replaces_the_old_encoder(saved, images):
 
 def test_a_released_encoder_is_loaded_by_name(tmp_path, monkeypatch, images):
     save_encoder(made(), tmp_path / "released" / "small-face", {})
-    monkeypatch.setattr(encoder, "RELEASED", tmp_path / "released")
+    monkeypatch.setattr("ssl_faces.encoders.places.RELEASED", tmp_path / "released")
     monkeypatch.chdir(tmp_path)
     assert_same(ssl_faces.load_encoder("small-face")(images), made()(images))
     assert "a released name (small-face)" in message_of(Path("big-face"))

@@ -1,14 +1,17 @@
-"""CVT: patterns against scikit-image, fusion against a loop, every variant."""
+"""CVT and the network of the fact sheet: layers, patterns, fusion, ten crops."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.color import rgb2gray
 from skimage.feature import local_binary_pattern
+from torch.utils.flop_counter import FlopCounterMode
 
+from linear_probe.heads.crops import ten_crops
 from linear_probe.heads.cvt import CVT, AttentionalFusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
+from linear_probe.heads.inception_fer import Inception, InceptionFER, PlainFER
 from ssl_faces import InputError, load_encoder
 from ssl_faces.rendered import RenderedFaces
 
@@ -121,3 +124,40 @@ def test_where_it_attends_to_is_drawn_over_the_picture():
             *("picture", "LBP")
         }
     assert all(row.shape == (3, 3, 32, 32) for row in rows.values())
+
+
+def flop(head):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        head.eval()(torch.rand(1, 3, 48, 48))
+    return int(counter.get_total_flops())
+
+
+def test_layers_are_the_papers():
+    head = InceptionFER(Categories(7))
+    shapes = []
+    for layer in head.features.children():
+        layer.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape[1:])))
+    head.eval()(torch.rand(2, 3, 48, 48))
+    assert shapes[1:] == [
+        *((64, 24, 24), (64, 12, 12), (192, 12, 12), (192, 6, 6)),
+        *((256, 6, 6), (480, 6, 6), (480, 3, 3), (512, 3, 3), (512, 3, 3)),
+    ]
+    assert head.embed(torch.rand(2, 3, 48, 48)).shape == (2, 512)
+    assert [layer.out_features for layer in head.classifier[::3]] == [4096, 1024, 7]
+    (first,) = [x for x in head.features.children() if isinstance(x, Inception)][:1]
+    kernels = [m.kernel_size for m in first.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert kernels == [(1, 1), (1, 1), (3, 3), (1, 1), (5, 5), (1, 1)]
+
+
+def test_the_plain_network_costs_as_much():
+    assert flop(PlainFER(Categories(7))) == pytest.approx(
+        flop(InceptionFER(Categories(7))), rel=0.05
+    )
+
+
+def test_what_is_said_is_the_mean_over_ten_crops():
+    torch.manual_seed(0)
+    head = InceptionFER(Categories(5), width=0.125, hidden=(16, 8)).eval()
+    images = torch.rand(3, 3, 54, 54)
+    probabilities = [torch.softmax(head(crop), 1) for crop in ten_crops(images, 48)]
+    torch.testing.assert_close(head.predict(images).exp(), torch.stack(probabilities).mean(0))

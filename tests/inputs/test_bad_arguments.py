@@ -15,6 +15,7 @@ from ssl_faces.networks.backbone import BackboneEncoder
 from tests.inputs.bad import (
     BAD_FILES,
     COMMANDS,
+    MAIN,
     cases,
     names_it,
     outcome,
@@ -60,6 +61,20 @@ def places(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_work(monkeypatch):
     stop_before_work(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    # The benches of a method pass their options on to `fit`.
+    [one for one in ALL if one[1] not in ("bench cost", "bench plan", "bench step")],
+)
+def test_unknown_options_are_named_first(program, command, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert MAIN[program]([*command.split(), "--ouw=x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    options = [o for action in parser_of(program, command)._actions for o in action.option_strings]
+    near = " (did you mean --out?)" if "--out" in options else ""
+    assert line.endswith(f"unknown option --ouw{near}; see `{program} {command} --help`")
 
 
 def check(case, places, folder):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import linear_probe.heads
 import ssl_faces.methods
+from linear_probe.cli import main as probe_main
 from linear_probe.experiments.job_files import read_job
 from linear_probe.experiments.verbs import VERBS
 from linear_probe.experiments.video.data import VideoData
@@ -319,3 +320,44 @@ def test_refusals_of_fit(words, message, tmp_path, capsys):
     assert main(["fit", "--model=ssl_faces.methods.simclr.SimCLR", f"--out={out}", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+SIMCLR = "ssl_faces.methods.simclr.SimCLR"
+FER = "linear_probe.heads.inception_fer.PlainFER"
+
+
+@pytest.mark.parametrize(
+    ("call", "content", "message"),
+    [
+        (*(main, "data: {batchsize: 4}"), "data.batchsize: unknown key (did you mean data.batch_"),
+        (
+            *(main, f"model: {{class_path: {SIMCLR}, init_args: {{temprature: 1}}}}"),
+            "model.temprature: unknown key (did you mean temperature?)",
+        ),
+        (
+            *(main, f"model: {{class_path: {SIMCLR}, init_args: {{encoder: {{widht: 1}}}}}}"),
+            "model.encoder.widht: unknown key (did you mean encoder.width?)",
+        ),
+        (*(probe_main, "taks: pose"), "taks: unknown key (did you mean task?)"),
+        (
+            *(probe_main, f"head: {{class_path: {FER}, init_args: {{widht: 1}}}}"),
+            "head.widht: unknown key (did you mean width?)",
+        ),
+    ],
+)
+def test_unknown_keys_name_their_file_and_the_nearest_key(
+    call,
+    content,
+    message,
+    tmp_path,
+    monkeypatch,
+    capsys,
+):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.yaml").write_text(content)
+    verb, config = ("fit", "simclr_small") if call is main else ("head", "plain_fer")
+    Path("good.yaml").write_text("trainer: {max_steps: 1}" if call is main else "bootstrap: 9")
+    configs = ("-c", config, "-c", "wrong.yaml", "--config=good.yaml")
+    assert call([verb, *configs, "--out", "out"]) == 2
+    assert f"error: configuration: wrong.yaml: {message}" in capsys.readouterr().err
+    assert not Path("out").exists()

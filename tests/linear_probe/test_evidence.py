@@ -1,4 +1,4 @@
-"""ROC curves and mistakes against naive loops; and predictions that can't be used."""
+"""ROC curves and mistakes against naive loops; predictions that can't be used."""
 
 from dataclasses import replace
 
@@ -7,10 +7,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from linear_probe.records.collect import find_records
-from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.records.predictions import (
+    Predictions,
+    predictions_path,
+    read_predictions,
+    write_predictions,
+)
 from linear_probe.records.record import RECORDS_FILE, write_records
 from linear_probe.reports.evidence import gather, mistakes, roc
 from linear_probe.reports.tables import task_figures
+from ssl_faces import InputError
 from tests.support.records import ONE
 
 CLASSES = ["angry", "happy", "sad"]
@@ -123,3 +129,34 @@ def test_rows_named_with_their_folder_keep_their_predictions(tmp_path):
     assert problems == []
     assert [one.row.encoder for one in evidence] == ["a", "a (b)"]
     assert (evidence[1].predictions.targets == classified(seed=50).targets).all()
+
+
+def some():
+    return Predictions(
+        "classification",
+        ["a.jpg", "b\udcff.jpg", "c.jpg"],
+        np.array([0, 1, 1]),
+        np.array([0, 0, 1]),
+        np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], dtype=np.float32),
+        ["no", "yes"],
+        {"race": ["x", "y", "x"]},
+    )
+
+
+def test_read_as_written(tmp_path):
+    write_predictions(tmp_path / "p" / "x.safetensors", some())
+    found = read_predictions(tmp_path / "p" / "x.safetensors")
+    for name, value in vars(some()).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
+
+
+def test_none_and_broken(tmp_path):
+    assert read_predictions(tmp_path / "x.safetensors") is None
+    (tmp_path / "x.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="can't be read"):
+        read_predictions(tmp_path / "x.safetensors")
+
+
+def test_columns_of_different_lengths():
+    with pytest.raises(ValueError, match="different lengths"):
+        Predictions("regression", ["a"], np.zeros(2), np.zeros(2), np.zeros((2, 0)))

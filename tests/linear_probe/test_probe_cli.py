@@ -12,6 +12,7 @@ from linear_probe.records.record import read_records
 from tests.support.probing import refused, run
 
 pytestmark = pytest.mark.usefixtures("few_rendered")
+QUICK = ("--features", "expression", "--no-baselines")
 
 
 def test_rendered_end_to_end(tiny, tmp_path, capsys):
@@ -54,13 +55,16 @@ def test_same_seed_same_records_and_nothing_twice(small_data, tiny, tmp_path, mo
         lines = (tmp_path / folder / "records.jsonl").read_text().splitlines()
         return [json.loads(line) | {"seconds": 0} for line in lines]
 
+    # Of each task alone: tests/linear_probe/test_tasks.py.
+    given = ("--encoder", tiny, "--data", small_data, "--task", "expression,identity")
+    given += ("--baselines", "HOG,untrained", "--features", "expression")
     for folder in ("a", "b"):
-        assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / folder) == 0
+        assert run(*given, "--out", tmp_path / folder) == 0
     first = without_seconds("a")
     assert without_seconds("b") == first
     # Again into the same folder: features from the cache, records replaced.
     monkeypatch.setattr(features, "extract", None)
-    assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "a") == 0
+    assert run(*given, "--out", tmp_path / "a") == 0
     assert without_seconds("a") == first
 
 
@@ -89,7 +93,7 @@ def test_a_second_encoder_joins_the_records(small_data, tmp_path, save_tiny, cap
 
 def test_tasks_without_data_are_skipped_aloud_unless_asked_for(small_data, tiny, tmp_path, capsys):
     shutil.rmtree(small_data / "lfw")
-    arguments = ("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
+    arguments = ("--encoder", tiny, *QUICK, "--data", small_data, "--out", tmp_path / "out")
     assert run(*arguments) == 0
     printed = capsys.readouterr().out
     assert (
@@ -105,8 +109,9 @@ def test_tasks_without_data_are_skipped_aloud_unless_asked_for(small_data, tiny,
 def test_skipped_pictures_are_listed(small_data, tiny, tmp_path, capsys):
     (small_data / "fer2013/Training/sad/Training_0.png").write_bytes(b"")
     (small_data / "youtube_keypoints/images/One_0_0.png").unlink()
+    given = ("--encoder", tiny, *QUICK, "--task", "expression,pose", "--data", small_data)
     for _ in range(2):
-        assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out") == 0
+        assert run(*given, "--out", tmp_path / "out") == 0
         assert "2 pictures skipped" in capsys.readouterr().out
         rows = list(csv.reader((tmp_path / "out" / "skipped.csv").open()))
         assert [row[:2] for row in rows[1:]] == [
@@ -120,7 +125,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
 ):
     monkeypatch.delenv("SSL_FACES_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    arguments = ("--encoder", tiny, "--task", "pose", "--features", "expression", "--no-baselines")
+    arguments = ("--encoder", tiny, "--task", "pose", *QUICK)
     assert run(*arguments, "--out", tmp_path / "out") == 0
     assert "scoring on rendered faces" in capsys.readouterr().out
     (tmp_path / "empty").mkdir()

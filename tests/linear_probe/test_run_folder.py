@@ -9,7 +9,8 @@ import pytest
 
 from linear_probe.records.recorder import RunFolder
 from ssl_faces.data import Skipped, read_skipped
-from ssl_faces.encoders.encoder import CARD_FILE, update_card
+from ssl_faces.encoders.encoder import update_card
+from ssl_faces.encoders.places import CARD_FILE
 from tests.support.records import ONE
 
 PROCESSES, EACH = 4, 6

@@ -20,7 +20,8 @@ from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.data import EXPRESSIONS
-from ssl_faces.encoders.encoder import RELEASED, save_encoder
+from ssl_faces.encoders.encoder import save_encoder
+from ssl_faces.encoders.places import RELEASED
 from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces

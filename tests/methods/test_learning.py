@@ -1,9 +1,10 @@
-"""Stage 1 learns: on a few faces its loss falls and its neutral faces become symmetric; what it
-renders comes from the other of the pair, or from itself."""
+"""FaceCycle's stage 1 learns, at any size, and a small step is cheap."""
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.warp import warp
 from ssl_faces.rendered import RenderedFaces
@@ -54,3 +55,47 @@ def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(e
 def _asymmetry(x):
     """Against the contrast: a grey picture is not called symmetric for being grey."""
     return ((x - x.flip(-1)).abs().mean() / x.std()).item()
+
+
+@pytest.mark.parametrize(("size", "side"), [(36, 3), (64, 4), (100, 7)])
+def test_a_step_at_this_size(size, side):
+    torch.manual_seed(0)
+    method = FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")
+    x = method.frames({"pairs": torch.rand(1, 2, 3, size, size)})
+    cycle, losses = method.cycle(x)
+    assert cycle.neutral.shape == x.shape
+    total = method.total(losses)
+    total.backward()
+    assert torch.isfinite(total)
+    features = method.encoder(torch.rand(1, 3, 50, 50))
+    assert features["expression_map"].shape == (1, 128 * side**2)
+
+
+def test_the_map_is_of_larger_pictures_where_asked():
+    method = FaceCycleMotion(
+        "small", 48, map_size=96, trunk_weights="random", trunk_training="joint"
+    )
+    features = method.encoder(torch.rand(1, 3, 50, 50))
+    assert features["expression"].shape == (1, 256)
+    assert features["expression_map"].shape == (1, 128 * 6**2)
+
+
+@pytest.mark.parametrize(("size", "message"), [(0, "whole number from 8"), (62, "multiple of 4")])
+def test_a_size_the_generator_cannot_render_is_refused(size, message):
+    with pytest.raises(InputError, match=f"model.input_size: {size}; give a {message}"):
+        FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")
+
+
+def step_flops(method):
+    """Multiplications and additions of one step, forward and backward, on one pair."""
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        method.total(method.cycle(x)[1]).backward()
+    return counter.get_total_flops()
+
+
+def test_a_small_step_is_at_least_20_times_cheaper():
+    paper = step_flops(FaceCycleMotion("paper", trunk_weights="random"))
+    for training in ("frozen", "joint"):
+        small = FaceCycleMotion("small", trunk_weights="random", trunk_training=training)
+        assert paper / step_flops(small) >= 20

@@ -106,7 +106,7 @@ def test_stages_then_scores_then_nothing_anew(write, tmp_path, in_process, capsy
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"stage": {}}, "stage: unknown key"),
+        ({"stage": {}}, "stage: unknown key (did you mean stages?)"),
         ({"stages": {"a": {"configs": ["configs/method/none.yaml"]}}}, "none.yaml: no such file"),
         ({"stages": {"probe": {"configs": ["x"]}}}, "'probe' is the folder of the scores"),
         ({"arguments": {"out": "x"}}, "'out' follows from the plan; leave it out"),

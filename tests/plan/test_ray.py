@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from ssl_faces.plan import engine as engines
-from ssl_faces.plan.cluster import attempts
+from ssl_faces.plan.cluster import attempts, resources
 from ssl_faces.plan.cluster.resources import Resources
+from tests.support.commands import run as run_command
+from tests.support.images import rendered, write_picture
 from tests.support.steps import calls, run, send, step
 
 LOOPBACK = {"node_ip_address": "127.0.0.2"}  # for 127.0.0.1 Ray takes the network's address
@@ -60,6 +62,22 @@ def test_steps_run_as_actors_and_free_their_resources(cluster, tmp_path):
     log = (tmp_path / "a.log").read_text()
     assert log.startswith("[attempt 1: ")
     assert log.endswith("here\n")
+
+
+def test_a_command_in_shards_runs_on_the_cluster(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "CPUS", 1)
+    for i in range(4):
+        write_picture(tmp_path / f"album/{i}.png", rendered(4)[i])
+    words = ["pack", tmp_path / "album", "--size", 16, "--out"]
+    assert run_command(*words, tmp_path / "a/pack") == 0
+    on_ray = ["--shards", 2, "--executor", "ray", "--address", cluster.address]
+    assert run_command(*words, tmp_path / "b/pack", *on_ray) == 0
+    for path in (tmp_path / "a/pack").glob("[is]*"):
+        assert (tmp_path / "b/pack" / path.name).read_bytes() == path.read_bytes()
+    log = (tmp_path / "b/pack.shards/logs/shard-1-of-2.log").read_text()
+    assert log.startswith("[attempt 1: ")
+    assert "shard 1/2: 0 pictures" in log  # one file has all four
+    assert "shard 2/2: 4 pictures" in (tmp_path / "b/pack.shards/logs/shard-2-of-2.log").read_text()
 
 
 # The raylet is what a node consists of; both steps begin before one node is killed.

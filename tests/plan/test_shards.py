@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -47,6 +48,8 @@ def album(tmp_path: Path) -> Path:
     for i in range(6):
         write_picture(folder / f"{i % 3}/{i}.png", photo((20 + 9 * i, 30, 70), (190, 90, 60)))
     write_video(folder / "film.mkv", [photo((26, 40, 60 + i)) for i in range(8)], 10, "ffv1")
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))  # some file systems settle the time of a new file later
     return folder
 
 
@@ -237,9 +240,10 @@ def test_files_that_come_meanwhile_are_noticed(
         assert "album/1/new.png" in table["keys"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_bad_input_is_one_sentence(
+    command: Callable[[str, str], tuple[str, ...]], tmp_path: Path, capsys: Capsys
+) -> None:
+    for words, message in (
         ("--shard 3/2", "argument --shard: 3/2; give I/N, such as 1/8"),
         ("--shard 2", "argument --shard: 2; give I/N"),
         ("--shards 2 --shard 1/2", "not allowed with argument"),
@@ -248,24 +252,16 @@ def test_files_that_come_meanwhile_are_noticed(
         ("--shards 2 --address auto", "--address auto: without a cluster; give --executor too"),
         ("--shards 2 --executor slurm --address x", "--address x: Slurm has no address"),
         ("--shards 2 --plot {out}.html", "no --plot and no --film of several shards"),
-    ],
-)
-def test_bad_input_is_one_sentence(
-    words: str,
-    message: str,
-    command: Callable[[str, str], tuple[str, ...]],
-    tmp_path: Path,
-    capsys: Capsys,
-) -> None:
-    all_words = (*command("expressions", "out"), *words.format(out=tmp_path / "plot").split())
-    assert message in refusal(capsys, *all_words)
-    assert not (tmp_path / "out/out.csv").exists()
+    ):
+        more = words.format(out=tmp_path / "plot").split()
+        assert message in refusal(capsys, *command("expressions", "out"), *more)
+        assert not (tmp_path / "out/out.csv").exists()
 
 
 def test_names_that_could_give_faces_the_same_key(
     command: Callable[[str, str], tuple[str, ...]], album: Path, capsys: Capsys
 ) -> None:
-    write_picture(album / "a.png#1", photo((40, 30, 70)))
+    write_picture(album / "a#1.png", photo((40, 30, 70)))
     message = refusal(capsys, *command("embed, NumPy", "out"), "--shards", 2)
     assert "a name has '#', so that keys of faces could be the same" in message
 

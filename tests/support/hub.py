@@ -90,6 +90,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    pytest.importorskip("huggingface_hub")
     server = Hub()
     Thread(target=server.serve_forever, daemon=True).start()
     constants = "huggingface_hub.constants"

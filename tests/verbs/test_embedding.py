@@ -1,8 +1,10 @@
-"""Codes of the user's own images: the API, `embed`, `verify` and `gallery`."""
+"""Codes of the user's own images: the API, embed, verify and gallery."""
 
 import csv
 import json
 import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from PIL import Image
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError, embed, load_encoder, save_encoder, similarity
 from ssl_faces.apps.gallery import nearest
+from ssl_faces.apps.verify import accuracy_of
 from tests.support.commands import refusal, run
 from tests.support.images import as_images, bad_folder, photo, rendered, write_all, write_video
 
@@ -151,7 +154,7 @@ def test_nearest_equals_a_loop():
     codes = torch.randn(30, 5, generator=draw)
     films = [None if i < 20 else f"film {i // 5}" for i in range(30)]
     x = (codes - codes.mean(0)).numpy()
-    for i, neighbours in enumerate(nearest(codes, 4, films)):
+    for i, neighbours in enumerate(nearest(codes, 4, films, codes.double().mean(0))):
         cosines = {
             j: x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j])
             for j in range(30)
@@ -160,7 +163,7 @@ def test_nearest_equals_a_loop():
         best = sorted(cosines, key=cosines.__getitem__, reverse=True)[:4]
         assert [j for j, _ in neighbours] == best
         assert [s for _, s in neighbours] == pytest.approx([cosines[j] for j in best], abs=1e-3)
-    assert [len(of) for of in nearest(codes[:3], 8)] == [2, 2, 2]
+    assert [len(of) for of in nearest(codes[:3], 8, None, codes[0])] == [2, 2, 2]
 
 
 def test_the_gallery_is_one_page_with_its_pictures(encoder_folder, tmp_path, capsys, monkeypatch):
@@ -177,10 +180,34 @@ def test_the_gallery_is_one_page_with_its_pictures(encoder_folder, tmp_path, cap
     assert len(data["faces"]) == 5
     encoder = load_encoder(encoder_folder)
     codes = embed(encoder, sorted((tmp_path / "in").iterdir()))
-    for space in ("expression", "identity"):
-        assert data["spaces"][space] == [
-            [list(pair) for pair in of] for of in nearest(codes[space], 2)
-        ]
+    # Compared as by `similarity`: minus their own mean, the codes of two would be opposite.
+    assert "these faces are too few" in text
+    for space, values in similarity(encoder, codes).items():
+        best, places = values.fill_diagonal_(-2).topk(2)
+        shown = np.array(data["spaces"].get(space, torch.stack([places, best], 2)))
+        np.testing.assert_allclose(shown, torch.stack([places, best], 2), atol=1e-3)
     monkeypatch.setattr("ssl_faces.apps.face_page.MOST_FACES", 4)
     assert "more than 4 faces, too many for a page" in refusal(capsys, *words, "--overwrite")
     assert out.read_text() == text
+
+
+def record(data_set, value):
+    return {
+        **{"task": "identity", "metric": "accuracy", "probe": "cosine similarity"},
+        **{"feature_space": "identity", "data_set": data_set, "value": value},
+        **{"low": value - 1, "high": value + 1, "n": 100},
+    }
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([record("CFP frontal-profile", 55), record("LFW", 65)], "65.0 % [64.0, 66.0] of 100"),
+        ([record("CFP frontal-profile", 55), {"task": "pose"}], "55.0 % [54.0, 56.0] of 100"),
+        ([], ""),
+    ],
+)
+def test_it_is_that_of_the_thresholds_set(records, expected):
+    sentence = accuracy_of(cast(Any, SimpleNamespace(card={"records": records})))
+    assert expected in sentence
+    assert bool(sentence) == bool(expected)

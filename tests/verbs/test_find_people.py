@@ -15,7 +15,8 @@ from linear_probe.tasks.identification import Identification
 from ssl_faces import InputError, embed, load_encoder
 from ssl_faces.apps.embedding import identification_of
 from ssl_faces.apps.grouping import cut, group_tree
-from ssl_faces.encoders.encoder import RELEASED, update_card
+from ssl_faces.encoders.encoder import update_card
+from ssl_faces.encoders.places import RELEASED
 from ssl_faces.rendered import RenderedFaces
 from tests.support.commands import refusal, run
 from tests.support.images import photo, rendered, write_all, write_picture, write_video

@@ -1,5 +1,6 @@
 """Bad input of every command: one sentence, exit code 2, and no file written."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,26 +107,45 @@ def test_refusals(argv, places, capsys):
     assert set(root.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [
-        *("ssl-faces embed NO --out c.npz", "ssl-faces expressions NO --out e.csv"),
-        *("ssl-faces verify NO NO", "ssl-faces swap-identity . --person NO --out s"),
-        *("ssl-faces search query NO . --out m.csv", "linear-probe predict hybrid NO --out p.csv"),
-        *(
-            "linear-probe export NO --out h.onnx",
-            "linear-probe run --encoder e --pairs NO --images . --out r",
-        ),
-    ],
-)
-def test_a_missing_input_is_refused_before_slow_imports(argv, tmp_path):
-    program, *words = argv.split()
+MISSING = """
+ssl_faces embed NO --out c.npz
+ssl_faces embed . --out c.npz --encoder NO
+ssl_faces expressions NO --out e.csv
+ssl_faces expressions . --out e.csv --probe NO
+ssl_faces verify NO NO
+ssl_faces verify . . --encoder NO
+ssl_faces serve --encoder NO
+ssl_faces neutralise . --out s --with NO
+ssl_faces swap-identity . --person NO --out s
+ssl_faces search query NO . --out m.csv
+linear_probe run --encoder NO --out r
+linear_probe run --encoder mine=NO --out r
+linear_probe run --encoder NO.onnx --out r
+linear_probe run --encoder hybrid --out r --data NO
+linear_probe run --encoder hybrid --out r --test-data NO
+linear_probe run --encoder e --pairs NO --images . --out r
+linear_probe threshold hybrid --data NO
+linear_probe card NO .
+linear_probe save-probe --encoder NO --out r
+linear_probe predict hybrid NO --out p.csv
+linear_probe export NO --out h.onnx
+"""
+
+
+def test_a_missing_input_is_refused_before_slow_imports(tmp_path):
+    """In one process without torch, which each would import for good."""
+    lines = MISSING.strip().splitlines()
     code = (
-        f"import sys; from {program.replace('-', '_')}.cli import main; "
-        "print(main(sys.argv[1:]), 'torch' in sys.modules)"
+        "import sys; from importlib import import_module\n"
+        "for program, *words in map(str.split, sys.argv[1:]):\n"
+        "    code = import_module(f'{program}.cli').main(words)\n"
+        "    print(program, *words, code, 'torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", code, *lines], capture_output=True, text=True, cwd=tmp_path
     )
-    assert done.stdout == "2 False\n", done.stderr
-    assert "error: NO: no" in done.stderr.replace("NO: No", "NO: no")
+    assert done.stdout.splitlines() == [f"{line} 2 False" for line in lines], done.stderr
+    errors = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert len(errors) == len(lines)
+    assert all(re.search(r"NO(\.onnx)?:? ([Nn]o|does not exist)", line) for line in errors), errors
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ssl_faces.apps.arguments import METHOD, add_detector, add_encoder, add_server, parser
+from ssl_faces.apps.arguments import (
+    METHOD,
+    add_detector,
+    add_encoder,
+    add_server,
+    existing_method,
+    parser,
+)
 from ssl_faces.apps.web import LOOPBACK, need_server
 
 ABOUT = """\
@@ -23,6 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     of.add_argument(
         "--with",
         dest="method",
+        type=existing_method,
         metavar="RUN",
         help="run of FaceCycle or the hybrid that edits the faces: its folder, a checkpoint, or a "
         f"released name (default: the encoder's own, if it has one, else {METHOD})",

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssl_faces.apps.arguments import RENDERED, face_folder
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import add_overwrite, check_output
 from ssl_faces.encoders.onnx_files import CALIBRATED, OPSET, OPSETS
+from ssl_faces.encoders.places import saved_encoder
 
 if TYPE_CHECKING:
     from ssl_faces.apps.export.faces import Faces
@@ -44,7 +46,8 @@ def _parser() -> Parser:
         "faces that its outputs equal torch's to 1e-4 of their scale.",
     )
     add = parser.add_argument
-    add("encoder", metavar="ENCODER", help="a released name, or folder of a run")
+    names = "a released name, or folder of a run"
+    add("encoder", type=saved_encoder, metavar="ENCODER", help=names)
     out = "FILE.onnx, or FILE.pt2 for torch"
     add("--out", type=Path, required=True, metavar="FILE", help=out)
     add_overwrite(parser)
@@ -65,6 +68,7 @@ def _parser() -> Parser:
     )
     add(
         "--data",
+        type=face_folder,
         metavar="DIR|rendered",
         help="faces for check, calibration and scores; default: $SSL_FACES_DATA, else "
         "~/.cache/ssl-faces/data, else rendered ones",
@@ -104,7 +108,7 @@ def _beside(out: Path) -> list[Path]:
 def _export(options: argparse.Namespace) -> None:
     # Imported late, so that `--help` needs no torch.
     from ssl_faces.apps.export import formats, loss
-    from ssl_faces.apps.export.faces import RENDERED, data_named, some_faces
+    from ssl_faces.apps.export.faces import data_named, some_faces
     from ssl_faces.apps.export.parity import check_parity, in_words
     from ssl_faces.apps.export.pipeline import Pipeline, as_crops, changes, probes_of
     from ssl_faces.encoders.encoder import load_encoder

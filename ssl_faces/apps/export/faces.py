@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_faces.apps.arguments import RENDERED
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import BadImage, ImageFolder, Part, find_face_sets, usual_faces
 from ssl_faces.data.pictures import square
 from ssl_faces.rendered import RenderedFaces
-
-RENDERED = "rendered"
 
 
 class Faces(NamedTuple):

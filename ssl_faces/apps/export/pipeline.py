@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.encoders.encoder import FaceEncoder, find_encoder
+from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.encoders.onnx_files import INPUT
+from ssl_faces.encoders.places import find_encoder
 from ssl_faces.encoders.saved_probe import SavedProbe, load_probe, probe_file
 from ssl_faces.prepare.numpy_alignment import LANDMARKS, TEMPLATE
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pictures import FORMATS, MOST_PIXELS, BadImage, decode_image
+from ssl_faces.common.files import MOST_PIXELS
+from ssl_faces.data.pictures import FORMATS, BadImage, decode_image
 from ssl_faces.prepare.sources import HEAD, kind_by_head
 
 _MB = 1 << 20

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ssl_faces.common.errors import InputError, shorten
-from ssl_faces.common.files import regular
+from ssl_faces.common.files import existing_folder, regular
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, existing_folder, images_under
+from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet, sides_of
 from ssl_faces.data.tables import MEND, has_columns, number_in, read_table, whole_number_in
 

@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import existing_folder
 from ssl_faces.data.faces import EmptyPart, FaceSet, Part
-from ssl_faces.data.sets.folder import (
-    ImageFolder,
-    existing_folder,
-    images_under,
-    is_image_name,
-    subfolders,
-)
+from ssl_faces.data.sets.folder import ImageFolder, images_under, is_image_name, subfolders
 from ssl_faces.data.sets.recognised import RecognisedSet, registered
 from ssl_faces.data.store.held_out import COPIES, NEAR_COPIES, OF_PEOPLE
 

@@ -7,25 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import existing_folder
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, in_test_share
 from ssl_faces.data.pictures import IMAGE_SUFFIXES
-
-
-def existing_folder(root: str | Path, what: str) -> Path:
-    """`root` as a path with `~` expanded. Raises InputError, with `what` it is: it is missing, no
-    folder, or can't be listed."""
-    folder = Path(root).expanduser()
-    if not folder.exists():
-        raise InputError(f"{what}: folder {folder} does not exist; check the path")
-    if not folder.is_dir():
-        raise InputError(f"{what}: {folder} is a file; give the folder that holds the pictures")
-    try:
-        with os.scandir(folder):
-            return folder
-    except OSError as error:
-        raise InputError(
-            f"{what}: folder {folder} can't be listed ({error.strerror}); check its permissions"
-        ) from error
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import existing_folder
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.pictures import BadImage, content_hash
-from ssl_faces.data.sets.folder import entry_of, existing_folder
+from ssl_faces.data.sets.folder import entry_of
 
 REGISTRY: dict[str, type[RecognisedSet]] = {}
 """By name."""

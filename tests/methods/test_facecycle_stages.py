@@ -1,4 +1,4 @@
-"""What FaceCycle does to pictures: the same formulas as in training, made repeatable."""
+"""FaceCycle's stages: the authors' schedule of calls, stage 2 on the design repair, edits."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,142 @@ import pytest
 import torch
 
 from ssl_faces import InputError, load_method
-from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.facecycle_identity import CentredViews, FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from tests.support import literal
 from tests.support.facecycle import SIDE, motion, same_weights, save, smooth_images
+
+
+def frames():
+    """Smooth images, like faces; frames of a pair are similar."""
+    draw = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 3, 6, 6, generator=draw)
+    coarse = torch.cat((coarse, coarse + 0.2 * torch.rand(2, 3, 6, 6, generator=draw)))
+    smooth = torch.nn.functional.interpolate(coarse, (48, 48), mode="bicubic")
+    return (smooth.clamp(0, 1) - 0.45) / 0.225
+
+
+def method(training="frozen", scale="normalised"):
+    settings = {"trunk_training": training, "ssim_scale": scale, "linear_std": 0.04}
+    return literal.stage1("small", 48, fold_weight=1.0, **settings)
+
+
+def difference(method, x):
+    """Relative differences from the literal schedule on frames `x` [2b, 3, S, S]: the largest of
+    a loss term, and that of the gradients of the total loss (norms)."""
+
+    def run(losses):
+        torch.manual_seed(1)
+        method.zero_grad()
+        terms = losses()
+        method.total(terms).backward()
+        gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
+        return {name: term.item() for name, term in terms.items()}, gradients
+
+    losses, gradients = run(lambda: method.cycle(x)[1])
+    expected, expected_gradients = run(lambda: literal.losses(method, x))
+    assert gradients.keys() == expected_gradients.keys()
+    worst = max(abs(losses[k] - v) / max(abs(v), 1e-6) for k, v in expected.items())
+    square = sum(float((gradients[k] - g).square().sum()) for k, g in expected_gradients.items())
+    norm = sum(float(g.square().sum()) for g in expected_gradients.values())
+    return worst, (square / norm) ** 0.5
+
+
+@pytest.mark.parametrize(("training", "scale"), [("frozen", "normalised"), ("joint", "unit")])
+def test_ours_is_the_literal_schedule(training, scale):
+    ours = method(training, scale).to(memory_format=torch.channels_last)
+    losses, gradients = difference(ours, frames())
+    assert losses < 1e-5
+    assert gradients < 1e-4
+
+
+def test_a_schedule_that_differs_is_detected(monkeypatch):
+    plain = literal.losses
+
+    def changed(method, x):
+        terms = plain(method, x)
+        return {**terms, "ssim": 1.001 * terms["ssim"]}
+
+    monkeypatch.setattr(literal, "losses", changed)
+    losses, gradients = difference(method(), frames())
+    assert losses > 5e-4
+    assert gradients > 1e-5
+
+
+@pytest.fixture
+def stage2(tmp_path):
+    torch.manual_seed(0)
+    stage1 = FaceCycleMotion(
+        "small", 16, "random", "joint", "repair", perceptual_weight=0.0, descriptor_weight=1.0
+    )
+    checkpoint = {
+        "state_dict": stage1.state_dict(),
+        "hyper_parameters": dict(stage1.hparams),
+        "method": stage1.name,
+    }
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    return FaceCycleIdentity(
+        tmp_path / "last.ckpt", perceptual_weight=0.0, agreement_weight=2.0, contrast_weight=3.0
+    )
+
+
+def test_mean_and_reidentified_faces_start_as_the_mean_of_neutral_faces(stage2):
+    x = torch.randn(6, 3, 16, 16)
+    cycle, losses = stage2.cycle(x)
+    mean = cycle.neutral.mean(0, keepdim=True)
+    torch.testing.assert_close(cycle.mean_face, mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(cycle.reidentified, mean.expand_as(x), atol=0.1, rtol=0)
+    assert losses["agreement"].item() < 0.05
+
+
+def test_the_average_face_is_the_mean_of_batches_and_then_forgets(stage2):
+    faces = torch.randn(103, 2, 3, 16, 16)
+    average = stage2.average
+    for batch in faces[:100]:
+        average.take(batch)
+    mean = faces[:100].mean((0, 1))
+    torch.testing.assert_close(average.face[0], mean, atol=1e-5, rtol=0)
+    for batch in faces[100:]:
+        average.take(batch)
+        mean = 0.99 * mean + 0.01 * batch.mean(0)
+    torch.testing.assert_close(average.face[0], mean, atol=1e-5, rtol=0)
+
+
+def test_only_training_moves_the_average_face(stage2):
+    x = torch.randn(6, 3, 16, 16)
+    stage2.train()
+    stage2.cycle(x)
+    before = stage2.average.face.clone()
+    stage2.eval()
+    stage2.cycle(x + 1)
+    assert torch.equal(stage2.average.face, before)
+    assert before.any()
+    assert {"renormaliser", "average"} <= set(stage2.edit_networks())
+
+
+def test_every_weight_has_a_gradient(stage2, monkeypatch):
+    logged = {}
+    monkeypatch.setattr(stage2, "log", lambda *_, **__: None)
+    monkeypatch.setattr(stage2, "log_dict", logged.update)
+    stage2.train()
+    stage2.training_step({"pairs": torch.rand(4, 2, 3, 16, 16)}, 0).backward()
+    without = [n for n, p in stage2.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+    assert {"loss/agreement", "loss/contrast"} <= logged.keys()
+    assert "loss/perceptual" not in logged
+
+
+def test_views_have_one_colour_at_the_border_and_the_face_in_the_middle():
+    torch.manual_seed(0)
+    pairs = torch.rand(8, 2, 3, 48, 48)
+    views = CentredViews(48)(pairs)
+    assert views.shape == pairs.shape
+    corners = views[..., [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners == corners[..., :1]).all()
+    # Each view has its own.
+    assert len(corners[..., 0].flatten(0, 1).unique(dim=0)) == 16
+    middle = views[..., 16:32, 16:32]
+    assert (middle.flatten(-2).std(-1) > 0.05).all()
 
 
 @pytest.fixture
