@@ -9,6 +9,7 @@ from importlib import import_module
 from ssl_faces.common.arguments import check_files
 from ssl_faces.common.children import exit_code
 from ssl_faces.common.errors import InputError, bad_input, did_you_mean, out_of_memory
+from ssl_faces.common.files import existing_folder
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.pipes import exit_on_closed_pipe
 from ssl_faces.common.safe_path import protect
@@ -98,6 +99,7 @@ def _main(arguments: list[str]) -> int:
         if arguments[0] != "fit" and not arguments[0].startswith("-"):
             near = did_you_mean(arguments[0], ["fit", *COMMANDS])
             raise InputError(f"no command '{arguments[0]}'{near}; see `ssl-faces --help`")
+        _check_fit(arguments[1:])
         from ssl_faces.training.fit import run
 
         run(arguments)
@@ -125,6 +127,18 @@ def _main(arguments: list[str]) -> int:
         )
         return _fail(f"{message}; {mend}", of_all=False)
     return 0
+
+
+def _check_fit(words: Sequence[str]) -> None:
+    """Refuse a run without a method or a data folder, before slow imports."""
+    if not any(word.startswith(("-c", "--config", "--model", "-h", "--help")) for word in words):
+        raise InputError(
+            "fit: no method; give its config, such as -c simclr_small; see `ssl-faces methods`"
+        )
+    for before, word in zip(["", *words], words, strict=False):
+        root = word if before == "--data.root" else word.partition("--data.root=")[2]
+        if root not in ("", "null"):
+            existing_folder(root, "data.root")
 
 
 def _fail(message: str, of_all: bool = True) -> int:

@@ -35,7 +35,7 @@ def heard():
     ("program", "main", "words", "module", "function"),
     [
         ("ssl-faces", ssl_faces.cli.main, ["runs"], "ssl_faces.plan.runs", "run"),
-        ("ssl-faces", ssl_faces.cli.main, ["fit"], "ssl_faces.training.fit", "run"),
+        ("ssl-faces", ssl_faces.cli.main, ["fit", "-c", "simclr"], "ssl_faces.training.fit", "run"),
         (
             "linear-probe",
             linear_probe.cli.main,

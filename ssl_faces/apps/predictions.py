@@ -162,7 +162,7 @@ def join_predictions(
     with parts_of(targets.table, count, reader) as (parts, receipts):
         join(parts, targets.table, csv_bytes([_columns(outputs)]))
     faces = sum(receipt["faces"] for receipt in receipts)
-    counts = {o.name: sum(np.array(r["counts"][o.name]) for r in receipts) for o in outputs}
+    counts = {o.name: np.sum([r["counts"][o.name] for r in receipts], 0) for o in outputs}
     return _report(reader, outputs, targets, faces, counts)
 
 

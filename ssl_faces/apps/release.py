@@ -24,9 +24,10 @@ from ssl_faces.encoders.encoder import (
     WEIGHTS_FILE,
     FaceEncoder,
     load_encoder,
+    read_card,
     save_encoder,
 )
-from ssl_faces.encoders.places import CARD_FILE, RELEASED, find_encoder
+from ssl_faces.encoders.places import CARD_FILE, RELEASED, find_encoder, version_of
 from ssl_faces.encoders.saved_probe import probe_file
 from ssl_faces.encoders.trained_images import load_trained_images
 
@@ -61,6 +62,8 @@ def run(arguments: Sequence[str]) -> None:
     add("--out", type=Path, default=RELEASED, metavar="DIR", help=place)
     replace = "replace the release of that name, with its probe"
     add("--overwrite", action="store_true", help=replace)
+    keep = "keep the release of that name as NAME@VERSION, and release the next version"
+    add("--new-version", action="store_true", help=keep)
     add("--command", default="", help="the command that made it, for the card")
     add("--licence", default=LICENCE, help="for the card; default: %(default)s")
     add("--limit", action="append", default=[], help="one more for the card; may be repeated")
@@ -80,6 +83,7 @@ def release(
     limits: Sequence[str] = LIMITS,
     encoder_only: bool = False,
     overwrite: bool = False,
+    new_version: bool = False,
 ) -> str:
     """Write `out/name` with weights in half precision and the encoder's card; returns a summary.
 
@@ -90,6 +94,7 @@ def release(
     Args:
         encoder_only: without these networks.
         overwrite: replace a release of that name: its encoder, networks and probes.
+        new_version: keep a release of that name as `NAME@VERSION`; the new one is the next version.
 
     Raises:
         InputError: no such encoder, an invalid name, an existing folder of that name, a weight
@@ -99,7 +104,9 @@ def release(
     if not name.replace("-", "_").isidentifier():
         raise InputError(f"--name: '{name}'; give letters, digits, - and _, a letter first")
     directory = out / name
-    _check_folder(directory, encoder, overwrite)
+    _check_folder(directory, encoder, overwrite, new_version)
+    released = (directory / CARD_FILE).is_file()
+    version = version_of(read_card(directory)) + new_version if released else 1
     whole, half = load_encoder(encoder), load_encoder(encoder)
     weights = halved(half.state_dict())
     _check_size(encoder, weights, "encoder", "train a narrower one (a lower --model.encoder.width)")
@@ -117,6 +124,8 @@ def release(
         "licence": licence,
         "limits": list(limits),
     }
+    if version > 1:
+        added["version"] = version
     if command:
         added["command"] = command
     settings = card.get("method_settings")
@@ -143,6 +152,8 @@ def release(
             for file, content in files.items():
                 replace_file(Path(place, file), content)
             save_encoder(half, place, added | card | {HASHES: hashes}, weights)
+            if new_version:
+                directory.rename(_kept(directory))
             _move(Path(place), directory)
     except OSError as error:
         raise InputError(f"{directory}: {write_failure(error)}") from error
@@ -153,21 +164,32 @@ def release(
     )
 
 
-def _check_folder(directory: Path, encoder: str | Path, overwrite: bool) -> None:
+def _kept(directory: Path) -> Path:
+    """The folder that keeps the version of a release."""
+    return directory.with_name(f"{directory.name}@{version_of(read_card(directory))}")
+
+
+def _check_folder(directory: Path, encoder: str | Path, overwrite: bool, new_version: bool) -> None:
     """Raises InputError if a release must not be written to a folder."""
     source = find_encoder(encoder)
     # The checkpoint and probes of a run are inputs, too.
     refuse_input(directory, [encoder, source, source.parent], "--name")
+    is_release = (directory / CARD_FILE).is_file()
+    if new_version and (overwrite or not is_release or _kept(directory).exists()):
+        raise InputError(
+            f"--new-version: needs a release {directory}, without --overwrite and without "
+            "a folder of its version beside it"
+        )
     if not os.path.lexists(directory):
         return
-    if not (directory / CARD_FILE).is_file():
+    if not is_release:
         if directory.is_dir() and not any(directory.iterdir()):
             return
         raise InputError(f"{directory}: exists and is no release; give another --name or --out")
-    if not overwrite:
+    if not overwrite and not new_version:
         raise InputError(
-            f"{directory}: there is a release of that name; give another --name, or --overwrite to "
-            "replace it and its probe"
+            f"{directory}: there is a release of that name; give another --name, --overwrite to "
+            "replace it and its probe, or --new-version to keep it"
         )
 
 

@@ -78,7 +78,9 @@ class SettingsErrors(OneSentence, ArgumentParser):
             raise InputError(known or self.subject + one_sentence(str(error))) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        parser = getattr(ex, "subcommand_parser", None) or self
+        # Settings are those of the command, `fit`, whose help lists them.
+        command = self._subcommands_action and next(iter(self._subcommands_action.choices.values()))
+        parser = command or self
         text = one_sentence(message)
         if match := _UNKNOWN.fullmatch(text):
             keys = [action.dest for action in parser._actions]
@@ -88,8 +90,9 @@ class SettingsErrors(OneSentence, ArgumentParser):
             if name := match["option"]:
                 text = f"unknown option {name}{did_you_mean(name, options)}"
         if not parser.exit_on_error:  # the parser of a class, whose help is not the command's
+            text = re.sub(r"the following arguments are required: (.*)", r"\1: missing", text)
             raise InputError(self.subject + text) from ex
-        super(SettingsErrors, parser).error(text, ex)
+        OneSentence.error(parser, text, ex)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))

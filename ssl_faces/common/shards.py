@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
@@ -24,7 +25,8 @@ _MOST = 100_000
 _Item = TypeVar("_Item")
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """One of `count` parts, numbered from 1."""
 
     number: int

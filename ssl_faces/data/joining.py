@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def join(parts: Sequence[Path], out: Path, header: bytes = b"") -> None:
 
 def _join_npz(parts: Sequence[Path], path: Path) -> None:
     opened = [np.load(part) for part in parts]
-    columns = {name: np.concatenate([one[name] for one in opened]) for name in opened[0].files}
+    names = opened[0].files
+    columns: dict[str, Any] = {n: np.concatenate([one[n] for one in opened]) for n in names}
     with path.open("wb") as file:
         np.savez(file, **columns)
 

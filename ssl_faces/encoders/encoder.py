@@ -23,7 +23,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
-from ssl_faces.encoders.places import CARD_FILE, find_encoder
+from ssl_faces.encoders.places import CARD_FILE, find_encoder, read_card_file
 
 WEIGHTS_FILE = "encoder.safetensors"
 METHOD_FILE = "method.safetensors"
@@ -186,7 +186,8 @@ def load_encoder(
 
     Args:
         name_or_path: folder with `encoder.safetensors` and `card.json`, a run folder that has
-            one as `encoder/`, or the name of a released encoder (a folder of `checkpoints/`).
+            one as `encoder/`, or the name of a released encoder (a folder of `checkpoints/`);
+            `NAME@1` is the first version of a release, `NAME` the newest.
         untrained: the same architecture with random weights instead, as a baseline.
         seed: of the random weights.
 
@@ -194,7 +195,7 @@ def load_encoder(
         InputError: no such encoder, files that are not one, or weights that are NaN or infinite.
     """
     directory = find_encoder(name_or_path)
-    card = _read_card(directory / CARD_FILE)
+    card = read_card_file(directory / CARD_FILE)
     encoder = _build(card, directory / CARD_FILE, seed)
     encoder.card = card
     if not untrained:
@@ -221,7 +222,7 @@ def check_hash(card: Mapping[str, Any], path: Path) -> None:
 def is_whole(directory: Path) -> bool:
     """Whether the folder holds an encoder whose weights match its card."""
     try:
-        check_hash(_read_card(directory / CARD_FILE), directory / WEIGHTS_FILE)
+        check_hash(read_card_file(directory / CARD_FILE), directory / WEIGHTS_FILE)
     except (InputError, OSError):
         return False
     return True
@@ -230,19 +231,7 @@ def is_whole(directory: Path) -> bool:
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
     or a file that is no card."""
-    return _read_card(find_encoder(name_or_path) / CARD_FILE)
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(regular(path).read_text())
-        if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
-            raise ValueError("no 'config'")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not an encoder's card ({error}); save the encoder again with save_encoder"
-        ) from error
-    return card
+    return read_card_file(find_encoder(name_or_path) / CARD_FILE)
 
 
 def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular
 
 CARD_FILE = "card.json"
 
@@ -40,5 +44,41 @@ def saved_encoder(text: str) -> str:
 
 
 def _folder_of(path: Path) -> Path | None:
-    candidates = (path, path / "encoder", RELEASED / path)
-    return next((folder for folder in candidates if (folder / CARD_FILE).is_file()), None)
+    for folder in (path, path / "encoder"):
+        if (folder / CARD_FILE).is_file():
+            return folder
+    return released_folder(path)
+
+
+def released_folder(name: str | os.PathLike[str]) -> Path | None:
+    """The folder of a released encoder by its name, or by `NAME@VERSION`; None if there is none.
+
+    `NAME` is the newest version; older ones are in folders `NAME@VERSION` beside it. Raises
+    InputError: a file that is no card.
+    """
+    folder = RELEASED / name
+    if (folder / CARD_FILE).is_file():
+        return folder
+    newest, _, wanted = os.fspath(name).rpartition("@")
+    path = RELEASED / newest / CARD_FILE
+    if newest and path.is_file() and wanted == str(version_of(read_card_file(path))):
+        return path.parent
+    return None
+
+
+def version_of(card: Mapping[str, Any]) -> int:
+    """The version of a release, from 1."""
+    return int(card.get("version", 1))
+
+
+def read_card_file(path: Path) -> dict[str, Any]:
+    """A card as a dictionary; InputError if it is none."""
+    try:
+        card = json.loads(regular(path).read_text())
+        if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
+            raise ValueError("no 'config'")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not an encoder's card ({error}); save the encoder again with save_encoder"
+        ) from error
+    return card

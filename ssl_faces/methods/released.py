@@ -21,7 +21,7 @@ from ssl_faces.encoders.encoder import (
     read_card,
     read_weights,
 )
-from ssl_faces.encoders.places import CARD_FILE, RELEASED
+from ssl_faces.encoders.places import CARD_FILE, released_folder
 from ssl_faces.methods.method import Method
 
 REBUILD = "method_rebuilt_from"
@@ -34,8 +34,10 @@ def find_released(name_or_path: str | os.PathLike[str]) -> Path | None:
     Folders of runs don't count, though they hold an encoder.
     """
     path = Path(name_or_path)
-    for folder in (path, RELEASED / path):
-        if (folder / CARD_FILE).is_file() and not (folder / "checkpoints").is_dir():
+    for folder in (path, released_folder(path)):
+        if folder is None or (folder / "checkpoints").is_dir():
+            continue
+        if (folder / CARD_FILE).is_file():
             return folder
     return None
 

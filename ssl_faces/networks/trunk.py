@@ -138,7 +138,7 @@ class VggTrunk(nn.Module):
     def _load_file(self, path: Path) -> None:
         state = read_weights(
             path,
-            "save the trunk with safetensors.torch.save_file",
+            "name another file in trunk_weights, saved with safetensors.torch.save_file",
             f"trunk weights {path}: no such file; give 'imagenet', 'hed', 'random' or the path of "
             "a safetensors file",
         )

@@ -49,7 +49,8 @@ class Store:
                 return None
             if about.pop("sha256") != _digest(about, crops, hashes):
                 return None
-            return about["version"], SourceFaces(about["kind"], rows, crops[:0], hashes)
+            # A copy, as a view would keep all crops in memory.
+            return about["version"], SourceFaces(about["kind"], rows, crops[:0].copy(), hashes)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
 

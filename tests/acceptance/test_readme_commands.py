@@ -15,6 +15,7 @@ from PIL import Image
 from linear_probe.cli import main as probe_main
 from linear_probe.records.record import write_records
 from ssl_faces.cli import main
+from tests.support.in_process import MAIN
 from tests.support.pages import README, ROOT, commands
 from tests.support.records import ONE
 
@@ -26,22 +27,18 @@ TRAINING = (ROOT / "ssl_faces/training/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
-def run(command, folder, **environment):
+def run(command, folder):
+    path = f"{BIN}:{os.environ['PATH']}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PATH": path}
     return subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{BIN}:{os.environ['PATH']}"}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=1200,
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
     )
 
 
-def make(*arguments, **environment):
+def make(*arguments):
     # `-o`: the environment that runs this test is the installed one.
     installed = f"{Path(sys.prefix)}/installed"
-    return run(["make", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT, **environment)
+    return run(["make", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT)
 
 
 def test_the_readme_names_both_commands():
@@ -111,7 +108,8 @@ def test_reports_of_the_scores_page(command, tmp_path, monkeypatch):
     assert (tmp_path / written).exists()
 
 
-def test_make_quickstart_on_a_readers_own_faces(tmp_path):
+def test_make_quickstart_on_a_readers_own_faces(tmp_path, monkeypatch, capsys):
+    """The commands that make would start, each in this process: imports take most of the time."""
     draw = np.random.default_rng(0)
     for person in range(4):
         for number in range(8):
@@ -121,7 +119,7 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path):
     out = tmp_path / "run"
 
     done = make(
-        "quickstart",
+        *("--dry-run", "quickstart"),
         f"DATA={tmp_path / 'faces'}",
         f"OUT={out}",
         "MOTION_STEPS=2",
@@ -129,20 +127,28 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path):
         # The fits of expression and of many images take most of the time.
         "TASKS=pose",
         "MAX_TRAIN=100",
-        SSL_FACES_CACHE=str(tmp_path / "cache"),
-        WANDB_MODE="disabled",
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+    *started, images, encoder = done.stdout.replace("\\\n", " ").splitlines()
+    for line in started:
+        program, *words = shlex.split(line)
+        assert Path(program).is_file()
+        assert MAIN[Path(program).name](words) == 0, line
+    assert images.startswith("echo ")
+    assert str(out / "motion" / "panels") in images
+    assert str(out / "identity" / "encoder") in encoder
+    printed = capsys.readouterr().out
     assert list((out / "motion" / "panels").glob("*.png"))
     assert list((out / "identity" / "panels").glob("*.png"))
     card = json.loads((out / "identity" / "encoder" / "card.json").read_text())
     assert card["data"][0]["pictures"] == 32
     for row in ("summary", "pose: MAE yaw degrees", "pixels", "HOG", "untrained"):
-        assert row in done.stdout
-    assert "LBP" not in done.stdout
+        assert row in printed
+    assert "LBP" not in printed
     records = [json.loads(x) for x in (out / "probe" / "records.jsonl").read_text().splitlines()]
     assert {r["task"] for r in records} == {"pose"}
-    assert str(out / "motion" / "panels") in done.stdout
 
 
 def test_make_tells_of_an_old_python(tmp_path):

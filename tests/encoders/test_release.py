@@ -25,6 +25,7 @@ from ssl_faces import (
 from ssl_faces.apps import release as module
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 from tests.support.commands import refusal, run
+from tests.support.facecycle import same_weights
 from tests.support.hub import SHA, hub
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
@@ -92,6 +93,32 @@ def test_refusals(tmp_path, trained, capsys, monkeypatch):
     message = release(trained, "a", new)
     assert "codes.expression.weight has weights that float16 can't hold" in message
     assert not new.exists()
+
+
+def test_an_old_version_stays_loadable(
+    tmp_path,
+    trained,
+    capsys,
+    monkeypatch,
+):
+    monkeypatch.setattr("ssl_faces.encoders.places.RELEASED", tmp_path / "all")
+    words = ("release", trained, "--name", "face", "--out", tmp_path / "all")
+    assert "needs a release" in refusal(capsys, *words, "--new-version")
+    assert run(*words) == 0
+    first = load_encoder("face")
+    assert same_weights(load_encoder("face@1"), first)
+    changed = load_encoder(trained)
+    assert isinstance(changed, BackboneEncoder)
+    changed.codes["expression"].weight[0, 0] += 1
+    save_encoder(changed, trained, {})
+    assert run(*words, "--new-version") == 0
+    assert run(*words, "--overwrite") == 0
+    assert same_weights(load_encoder("face@1"), first)
+    assert load_encoder("face").card["version"] == 2
+    assert same_weights(load_encoder("face@2"), load_encoder("face"))
+    assert not same_weights(load_encoder("face"), first)
+    with pytest.raises(InputError, match=r"a released name \(face, face@1\)"):
+        load_encoder("face@3")
 
 
 def test_figures_come_into_the_card_if_they_are_of_its_weights(tmp_path, trained, capsys):

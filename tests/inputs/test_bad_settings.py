@@ -309,6 +309,10 @@ def test_all_bad_values(case, tmp_path):
         (("--data={latin1}",), "latin1.yaml is not UTF-8"),
         (("--model.optimizer={latin1}",), "model: the file is not UTF-8; save it as UTF-8"),
         (("-c", "{list}"), "no settings in it; write a line KEY: VALUE for each"),
+        (
+            ("-c", "facecycle_identity_small"),
+            "configuration: model.motion_checkpoint: missing; see `ssl-faces fit --help`",
+        ),
     ],
 )
 def test_refusals_of_fit(words, message, tmp_path, capsys):
@@ -346,12 +350,7 @@ FER = "linear_probe.heads.inception_fer.PlainFER"
     ],
 )
 def test_unknown_keys_name_their_file_and_the_nearest_key(
-    call,
-    content,
-    message,
-    tmp_path,
-    monkeypatch,
-    capsys,
+    call, content, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     Path("wrong.yaml").write_text(content)

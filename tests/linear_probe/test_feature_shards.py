@@ -1,10 +1,6 @@
 """Features that are extracted in shards equal those of one process; runs that find them."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,21 +10,18 @@ from ssl_faces.common.shards import Shard
 from ssl_faces.plan import engine
 from tests.support.in_process import InProcess
 from tests.support.probing import CountingEncoder, all_of, own_images, run
-from tests.support.types import Patch
 
 
 class Killed(CountingEncoder):
     """Stops the run in its second call."""
 
-    def __call__(self, images: Any) -> Any:
+    def __call__(self, images):
         if self.calls == 1:
             raise KeyboardInterrupt
         return super().__call__(images)
 
 
-def test_features_of_shards_equal_the_whole(
-    folder: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_features_of_shards_equal_the_whole(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "_PIECE", 2)  # 4 chunks
     (folder / "4.png").write_bytes(b"")
     encoder = CountingEncoder()
@@ -50,13 +43,13 @@ def test_features_of_shards_equal_the_whole(
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
 
 
-def scores(out: Path) -> list[tuple[Any, ...]]:
+def scores(out):
     records = map(json.loads, (out / "records.jsonl").read_text().splitlines())
     keys = ("encoder", "feature_space", "probe", "metric", "value", "low", "high", "n")
     return [tuple(record[key] for key in keys) for record in records]
 
 
-def test_a_run_in_shards_equals_the_whole(tiny: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_run_in_shards_equals_the_whole(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "_PIECE", 8)
     executor = InProcess()
     monkeypatch.setattr(engine, "executor", executor)

@@ -72,8 +72,6 @@ def cache(tmp_path_factory):
         ("byol", "timm:test_convnext"),
         ("simsiam", "resnet18"),
         ("barlow_twins", "timm:test_vit2"),
-        ("dino", "facecycle"),
-        ("lejepa", "timm:test_convnext"),
     ],
 )
 def test_trains_from_its_config_and_saves_an_encoder(method, encoder, cache, tmp_path):

@@ -17,7 +17,7 @@ from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
 from ssl_faces.plan.comparison import best_run, read
-from ssl_faces.plan.stages import Probe
+from ssl_faces.plan.stages import Probe, fit_words
 from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
 from tests.plan.conftest import ROOT, stage1, stage2, write_plan
@@ -59,6 +59,23 @@ def fits(in_process):
 
     in_process.instead |= {"run": scores, "comparison": table}
     return in_process
+
+
+@pytest.fixture
+def plans(fits):
+    """Nothing is trained either: runs get a checkpoint and an encoder's card at once."""
+
+    def train(words):
+        out = Path(words[words.index("--out") + 1])
+        steps = int(words[words.index("--trainer.max_steps") + 1])
+        card = {"config": {}, "steps": steps, "pairs_seen": 2 * steps, "training_seconds": 1.0}
+        card |= {"uses_identity_labels": False, "hardware": "a CPU"}
+        for name in ("checkpoints/last.ckpt", "encoder/encoder.safetensors", "encoder/card.json"):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text(json.dumps(card))
+
+    fits.instead["fit"] = train
+    return fits
 
 
 def test_steps_come_from_the_budget(write, tmp_path, capsys):
@@ -128,14 +145,14 @@ def test_stages_seeds_and_what_is_done(write, tmp_path, fits, capsys):
     assert 0 < read_card(run_folder)["training_seconds"] <= cards[1]["training_seconds"]
 
 
-def test_other_settings_for_runs_that_exist_are_refused(write, tmp_path, fits, capsys):
+def test_other_settings_for_runs_that_exist_are_refused(write, tmp_path, plans, capsys):
     out = tmp_path / "out"
     assert compare(write(seeds=[0]), out) == 0
-    fits.calls.clear()
+    plans.calls.clear()
 
     def refused(path):
         message = refusal(capsys, "compare", "-c", path, "--out", out)
-        assert fits.calls == []
+        assert plans.calls == []
         return message
 
     few = Path(read(write()).configs[0])
@@ -154,7 +171,7 @@ def test_other_settings_for_runs_that_exist_are_refused(write, tmp_path, fits, c
     # Another method, or other scores, don't change the run.
     both = {"motion": [stage1()], "other": [other]}
     assert compare(write(seeds=[0], methods=both, probe={"task": "pose"}), out) == 0
-    assert fits.verbs == ["fit", "run", "comparison"]
+    assert plans.verbs == ["fit", "run", "comparison"]
     # A run that failed before its first checkpoint restricts nothing.
     for name in ("checkpoints", "encoder"):
         shutil.rmtree(out / "motion/seed0/stage1" / name)
@@ -165,7 +182,7 @@ def test_other_settings_for_runs_that_exist_are_refused(write, tmp_path, fits, c
 RATE = "model.peak_learning_rate"
 
 
-def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, fits, capsys, monkeypatch):
+def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, plans, capsys, monkeypatch):
     out = tmp_path / "out"
     settings = {"motion": {RATE: [1e-3, 2e-3], "model.fold_weight": [1.0, 3.0]}}
     scores = {"motion-0": {"pose": -9.0}, "motion-1": {"pose": -8.0}, "motion-3": {}}
@@ -173,14 +190,16 @@ def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, fits, caps
     def validation(words):
         Path(words[1], "tuning.json").write_text(json.dumps(scores))
 
-    fits.instead["tuning"] = validation
+    plans.instead["tuning"] = validation
     tuning = {"share": 0.5, "settings": settings, "probe": {"task": "pose"}}
     path = write(budget_pflop=8e-6, seeds=[5, 6], tuning=tuning)
     assert compare(path, out) == 0
-    assert fits.verbs == [*["fit"] * 4, "run", "tuning", *["fit"] * 2, "run", "comparison"]
-    short, long = fits.calls[1], fits.calls[6]
+    assert plans.verbs == [*["fit"] * 4, "run", "tuning", *["fit"] * 2, "run", "comparison"]
+    short, long = plans.calls[1], plans.calls[6]
     assert short[short.index("--out") + 1] == str(out / "tuning/motion-1/seed5/stage1")
-    tried = [[word for word in words if RATE in word or "fold" in word] for words in fits.calls[:4]]
+    tried = [
+        [word for word in words if RATE in word or "fold" in word] for words in plans.calls[:4]
+    ]
     expected = [f"--{RATE}={a} --model.fold_weight={b}" for a in (1e-3, 2e-3) for b in (1.0, 3.0)]
     assert [" ".join(words) for words in tried] == expected
     assert set(tried[1]) <= set(long)
@@ -190,9 +209,9 @@ def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, fits, caps
     chosen = {"motion": {RATE: 1e-3, "model.fold_weight": 3.0}}
     assert about == {"share": 0.5, "runs": 4, "task": "pose", "chosen": chosen}
     # All is done; another choice would need other runs.
-    fits.calls.clear()
+    plans.calls.clear()
     assert compare(path, out) == 0
-    assert fits.verbs == ["tuning", "comparison"]
+    assert plans.verbs == ["tuning", "comparison"]
     scores["motion-3"] = {"pose": -1.0}
     error = refusal(capsys, "compare", "-c", path, "--out", out)
     assert f"({RATE} was 0.001 and is 0.002 now)" in error
@@ -204,9 +223,9 @@ def test_short_runs_choose_settings_of_the_long_ones(write, tmp_path, fits, caps
         patch.setattr(Method, "summary", lambda method: {"name": method.name, "runs": []})
         assert compare(path, out) == 0
     assert not (out / "tuning/tuning.json").exists()
-    fits.calls.clear()
+    plans.calls.clear()
     assert compare(path, out) == 0
-    assert not any(RATE in word for word in fits.calls[1])
+    assert not any(RATE in word for word in plans.calls[1])
     assert "none of its short runs has a score" in capsys.readouterr().out
 
 
@@ -280,6 +299,17 @@ def test_the_configs_that_come_with_it(monkeypatch):
         # SimCLR keeps its own views.
         assert (settings["data"]["augmentation"] == "views") == (method == "simclr")
     assert len(read(Path("configs/compare/ablation.yaml")).methods) == 8
+    hybrid2 = read(Path("configs/compare/hybrid2.yaml"))
+    assert "--validation" in hybrid2.probe.words()
+    ((base,), *changed) = hybrid2.methods.values()
+    assert len(changed) == len({str(stages) for stages in changed})
+    for (stage,) in changed:
+        words = fit_words(stage.configs, stage.arguments, 0, Path())
+        check(["fit", *words])
+        # One change each; another size or encoder takes several keys.
+        keys = {k for k, v in stage.arguments.items() if base.arguments.get(k) != v}
+        changes = {"image" if k.endswith("data.size") or "encoder" in k else k for k in keys}
+        assert len(changes) == (stage.configs == base.configs)
     comparison = read(Path("configs/compare/facecycle_encoder.yaml"))
     method = Method(comparison, Path(), "facecycle")
     assert [method.share(stage) for stage in (0, 1)] == [0.8, 0.2]

@@ -1,13 +1,7 @@
 """Commands in shards equal the whole, also after a shard was killed; and object stores."""
 
-from __future__ import annotations
-
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -23,7 +17,6 @@ from tests.support.apps import add_probe, encoder_folder, stub
 from tests.support.commands import refusal, run
 from tests.support.images import bad_folder, detect_holes, photo, write_picture, write_video
 from tests.support.in_process import InProcess
-from tests.support.types import Capsys, Patch
 
 __all__ = ["encoder_folder", "stub"]
 
@@ -41,7 +34,7 @@ COMMANDS = {
 
 
 @pytest.fixture
-def album(tmp_path: Path) -> Path:
+def album(tmp_path):
     """Photographs of two faces, near-duplicates far apart, a video and broken files."""
     folder = tmp_path / "album"
     bad_folder(folder / "bad")
@@ -54,7 +47,7 @@ def album(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def executor(tmp_path: Path, stub: None, monkeypatch: Patch) -> InProcess:
+def executor(tmp_path, stub, monkeypatch):
     in_process = InProcess()
     monkeypatch.setattr(engines, "executor", in_process)
     monkeypatch.setattr(engines, "_TICK", 0.0)
@@ -65,14 +58,12 @@ def executor(tmp_path: Path, stub: None, monkeypatch: Patch) -> InProcess:
 
 
 @pytest.fixture
-def command(
-    album: Path, encoder_folder: Path, tmp_path: Path
-) -> Callable[[str, str], tuple[str, ...]]:
+def command(album, encoder_folder, tmp_path):
     """The words of a command, whose output is in a folder."""
     encoder = shutil.copytree(encoder_folder, tmp_path / "encoder")
     add_probe(encoder, ("angry", "happy", "sad"))
 
-    def words(name: str, folder: str) -> tuple[str, ...]:
+    def words(name, folder):
         (tmp_path / folder).mkdir(exist_ok=True)
         places = {"album": album, "encoder": encoder, "out": tmp_path / folder / "out"}
         return tuple(str(word).format(**places) for word in COMMANDS[name])
@@ -80,9 +71,9 @@ def command(
     return words
 
 
-def content(folder: Path) -> dict[str, Any]:
+def content(folder):
     """All that a command has written, by name: a table as its rows, any other file as bytes."""
-    files: dict[str, Any] = {}
+    files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or ".shards/" in name or path.name.endswith("lock"):
@@ -97,7 +88,7 @@ def content(folder: Path) -> dict[str, Any]:
     return files
 
 
-def check_equal(actual: Path, expected: Path) -> None:
+def check_equal(actual, expected):
     first, second = content(actual), content(expected)
     assert first.keys() == second.keys()
     for name, of_first in first.items():
@@ -107,22 +98,22 @@ def check_equal(actual: Path, expected: Path) -> None:
             pd.testing.assert_frame_equal(of_first, second[name], rtol=1e-4, atol=1e-6)
 
 
-def killed_at(call: int, monkeypatch: Patch) -> list[str]:
+def killed_at(call, monkeypatch):
     """Kill the process that reads the file, or writes the file of a pack, with this number; the
     list gets the names of all of them."""
-    names: list[str] = []
+    names = []
     local, write_shard = Source.local, packing.write_shard
 
-    def count(name: str) -> None:
+    def count(name):
         names.append(name)
         if len(names) == call:
             raise KeyboardInterrupt
 
-    def reads(source: Source) -> AbstractContextManager[Path]:
+    def reads(source):
         count(source.key)
         return local(source)
 
-    def writes(path: Path, *arguments: Any) -> Any:
+    def writes(path, *arguments):
         count(path.name)
         return write_shard(path, *arguments)
 
@@ -133,13 +124,8 @@ def killed_at(call: int, monkeypatch: Patch) -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_shards_equal_the_whole_also_if_one_was_killed(
-    name: str,
-    command: Callable[[str, str], tuple[str, ...]],
-    tmp_path: Path,
-    executor: InProcess,
-    monkeypatch: Patch,
-    capsys: Capsys,
-) -> None:
+    name, command, tmp_path, executor, monkeypatch, capsys
+):
     whole = command(name, "whole")
     assert run(*whole) == 0
     said = capsys.readouterr().out.replace(str(tmp_path / "whole"), "")
@@ -166,9 +152,7 @@ def test_shards_equal_the_whole_also_if_one_was_killed(
         assert len(work) == len(set(work)) + 1  # only what was being done is done twice
 
 
-def test_an_object_store_is_read_like_a_folder(
-    command: Callable[[str, str], tuple[str, ...]], album: Path, tmp_path: Path, capsys: Capsys
-) -> None:
+def test_an_object_store_is_read_like_a_folder(command, album, tmp_path, capsys):
     shutil.rmtree(album / "bad")
     words = command("prepare", "here")
     assert run(*words) == 0
@@ -199,8 +183,8 @@ def test_an_object_store_is_read_like_a_folder(
 
 
 def test_a_file_that_leaves_the_store_is_skipped_and_a_broken_connection_is_not(
-    monkeypatch: Patch, tmp_path: Path, capsys: Capsys
-) -> None:
+    monkeypatch, tmp_path, capsys
+):
     store = fsspec.filesystem("memory")
     store.pipe({"/bucket/two/a.png": b"", "/bucket/two/b.png": b""})
     words = ("prepare", "memory://bucket/two", "--out", tmp_path / "out", "--workers", 1)
@@ -213,18 +197,12 @@ def test_a_file_that_leaves_the_store_is_skipped_and_a_broken_connection_is_not(
         assert "gone since it was listed 2" in refusal(capsys, *words)
 
 
-def test_files_that_come_meanwhile_are_noticed(
-    command: Callable[[str, str], tuple[str, ...]],
-    album: Path,
-    tmp_path: Path,
-    executor: InProcess,
-    capsys: Capsys,
-) -> None:
+def test_files_that_come_meanwhile_are_noticed(command, album, tmp_path, executor, capsys):
     words = (*command("embed, NumPy", "out"), "--shards", 2)
     embed = executor.__class__.__call__
-    calls: list[int] = []
+    calls = []
 
-    def comes(self: InProcess, *arguments: Any) -> Any:
+    def comes(self, *arguments):
         calls.append(1)
         if len(calls) == 2:
             write_picture(album / "1/new.png", photo((40, 30, 70)))
@@ -240,9 +218,7 @@ def test_files_that_come_meanwhile_are_noticed(
         assert "album/1/new.png" in table["keys"]
 
 
-def test_bad_input_is_one_sentence(
-    command: Callable[[str, str], tuple[str, ...]], tmp_path: Path, capsys: Capsys
-) -> None:
+def test_bad_input_is_one_sentence(command, tmp_path, capsys):
     for words, message in (
         ("--shard 3/2", "argument --shard: 3/2; give I/N, such as 1/8"),
         ("--shard 2", "argument --shard: 2; give I/N"),
@@ -258,16 +234,14 @@ def test_bad_input_is_one_sentence(
         assert not (tmp_path / "out/out.csv").exists()
 
 
-def test_names_that_could_give_faces_the_same_key(
-    command: Callable[[str, str], tuple[str, ...]], album: Path, capsys: Capsys
-) -> None:
+def test_names_that_could_give_faces_the_same_key(command, album, capsys):
     write_picture(album / "a#1.png", photo((40, 30, 70)))
     message = refusal(capsys, *command("embed, NumPy", "out"), "--shards", 2)
     assert "a name has '#', so that keys of faces could be the same" in message
 
 
 @pytest.mark.parametrize("total", [0, 1, 7, 100])
-def test_shards_are_all_items_once_and_nearly_equal(total: int) -> None:
+def test_shards_are_all_items_once_and_nearly_equal(total):
     items = list(range(total))
     parts = [Shard(number, 7).of(items) for number in range(1, 8)]
     assert [item for part in parts for item in part] == items

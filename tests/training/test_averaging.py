@@ -1,13 +1,6 @@
 """The average of the weights that `--ema_decay` saves: a closed form, resume, and its release."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
-import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces import load_encoder
 from ssl_faces.apps.release import release
@@ -19,18 +12,16 @@ from tests.support.fits import method_run, run
 DECAY = 0.2
 
 
-def test_the_average_of_three_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_average_of_three_steps(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    weights: list[dict[str, Tensor]] = []
+    weights = []
 
-    def record(self: FaceCycleContrast, *_: Any) -> None:
+    def record(self, *_):
         weights.append({k: v.clone() for k, v in self.state_dict().items()})
 
     monkeypatch.setattr(FaceCycleContrast, "on_train_batch_end", record)
 
-    def train(name: str, *more: str) -> int:
+    def train(name, *more):
         small = ("--model.code_dim", "8", "--model.decoder_width", "4", "--trainer.max_steps", "3")
         rendered = ("--data.positives", "person", "--checkpoint_every", "2")
         arguments = (*small, *rendered, "--ema_decay", str(DECAY), *more)
@@ -57,7 +48,7 @@ def test_the_average_of_three_steps(
 
     step_of = FaceCycleContrast.training_step
 
-    def stops(self: FaceCycleContrast, batch: Any, index: int) -> Any:
+    def stops(self, batch, index):
         if self.trainer.global_step == 2:
             raise InputError("stopped")
         return step_of(self, batch, index)

@@ -115,6 +115,8 @@ ssl_faces expressions . --out e.csv --probe NO
 ssl_faces verify NO NO
 ssl_faces verify . . --encoder NO
 ssl_faces serve --encoder NO
+ssl_faces fit -c simclr_small --data.root NO
+ssl_faces fit -c simclr_small --data.root=NO
 ssl_faces neutralise . --out s --with NO
 ssl_faces swap-identity . --person NO --out s
 ssl_faces search query NO . --out m.csv
