@@ -25,6 +25,10 @@ _NOISE = re.compile(
 _PLAIN = (
     (r".*argument after \*\* must be a mapping, not (\w+)", r"expected settings by name, not \1"),
     (r"Value error, (.*?) \[type=value_error.*", r"\1"),
+    (
+        r".*(Importing '\S+' is not allowed), denied by.*",
+        r"\1: a module of Python's own; give a class of a package or of a file of yours",
+    ),
     (r".* codec can't decode .*", "the file is not UTF-8; save it as UTF-8"),
     (r"Unexpected config:.*", "no settings in it; write a line KEY: VALUE for each"),
     (r"Expected a dot import path string:.*", "expected a class or a file"),

@@ -28,12 +28,7 @@ from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.sets.discover import recognised
 from ssl_faces.data.store.held_out import HeldOut
-from ssl_faces.data.store.selection import (
-    all_fit,
-    check_two_windows,
-    only_paired,
-    select,
-)
+from ssl_faces.data.store.selection import all_fit, check_two_windows, only_paired, select
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.pairs.loader import PairLoader
@@ -47,8 +42,7 @@ _log = logging.getLogger(__name__)
 
 Positives = Literal["frames", "picture", "person", "strangers"]
 
-FLIP_SHARE = 0.5
-"""FaceCycle's."""
+FLIP_SHARE = 0.5  # FaceCycle's
 
 _WINDOW = 32  # shards: about a gigabyte
 
@@ -93,9 +87,8 @@ class FaceData(TrainingFaces):
         neutral_faces: batches also have the neutral frontal face that belongs to the first image,
             if there is one (`RenderedClips(neutral=True)`): the image whose key ends in `/neutral`
             and is else that of the first image. Needs an augmentation that both images share.
-        identity_labels: whether real people are known by labels of their identity. False: such
-            images are paired with their mirror images, and only rendered people and clips give
-            pairs of two images. Without effect with `positives: picture`.
+        identity_labels: whether labels of real people's identity give pairs of two images; if
+            not, only rendered people and clips do. No effect with `positives: picture`.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; images are packed, so 0 is usually best.
         cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or
@@ -234,6 +227,11 @@ class FaceData(TrainingFaces):
                 "set data.positives=frames"
             )
 
+    @property
+    def two_pictures(self) -> float:
+        """The sum of `two_images`."""
+        return sum(self.two_images.values())
+
     @functools.cached_property
     def two_images(self) -> dict[str, float]:
         """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
@@ -241,11 +239,6 @@ class FaceData(TrainingFaces):
         assert self.faces is not None
         by_clip = self.epoch_of == "clips"
         return two_images_by_set(self.faces, 1 - self._flip_share, self.different_share, by_clip)
-
-    @property
-    def two_pictures(self) -> float:
-        """The sum of `two_images`."""
-        return sum(self.two_images.values())
 
     def mix(self) -> str:
         """What the pairs are, in one line."""

@@ -1,6 +1,6 @@
 """The README's commands that score, compare and train heads, on small files in their places.
 
-`ssl-faces sweep` and `dashboard` are run by tests/sweep/test_real_fit.py.
+`ssl-faces sweep` and `dashboard` are run by tests/sweep/test_wandb_format.py.
 """
 
 import shlex

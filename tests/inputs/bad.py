@@ -23,7 +23,6 @@ from linear_probe.cli import parser as linear_probe_parser
 from linear_probe.experiments.verbs import VERBS
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.arguments import Range
-from tests.support.types import Patch
 
 SECONDS = 30
 """Time limit of a command."""
@@ -138,7 +137,7 @@ _WORK = (
 )
 
 
-def stop_before_work(patch: Patch) -> None:
+def stop_before_work(patch: pytest.MonkeyPatch) -> None:
     """Make commands raise `Works` when they start working."""
 
     def works(*_: Any, **__: Any) -> Any:

@@ -15,7 +15,6 @@ from linear_probe.cli import main
 from linear_probe.features.frozen import Pictures, Source
 from linear_probe.sources.by_name import encoder_sources
 from ssl_faces.data import FaceSet, ImageFolder
-from tests.support.types import Capsys
 
 SMALL_TIMM = "test_resnet"
 """timm's own model for tests, of 160 pixels."""
@@ -76,7 +75,7 @@ def run(*arguments: str | Path) -> int:
     return main(["run", "--bootstrap", "20", "--device", "cpu", *map(str, arguments)])
 
 
-def refused(capsys: Capsys, code: int) -> str:
+def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
     """The one sentence that a refused command prints."""
     assert code == 2
     error = capsys.readouterr().err

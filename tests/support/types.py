@@ -1,8 +1,0 @@
-"""Short names for types of fixtures."""
-
-from __future__ import annotations
-
-import pytest
-
-Capsys = pytest.CaptureFixture[str]
-Patch = pytest.MonkeyPatch
