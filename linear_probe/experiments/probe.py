@@ -31,6 +31,7 @@ from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.validation_sets import validation_sets
 from ssl_faces import InputError
+from ssl_faces.common.errors import did_you_mean
 from ssl_faces.common.plurals import plural
 from ssl_faces.common.shards import Shard, shards_folder
 from ssl_faces.data import FaceSet
@@ -138,7 +139,9 @@ class _Planner:
     def __init__(self, settings: ProbeSettings, run: Run) -> None:
         for name in settings.tasks or []:
             if name not in TASKS:
-                raise InputError(f"unknown task '{name}'; this version knows {', '.join(TASKS)}")
+                near = did_you_mean(name, TASKS)
+                known = ", ".join(TASKS)
+                raise InputError(f"unknown task '{name}'{near}; this version knows {known}")
         self.settings, self.run = settings, run
         self.seeds = list(dict.fromkeys(settings.seeds))
         epochs = 300 if settings.epochs is None else settings.epochs
@@ -219,7 +222,8 @@ class _Planner:
             there = ", ".join(faces.name for faces in face_sets)
             raise InputError(
                 f"the data hold nothing to score on (found: {there}); give a folder with FER-2013, "
-                f"LFW or the YouTube keypoints, or --data {RENDERED}"
+                f"LFW or the YouTube keypoints, --data {RENDERED}, or labels of your own by "
+                "--train-csv and --test-csv, --train and --test, or --pairs"
             )
         return tasks
 

@@ -23,6 +23,7 @@ from linear_probe.sources.module import PREFIX
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError
 from ssl_faces.common.config_files import HEADS, find_config
+from ssl_faces.common.errors import did_you_mean
 from ssl_faces.common.executors import add_jobs, where
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
@@ -218,7 +219,9 @@ def check(source: Path, steps: Sequence[Step]) -> None:
                 continue
             task = run_arguments(words[1:]).task
             if task not in TASKS:
-                raise InputError(f"unknown task '{task}'; this version knows {', '.join(TASKS)}")
+                near = did_you_mean(task, TASKS)
+                known = ", ".join(TASKS)
+                raise InputError(f"unknown task '{task}'{near}; this version knows {known}")
         except InputError as error:
             raise InputError(f"{source}: {step.name}: {error}") from error
 

@@ -13,6 +13,7 @@ from linear_probe.records.predictions import Predictions, predictions_path, read
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from ssl_faces import InputError
+from ssl_faces.common.errors import did_you_mean
 
 Replicates = Mapping[tuple[str | int, ...], np.ndarray]
 """The bootstrap's replicates [B] by `Record.key`."""
@@ -112,8 +113,11 @@ def rows_named(found: Sequence[Found], name: str) -> list[Found]:
         if any(name in (r.encoder, r.row_name) for r in (each.record, each.stored))
     ]
     if not named:
-        there = ", ".join(dict.fromkeys(each.record.row_name for each in plain))
-        raise InputError(f"{found[0].folder}: holds no row '{name}'; there are {there}")
+        rows = dict.fromkeys(each.record.row_name for each in plain)
+        names = (title for row in rows for title in (row, row.rpartition("=")[0]))
+        near = did_you_mean(name, names)
+        there = ", ".join(rows)
+        raise InputError(f"{found[0].folder}: holds no row '{name}'{near}; there are {there}")
     return named
 
 

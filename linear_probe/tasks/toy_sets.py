@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageDraw
 
+from linear_probe.sources.names import TEST_BED_NAMES
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, in_test_share
 
 SIDE = 32
@@ -80,7 +81,9 @@ class ScaledShapes(FaceSet):
         super().__init__("shapes", part, kept, test=partial(ScaledShapes, "test"))
 
 
-TEST_BEDS: dict[str, Callable[[], FaceSet]] = {"digits": RotatedDigits, "shapes": ScaledShapes}
+TEST_BEDS: dict[str, Callable[[], FaceSet]] = dict(
+    zip(TEST_BED_NAMES, (RotatedDigits, ScaledShapes), strict=True)
+)
 """By what `--data` calls them."""
 
 

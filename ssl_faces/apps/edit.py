@@ -156,7 +156,7 @@ def write_edits(
     line = f"{out}: {edit} of {reader.counted(count)}; sheet: {out / SHEET}"
     print(reader.report(line))
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
-        print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
+        print(f"{method.name} makes one image that is both neutral and frontal")
 
 
 def _real(path: Path) -> Path:

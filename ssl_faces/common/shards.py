@@ -2,7 +2,7 @@
 
 A command with `--shards N` runs itself N times, each time with `--shard I/N`, as steps of a plan
 (`ssl_faces.plan.shards`). Each does its part of the work into the place of the whole. Then the
-command goes on as without shards, and finds the work done.
+command continues as without shards, and finds the work done.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
     ("arguments", "shown"),
     [
         (["--encoder", "no/such"], "no/such"),
-        (["--encoder", "{tiny}", "--task", "age"], "unknown task 'age'"),
+        (["--encoder", "{tiny}", "--task", "poses"], "unknown task 'poses' (did you mean pose?)"),
         (["--encoder", "{tiny}", "--task", "pose,"], "empty name"),
         (["--encoder", "{tiny}", "--features", "neck"], "unknown feature space 'neck'"),
         (["--encoder", "{tiny}", "--data", "no/such"], "no/such"),

@@ -9,6 +9,7 @@ from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 
 def run(argv: Sequence[str]) -> None:
@@ -56,4 +57,5 @@ def run(argv: Sequence[str]) -> None:
     # Names may hold bytes that are not UTF-8.
     text = page(gathered, arguments.panels).encode(errors="backslashreplace")
     replace_file(arguments.out, text)
-    print(f"dashboard of {len(gathered.runs)} runs: {arguments.out} ({len(text) / 1e6:.1f} MB)")
+    runs = plural(len(gathered.runs), "run")
+    print(f"dashboard of {runs}: {arguments.out} ({len(text) / 1e6:.1f} MB)")
