@@ -58,6 +58,9 @@ def test_without_own_negatives_it_is_simclrs():
     torch.testing.assert_close(ours, NTXentLoss(0.1)(first, second))
 
 
+PEOPLE = torch.tensor([5, -1, 5, 7])  # one of them on both devices
+
+
 def drawn():
     """Views [2, 4, 5] and negatives [4, 2, 5] of four faces."""
     draw = torch.Generator().manual_seed(3)
@@ -68,7 +71,7 @@ def loss_of(rank):
     views, negatives = drawn()
     mine = slice(2 * rank, 2 * rank + 2)
     views = views[:, mine].requires_grad_()
-    loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives[mine])
+    loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives[mine], PEOPLE[mine])
     loss.backward()
     assert views.grad is not None
     return loss.detach(), views.grad
@@ -78,7 +81,7 @@ def test_two_processes_have_each_others_faces_for_negatives(tmp_path):
     (loss0, grad0), (loss1, grad1) = results_of_two(loss_of, tmp_path)
     views, negatives = drawn()
     views.requires_grad_()
-    loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives)
+    loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives, PEOPLE)
     loss.backward()
     assert (loss0 + loss1).item() / 2 == pytest.approx(loss.item(), abs=1e-5)
     # Gradients are those of the sum of both losses; training averages them.

@@ -40,7 +40,7 @@ def pictures(method):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_release_makes_nearly_the_same_pictures(kind, run_of, release_of, monkeypatch):
     folder = release_of(kind)
-    monkeypatch.setattr("ssl_faces.encoders.encoder.RELEASED", folder.parent)
+    monkeypatch.setattr("ssl_faces.encoders.places.RELEASED", folder.parent)
     whole, half = load_method(run_of(kind)), load_method("kept")
     assert type(half) is type(whole)
     assert not half.training
@@ -78,7 +78,7 @@ def test_stage_2_starts_from_a_released_stage_1(release_of):
 def test_truth_takes_a_release_by_its_name(run_of, release_of, tmp_path, monkeypatch):
     source, folder = (of("facecycle_contrast") for of in (run_of, release_of))
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
-    monkeypatch.setattr("ssl_faces.encoders.encoder.RELEASED", folder.parent)
+    monkeypatch.setattr("ssl_faces.encoders.places.RELEASED", folder.parent)
     words = ["truth", "--count", "6", "--bootstrap", "10", "--device", "cpu", "--out"]
     assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(source)]) == 0
     records = read_records(tmp_path / "a/records.jsonl")
