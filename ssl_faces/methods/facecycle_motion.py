@@ -90,6 +90,10 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             frontal face, and half of that between the warped faces and it, for the faces that have
             one: rendered ones (`data.neutral_faces`). It says which face is neutral, so flows are
             not centred over the batch. The paper has none.
+        repair_weight: of the mean absolute difference between the neutral and the warped faces, for
+            the faces without a known true neutral one. It takes the place of the neutral faces'
+            symmetry and of their likeness to the partner's warped face: painting that pleased
+            these showed two faces in one on photographs. The paper has none.
         ssim_scale: `normalised` compares normalised images, as the authors do; `unit` images in
             [0, 1], the range of SSIM's constants: short runs learn colours and brightness sooner.
         linear_std: of the encoder's first linear weights, see `MotionEncoder`.
@@ -129,6 +133,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         decorrelation_weight: NonNegativeFloat = 0.0,
         descriptor_weight: NonNegativeFloat = 0.0,
         neutral_weight: NonNegativeFloat = 0.0,
+        repair_weight: NonNegativeFloat = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
         linear_std: NonNegativeFloat = 0.01,
         betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
@@ -219,10 +224,11 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             r4=self.warped(swap(direct), inverse),
         )
         losses = self._losses(x, cycle)
+        free = x.new_ones(1) if known is None else 1 - known[:, None, None, None]
         if self.hparams["flow_weight"]:
-            squares = flow.square()
-            free = 1.0 if known is None else 1 - known[:, None, None, None]
-            losses["flow"] = (squares * free).mean()
+            losses["flow"] = (flow.square() * free).mean()
+        if self.hparams["repair_weight"]:
+            losses["repair"] = ((neutral.float() - direct.float()).abs() * free).mean()
         if true is not None and known is not None:
             losses["neutral"] = self._to_truth(neutral, true, known)
             losses["neutral"] += 0.5 * self._to_truth(direct, true, known)
@@ -250,20 +256,23 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         losses = {
             "pixel": pixel,
             "ssim": sum(weight * loss for (weight, _), loss in zip(shown, ssim, strict=True)),
-            "symmetry": self.symmetry(neutral) + 0.5 * self.symmetry(cycle.direct),
+            "symmetry": 0.5 * self.symmetry(cycle.direct),
             "fold": self.fold(cycle.flow),
         }
+        if not self.hparams["repair_weight"]:
+            losses["symmetry"] = losses["symmetry"] + self.symmetry(neutral)
         if self.design == "repair":
             # An iterated inverse can fold where the flow doesn't.
             losses["fold"] = losses["fold"] + self.fold(cycle.inverse)
         if self.hparams["consistency_weight"]:
             # Compared where the image is: neutral faces agree best if flows shrink what differs.
-            # Painting must reach the partner's warped face; the images' warps get no gradient.
             direct = cycle.direct.float()
-            partner = direct.detach().roll(len(direct) // 2, 0)
-            painted = neutral - direct + direct.detach()
             losses["consistency"] = self._difference(cycle.r4.float(), x)
-            losses["consistency"] += 0.25 * self._difference(painted, partner)
+            if not self.hparams["repair_weight"]:
+                # Painting must reach the partner's warped face; the images' warps get no gradient.
+                partner = direct.detach().roll(len(direct) // 2, 0)
+                painted = neutral - direct + direct.detach()
+                losses["consistency"] += 0.25 * self._difference(painted, partner)
         return losses
 
     def _to_truth(self, faces: Tensor, true: Tensor, known: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A generator that warps the image itself and repairs it by what it paints on top."""
+"""A generator that warps the image itself and repairs what warps leave."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ssl_faces.networks.warp import resize_flow, warp
 
 IMAGE = "image"
 """Name of the source image among the generator's maps."""
+
+_SHIFT = 0.1
+"""Grid units (2 is the side) of the generator's own flows at an output of 1."""
 
 
 def doubled(inputs: int, outputs: int) -> nn.Sequential:
@@ -34,10 +37,10 @@ def faint(inputs: int, channels: int = 3) -> nn.Conv2d:
 class RepairGenerator(nn.Module):
     """Trunk maps of an image, the image and a flow to the moved face [B, 3, 4·h, 4·w] (normalised).
 
-    Not the paper's `Generator`, which paints every face anew from warped maps. Here the result is
-    the warped image plus what is painted from the warped maps and the flow; before training, that
-    is next to nothing. It is grey: colours come from the image, where three painted channels left
-    tints on photographs. There is no noise.
+    Not the paper's `Generator`, which paints every face anew from warped maps. Here colours come
+    from the image: the result is the warped image, finely warped once more, plus what is painted
+    in grey. Three painted channels left tints on photographs. Before training both are next to
+    nothing. There is no noise.
 
     Args:
         width: channels of the residual blocks; half as many after each doubling of the size.
@@ -49,11 +52,12 @@ class RepairGenerator(nn.Module):
         super().__init__()
         half, fine, coarse = width // 2, 2 * trunk_width, 4 * trunk_width
         self.body = nn.Sequential(
-            conv(coarse + 2, width), nn.ReLU(True), *(ResidualBlock(width) for _ in range(blocks))
+            *(conv(2 * coarse + 2, width), nn.ReLU(True)),
+            *(ResidualBlock(width) for _ in range(blocks)),
         )
         self.to_half = doubled(width, half)
         self.to_full = doubled(half + fine, half)
-        self.to_grey = faint(half, 1)
+        self.repairs = faint(half, 3)
 
     def forward(self, maps: Mapping[str, Tensor], flow: Tensor | None = None) -> Tensor:
         """Render a face.
@@ -62,13 +66,15 @@ class RepairGenerator(nn.Module):
             maps: relu2_1 and relu3_1 of the source image, and the image itself as `IMAGE`.
             flow: [B, 2, 16, 16]; None leaves the source in its place.
         """
-        fine, coarse, image = maps["relu2_1"], maps["relu3_1"], maps[IMAGE]
-        seen = coarse.new_zeros(len(coarse), 2, *coarse.shape[-2:])
-        if flow is not None:
-            # In pixels, about.
-            seen = (10 * resize_flow(flow, (coarse.shape[-2], coarse.shape[-1]))).to(coarse.dtype)
-            fine, coarse = (warp(x, flow, padding="border").to(x.dtype) for x in (fine, coarse))
-            image = warp(image, flow, padding="border")
-        half = self.to_half(self.body(torch.cat((coarse, seen), 1)))
-        painted = self.to_grey(self.to_full(torch.cat((fine, half), 1)))
-        return cast(Tensor, image.float() + painted.float())
+        fine, coarse, image = maps["relu2_1"], maps["relu3_1"], maps[IMAGE].float()
+        if flow is None:
+            flow = coarse.new_zeros(len(coarse), 2, 16, 16)
+        fine, coarse = (warp(x, flow, padding="border").to(x.dtype) for x in (fine, coarse))
+        # In pixels, about.
+        seen = (10 * resize_flow(flow, (coarse.shape[-2], coarse.shape[-1]))).to(coarse.dtype)
+        half = self.to_half(self.body(torch.cat((coarse, coarse.flip(-1), seen), 1)))
+        repairs = self.repairs(self.to_full(torch.cat((fine, half), 1))).float()
+        grey, shift = repairs.split((1, 2), 1)
+        size = (image.shape[-2], image.shape[-1])
+        moved = warp(image, resize_flow(flow.float(), size) + _SHIFT * shift, padding="border")
+        return moved + grey

@@ -118,7 +118,7 @@ def test_consistency_and_coarse_terms_equal_loops():
 
 def test_what_painting_must_reach_moves_no_warp():
     method = repair()
-    torch.nn.init.zeros_(method.generator.to_grey.weight)  # so that nothing is painted yet
+    torch.nn.init.zeros_(method.generator.repairs.weight)  # so that nothing is painted yet
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     cycle, losses = method.cycle(x)
     of = [*method.decoder.parameters()]
@@ -179,6 +179,23 @@ def test_faces_with_a_known_truth_are_compared_with_it():
     del batch["neutral"]
     with pytest.raises(InputError, match=r"neutral_weight: .* set data.neutral_faces=true"):
         method.training_step(batch, 0)
+
+
+def test_repairs_of_faces_without_a_truth_are_kept_small():
+    """In place of the losses of neutral faces that painting pleases by two faces in one."""
+    method, without = repair(repair_weight=3.0), repair()
+    without.load_state_dict(method.state_dict())
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    cycle, losses = method.cycle(x, x.flip(0), torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    painted = (cycle.neutral - cycle.direct)[[1, 3]].abs().mean().item()
+    assert losses["repair"].item() == pytest.approx(painted / 2, rel=1e-4)
+    assert method.cycle(x)[1]["repair"].item() == pytest.approx(
+        (cycle.neutral - cycle.direct).abs().mean().item(), rel=1e-4
+    )
+    expected = method._difference(cycle.r4, x)
+    torch.testing.assert_close(losses["consistency"], expected)
+    expected = without.cycle(x)[1]["symmetry"] - method.symmetry(cycle.neutral)
+    torch.testing.assert_close(losses["symmetry"], expected)
 
 
 def test_decorrelation_and_descriptor_terms_equal_loops():

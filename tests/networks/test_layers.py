@@ -14,7 +14,7 @@ from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.pointwise import StridedPointwise, without_small_strided
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
 from ssl_faces.networks.standardiser import BatchStandardiser
-from ssl_faces.networks.warp import warp
+from ssl_faces.networks.warp import resize_flow, warp
 from ssl_faces.rendered import RenderedFaces
 from tests.support.by_heart import minimise
 
@@ -87,11 +87,20 @@ def test_the_repair_generator_starts_as_the_warped_image():
     assert (generator(maps, flow) - start).abs().max() > 0
     # Without a flow nothing is moved.
     torch.testing.assert_close(generator(maps), image, atol=0.05, rtol=0)
-    # What is painted depends on flow and maps.
-    nn.init.normal_(generator.to_grey.weight, 0.0, 1.0)
-    # It is grey: the differences of the channels are the image's.
+    # What is painted is grey: the differences of the channels are the image's.
+    nn.init.zeros_(generator.repairs.weight)
+    nn.init.normal_(generator.repairs.weight[:1], 0.0, 1.0)
     painted = generator(maps, flow) - start
+    assert painted.std() > 0.02
     torch.testing.assert_close(painted, painted[:, :1].expand_as(painted), atol=1e-5, rtol=0)
+    # The other two channels move the image further, by tenths of the grid's units.
+    nn.init.zeros_(generator.repairs.weight)
+    shift = torch.tensor([0.0, 1.0, -2.0])
+    generator.repairs.bias.data.copy_(shift)
+    full = resize_flow(flow, (32, 32)) + 0.1 * shift[1:, None, None]
+    torch.testing.assert_close(generator(maps, flow), warp(image, full, padding="border"))
+    # Both depend on flow and maps.
+    nn.init.normal_(generator.repairs.weight, 0.0, 1.0)
     other = {**maps, "relu3_1": maps["relu3_1"] + 1}
     assert (generator(other, flow) - generator(maps, flow)).abs().max() > 1e-2
     uniform = {name: torch.ones_like(of) for name, of in maps.items()}
