@@ -135,6 +135,8 @@ def _check_fit(words: Sequence[str]) -> None:
         raise InputError(
             "fit: no method; give its config, such as -c simclr_small; see `ssl-faces methods`"
         )
+    if any(word.startswith("--print_config") for word in words):
+        return
     for before, word in zip(["", *words], words, strict=False):
         root = word if before == "--data.root" else word.partition("--data.root=")[2]
         if root not in ("", "null"):
