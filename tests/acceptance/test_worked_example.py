@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def start(command, folder, *more):
-    """Run `ssl-faces` in processes of its own."""
+    """What `ssl-faces` prints in processes of its own: two devices start this one's command again."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ssl_faces.cli", *command.split()[1:], *more],
         env=environment() | {"PYTHONPATH": f"{folder}:{ROOT}"},
@@ -43,6 +43,7 @@ def start(command, folder, *more):
         timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def here(command, *more):
@@ -64,13 +65,12 @@ def test_the_commands_train_resume_and_score(folder, faces, monkeypatch, capsys)
     named = [command.replace("FOLDER", str(faces)) for command in (fit, resume)]
     small += ["--data.cache", str(folder / "cache")]
     start(named[0], folder, *small, "--trainer.max_steps", "2")
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(folder)
-    here(named[1], *small, "--trainer.max_steps", "3")
-    assert "step 2" in capsys.readouterr().out
+    assert "step 2" in start(named[1], folder, *small, "--trainer.max_steps", "3")
     card = load_encoder(folder / "runs/wmse").card
     assert (card["method"], card["steps"], card["pairs_a_step"]) == ("wmse", 3, 16)
 
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
     rendered = ("--data", "rendered:200", "--bootstrap", "20")
     quick = ("--task", "expression", "--baselines", "none", "--features", "pooled")
     here(probe, *rendered, *quick)
