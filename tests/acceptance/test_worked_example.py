@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def start(command, folder, *more):
-    """What `ssl-faces` prints in processes of its own: two devices start this one's command again."""
+    """What `ssl-faces` prints in its own processes: two devices start this one's command again."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ssl_faces.cli", *command.split()[1:], *more],
         env=environment() | {"PYTHONPATH": f"{folder}:{ROOT}"},
