@@ -38,7 +38,9 @@ def run(command, folder):
 def make(*arguments):
     # `-o`: the environment that runs this test is the installed one.
     installed = f"{Path(sys.prefix)}/installed"
-    return run(["make", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT)
+    return run(
+        ["make", "--no-print-directory", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT
+    )
 
 
 def test_the_readme_names_both_commands():

@@ -113,7 +113,7 @@ def test_another_broken_pipe_is_no_readers_leaving():
 
 def test_a_misspelt_command(capsys):
     assert ssl_faces.cli.main(["embd", "x.jpg"]) == 2
-    assert "no command 'embd'; did you mean embed?" in capsys.readouterr().err
+    assert "no command 'embd' (did you mean embed?)" in capsys.readouterr().err
 
 
 NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
