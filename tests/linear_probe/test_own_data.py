@@ -101,7 +101,7 @@ def test_classes_that_are_not_on_both_sides(tmp_path):
     ],
 )
 def test_arguments(arguments, message, tmp_path, capsys):
-    code = run_own(tmp_path / "out", tmp_path / "none", *arguments)
+    code = run_own(tmp_path / "out", "hybrid", *arguments)
     assert message in refused(capsys, code)
 
 

@@ -161,6 +161,7 @@ def test_both_frames_are_flipped_and_jittered_independently(stage, cache):
     image = torch.linspace(0.3, 0.7, SIDE).expand(256, 2, 3, SIDE, SIDE)
     data = data_of(stage, cache)
     batch = {"pairs": image, "seed": 0, "mirrored": torch.arange(256) % 2 == 0}
+    batch["people"] = torch.full((256,), -1)
     pairs = data.on_after_batch_transfer(batch, 0)["pairs"]
     mirror_images, others = pairs[::2], pairs[1::2]
     assert torch.equal(mirror_images[:, 1], mirror_images[:, 0].flip(-1))
