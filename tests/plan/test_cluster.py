@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from pydantic import TypeAdapter
 
 from ssl_faces.common import files
@@ -298,8 +299,11 @@ def test_the_pages_commands_reach_their_cluster(line, tmp_path, monkeypatch, cap
 
     monkeypatch.chdir(Path(__file__).parents[2])
     monkeypatch.setattr(command, "_connected", connected)
-    words = shlex.split(line)
-    words[words.index("--out") + 1] = str(tmp_path / "out")
+    (tmp_path / "faces").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "faces" / "a.png")
+    words = shlex.split(re.sub("FOLDER|s3://bucket/photos", str(tmp_path / "faces"), line))
+    out = words.index("--out") + 1
+    words[out] = str(tmp_path / Path(words[out]).name)
     assert MAIN[words[0]](words[1:]) == 2
     named = dict(zip(words, [*words[1:], None], strict=True))
     expected = f"error: {named['--executor']} {named.get('--address')}"
