@@ -322,7 +322,7 @@ def test_the_configs_that_come_with_it(monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"budget": 3}, "budget: unknown key; take it out"),
+        ({"budget": 3}, "budget: unknown key (did you mean budget_pflop?)"),
         ({"budget_pflop": None}, "budget_pflop: is missing"),
         ({"seeds": [0, 0]}, "seeds: a seed is there twice"),
         ({"methods": {}}, "methods: dictionary should have at least 1 item"),
