@@ -168,5 +168,7 @@ def test_steps_that_count_twice():
     probe, seen = OnlineProbe(5), []
     probe._probe = lambda trainer, module: seen.append(trainer.global_step)
     for step in range(2, 22, 2):
-        probe.on_train_batch_end(SimpleNamespace(global_step=step), None, None, None, 0)
+        probe.on_train_batch_end(
+            SimpleNamespace(global_step=step, callbacks=[]), None, None, None, 0
+        )
     assert seen == [6, 10, 16, 20]

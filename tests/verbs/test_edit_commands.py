@@ -84,7 +84,7 @@ def test_bad_files_are_listed(run_of, tmp_path, capsys):
     assert run(*argv, out) == 0
     printed = capsys.readouterr().out
     assert "neutral face of 2 faces of 11 files" in printed
-    assert "one picture for a neutral face and for a frontal one" in printed
+    assert "one image that is both neutral and frontal" in printed
     rows = list(csv.DictReader((out / "faces.csv").open()))
     assert [bool(row["reason"]) for row in rows] == [False] * 2 + [True] * 9
     assert len(list(out.rglob("*.png"))) == 3
