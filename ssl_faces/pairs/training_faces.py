@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets
+from ssl_faces.data.store.cached import pack
 from ssl_faces.data.store.held_out import HeldOut
-from ssl_faces.data.store.packing import pack
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import (
     all_fit,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.store.packing import pack
+from ssl_faces.data.store.cached import pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.augment import PairAugmentation
 from ssl_faces.pairs.module import FaceData

@@ -13,8 +13,9 @@ from PIL import Image
 from ssl_faces.data import FaceSet, ImageFolder, decode_image
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.pictures import square
+from ssl_faces.data.store.cached import pack
 from ssl_faces.data.store.held_out import number_of
-from ssl_faces.data.store.packing import pack, pack_sets
+from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import default_cache_root
 from tests.support.packed import SIZES, noise, save, small_shards, stored
 from tests.support.refusals import message_of

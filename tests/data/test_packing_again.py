@@ -14,9 +14,10 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceSet, ImageFolder
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.store import packing
+from ssl_faces.data.store.cached import pack
 from ssl_faces.data.store.held_out import HeldOut, number_of
 from ssl_faces.data.store.index import INDEX
-from ssl_faces.data.store.packing import pack, pack_sets
+from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.selection import held_out_by
 from tests.support.packed import files_of, noise, save, small_shards, stored

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_faces.data.faces import EXPRESSIONS
-from ssl_faces.data.store.packing import pack
+from ssl_faces.data.store.cached import pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.pairing import PairBatches
 from ssl_faces.rendered import ACTION_UNITS, FACTORS, RenderedClips, minimum_jerk

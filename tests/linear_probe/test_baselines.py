@@ -179,12 +179,17 @@ def test_content_tells_changes_apart():
     assert known.content_hash(0) in hashes
 
 
-def test_expression_is_fitted_clean_and_scored_degraded(small_data, tmp_path):
-    task = Expression(find_face_sets(small_data, "all"), replicates=20)
-    cache, source = FeatureCache(tmp_path / "f"), PixelSource(12)
+def pixels_of(task, folder):
+    """A task's images, and their pixels as features."""
+    cache, source = FeatureCache(folder / "f"), PixelSource(12)
     pictures = Pictures(task.faces, task.indices)
     cache.fill([source], pictures)
-    features = cache.read(source, pictures, source.space)
+    return cache.read(source, pictures, source.space), pictures
+
+
+def test_expression_is_fitted_clean_and_scored_degraded(small_data, tmp_path):
+    task = Expression(find_face_sets(small_data, "all"), replicates=20)
+    features, pictures = pixels_of(task, tmp_path)
     tested = task.tested()
     rows = task.rows(features, pictures)
     assert set(tested) == set(features.records[rows.test])
@@ -204,10 +209,7 @@ def test_expression_is_fitted_clean_and_scored_degraded(small_data, tmp_path):
 
 def test_identity_on_pictures_as_they_are_is_the_plain_figure(small_data, tmp_path):
     task = Identity(find_face_sets(small_data, "all"), replicates=20)
-    cache, source = FeatureCache(tmp_path / "f"), PixelSource(12)
-    pictures = Pictures(task.faces, task.indices)
-    cache.fill([source], pictures)
-    features = cache.read(source, pictures, source.space)
+    features, pictures = pixels_of(task, tmp_path)
     nothing = Features(torch.zeros_like(features.values), features.records)
     plain, blind = task.score_degraded(features, pictures, [features, nothing])
     assert plain == task.score(features, pictures)[:4]

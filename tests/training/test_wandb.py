@@ -20,7 +20,8 @@ QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--prob
 
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
-    """Without an account of the user and a service of an earlier test."""
+    """Without an account of the user, and without a service and settings of an earlier test."""
+    wandb_logger._end_service()
     for name in ("NETRC", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -38,9 +39,9 @@ class PoseParaSet(RecognisedSet):
     holds: ClassVar[str]
     largest_angle: ClassVar[float] = math.inf
 
+    @abstractmethod
     def images(self, folder: Path) -> Iterator[tuple[str, Path, str | None]]:
         """Key, file and person of each image."""
-        raise NotImplementedError
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
         if part not in ("all", self.only):

@@ -5,6 +5,7 @@ A data set is one file in this folder: a subclass of `RecognisedSet`, which regi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +26,7 @@ REGISTRY: dict[str, type[RecognisedSet]] = {}
 Entry = FaceRecord | Skipped
 
 
-class RecognisedSet(FaceSet):
+class RecognisedSet(FaceSet, ABC):
     """A data set on its owner's layout.
 
     A subclass with a `name` of its own is registered. It gives `recognises` (or `signature`) and
@@ -93,6 +94,7 @@ class RecognisedSet(FaceSet):
         """
         return ""
 
+    @abstractmethod
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
         """The records of the part in their order, and what is skipped.
 
@@ -101,7 +103,6 @@ class RecognisedSet(FaceSet):
         Raises:
             InputError: the folder or its labels can't be used.
         """
-        raise NotImplementedError
 
     def open_root(self, root: str | Path) -> Path:
         return existing_folder(root, self.name)
@@ -143,9 +144,9 @@ class VerificationSet(RecognisedSet):
     pairs: list[FacePair]
     missing_pairs: list[FacePair]
 
+    @abstractmethod
     def listed(self, folder: Path) -> tuple[list[FaceRecord], list[FacePair]]:
         """All records and all pairs; the first part of a pair's key names the person."""
-        raise NotImplementedError
 
     def person_of(self, key: str) -> str:
         """The person of an image's key."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -34,7 +31,6 @@ from ssl_faces.data.store.held_out import (
 )
 from ssl_faces.data.store.index import (
     COPY,
-    FORMAT,
     INDEX,
     NEAR_COPY,
     Images,
@@ -43,7 +39,7 @@ from ssl_faces.data.store.index import (
     ShardEntry,
 )
 from ssl_faces.data.store.listed import Listed
-from ssl_faces.data.store.packs import Pack, broken_shards, default_cache_root, write_shard
+from ssl_faces.data.store.packs import Pack, broken_shards, write_shard
 
 _log = logging.getLogger(__name__)
 
@@ -77,37 +73,6 @@ class Packed:
     near_copies: int = 0
     skipped: int = 0
     repaired: int = 0
-
-
-def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4) -> Pack:
-    """The pack of one face set in the cache, made first if there is none of it as it is now.
-
-    Everything is packed, test images too: what is left out follows from the sets beside it.
-
-    Raises:
-        InputError: no image could be decoded, the cache can't be written, or the pack is broken.
-    """
-    cache = cache or default_cache_root()
-    digest = hashlib.sha256(f"{FORMAT} {faces.name} {faces.part} {size}".encode())
-    for index, record in enumerate(faces.records):
-        digest.update(record.key.encode(errors="surrogateescape"))
-        if isinstance(record.source, Path):
-            # Another folder's image may have the same key, size and time.
-            digest.update(os.fsencode(record.source.absolute()))
-        digest.update(faces.version(index))
-    folder = cache / f"{faces.name}-{digest.hexdigest()[:16]}"
-    with suppress(InputError):  # packing mends broken shards, and reports the rest
-        if (folder / INDEX).exists():
-            existing = Pack(folder, cache)
-            existing.verify()
-            return existing
-    try:
-        pack_sets([faces], folder, size, workers=workers, wait=True, cache=cache)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):
-            raise InputError(f"{error}, or set SSL_FACES_CACHE to another folder") from error
-        raise
-    return Pack(folder, cache)
 
 
 def pack_sets(
